@@ -1,0 +1,1 @@
+//! HTTP for readers: Prometheus, Loki, Tempo and our own; the built-in pages.

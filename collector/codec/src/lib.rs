@@ -1,0 +1,1 @@
+//! Received forms to OTLP or series, stamping, the journal record, delta accumulation.

@@ -1,0 +1,1 @@
+//! Reach, routes, silences, the outbox, and notifiers.

@@ -1,0 +1,1 @@
+//! Receivers, deduplication, admission, and the way of a batch into journal and store.

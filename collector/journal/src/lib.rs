@@ -1,0 +1,1 @@
+//! A durable, append-only log of records: checksummed segments, group commit, named cursors.

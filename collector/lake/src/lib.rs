@@ -1,0 +1,1 @@
+//! Logs and spans: buffer, Delta tables, LogQL, TraceQL.

@@ -1,0 +1,1 @@
+//! The metric store: memory, parts and their manifest, the series index.

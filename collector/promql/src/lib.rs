@@ -1,0 +1,1 @@
+//! PromQL: expressions and an engine over anything that is Select.

@@ -1,0 +1,1 @@
+//! Prometheus rule groups: evaluation on time, alert state, templates.

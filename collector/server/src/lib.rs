@@ -1,0 +1,1 @@
+//! tenantscope-collector: configuration, wiring, listeners, shutdown.

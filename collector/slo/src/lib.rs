@@ -1,0 +1,1 @@
+//! Objectives (OpenSLO), error budgets, burn-rate alerts, reports.

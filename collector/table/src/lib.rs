@@ -1,0 +1,1 @@
+//! Delta tables: commit, snapshot, expiry.
