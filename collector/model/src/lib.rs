@@ -13,6 +13,7 @@
 
 mod account;
 mod alert;
+mod claim;
 mod evaluate;
 mod histogram;
 mod labels;
@@ -31,6 +32,7 @@ mod tenant;
 
 pub use account::{AccountId, InvalidAccountId};
 pub use alert::{Alert, AlertState};
+pub use claim::{Claim, Decision};
 pub use evaluate::{Evaluate, EvaluateError, Evaluated};
 pub use histogram::{Histogram, Span, Spans};
 pub use labels::{DuplicateLabel, Label, Labels, LabelsBuilder, METRIC_NAME};
