@@ -1,1 +1,26 @@
-//! Delta tables: commit, snapshot, expiry.
+//! Delta tables on a local folder: commit, snapshot, expiry. Knows no signal.
+//!
+//! ```text
+//! RecordBatch ─ write_file ─→ Parquet file, fsynced ─┐
+//!                                                    ├ commit ─→ _delta_log/N.json, fsynced ─→ files(), app_version()
+//! (application id, version), paths to remove ────────┘                  └─ checkpoint every so many commits
+//! expire ─→ deletes files that no version within the grace names
+//! ```
+//!
+//! # Invariants
+//! - A commit is there whole or not at all, also after a power cut: its content is fsynced under another name, then
+//!   linked to its own, then the folder is fsynced. A file that a commit adds was fsynced before.
+//! - One committer per table and process: a [`Table`] is that committer, and its list of live files is the truth.
+//! - A file is deleted only when it is not live and has not been for the grace period.
+//! - Calls block on files: call them from a thread that may.
+
+mod committer;
+mod engine;
+mod error;
+mod expiry;
+mod file;
+mod table;
+
+pub use error::TableError;
+pub use file::{ColumnRange, LiveFile, Partition, WrittenFile};
+pub use table::{Change, Table, TableSpec};

@@ -1,0 +1,337 @@
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use delta_kernel::engine::arrow_conversion::{TryFromKernel, TryIntoKernel};
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::expressions::Scalar;
+use delta_kernel::scan::StatsOptions;
+use delta_kernel::schema::{PrimitiveType, StructType};
+use delta_kernel::transaction::create_table::create_table;
+use delta_kernel::transaction::data_layout::DataLayout;
+use delta_kernel::transaction::{BoundWriteContext, CommitResult, UpdateTableOperation, WriteState};
+use delta_kernel::{EngineData, FileMeta, FilteredEngineData, KernelError, Snapshot, SnapshotRef};
+use delta_kernel_default_engine::build_add_file_metadata;
+use delta_kernel_default_engine::parquet::DataFileMetadata;
+use delta_kernel_default_engine::stats::FileStatsAccumulator;
+use parking_lot::Mutex;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use url::Url;
+use uuid::Uuid;
+
+use crate::committer::LocalCommitter;
+use crate::engine::{Engine, engine, sync_folder};
+use crate::file::live_files;
+use crate::{LiveFile, Partition, TableError, WrittenFile};
+
+const ENGINE_INFO: &str = concat!("tenantscope/", env!("CARGO_PKG_VERSION"));
+
+/// What a table is made of.
+#[derive(Debug, Clone)]
+pub struct TableSpec {
+    /// All columns, the partition columns included.
+    pub schema: SchemaRef,
+    /// Columns by which files are kept apart; they are in the log, not in the files.
+    pub partition_columns: Vec<String>,
+    /// Columns of which the log keeps smallest and greatest value per file.
+    pub stats_columns: Vec<String>,
+    /// A checkpoint is written every so many commits.
+    pub checkpoint_interval: u64,
+}
+
+/// What one commit changes; all of it or nothing.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Files to add.
+    pub add: Vec<WrittenFile>,
+    /// Paths of live files to remove.
+    pub remove: Vec<String>,
+    /// An application id and how far it has come, readable by [`Table::app_version`].
+    pub transaction: Option<(String, i64)>,
+    /// Whether rows come or go; a compaction changes none.
+    pub changes_rows: bool,
+}
+
+pub(crate) struct State {
+    snapshot: SnapshotRef,
+    pub(crate) live: Arc<Vec<LiveFile>>,
+    pub(crate) removed: HashMap<String, Instant>,
+}
+
+/// A Delta table on a local folder, and its only committer.
+pub struct Table {
+    pub(crate) root: PathBuf,
+    url: Url,
+    engine: Arc<Engine>,
+    checkpoint_interval: u64,
+    /// Partition columns that hold dates; the others hold text.
+    date_columns: Vec<String>,
+    pub(crate) state: Mutex<State>,
+}
+
+impl Table {
+    /// Opens the table in a folder, or makes it.
+    pub fn open(dir: &Path, spec: &TableSpec) -> Result<Self, TableError> {
+        fs::create_dir_all(dir.join("_staged")).map_err(TableError::io(dir))?;
+        let root = dir.canonicalize().map_err(TableError::io(dir))?;
+        let url = Url::from_directory_path(&root).map_err(|()| TableError::Folder(root.clone()))?;
+        let engine = engine()?;
+        if !has_commits(&root)? {
+            create(&engine, &root, &url, spec)?;
+        }
+        let snapshot = Snapshot::builder_for(url.as_str()).build(engine.as_ref())?;
+        check_schema(&snapshot, &spec.schema)?;
+        let live = Arc::new(list(&engine, &snapshot)?);
+        let state = State { snapshot, live, removed: HashMap::new() };
+        let is_date =
+            |name: &&String| spec.schema.field_with_name(name).is_ok_and(|f| f.data_type() == &DataType::Date32);
+        let date_columns = spec.partition_columns.iter().filter(is_date).cloned().collect();
+        let checkpoint_interval = spec.checkpoint_interval.max(1);
+        Ok(Self { root, url, engine, checkpoint_interval, date_columns, state: Mutex::new(state) })
+    }
+
+    /// The table's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The newest version.
+    pub fn version(&self) -> u64 {
+        self.state.lock().snapshot.version()
+    }
+
+    /// The files of the newest version.
+    pub fn files(&self) -> Arc<Vec<LiveFile>> {
+        Arc::clone(&self.state.lock().live)
+    }
+
+    /// How far an application had come at the newest version.
+    pub fn app_version(&self, application: &str) -> Result<Option<i64>, TableError> {
+        let snapshot = Arc::clone(&self.state.lock().snapshot);
+        Ok(snapshot.get_app_id_version(application, self.engine.as_ref())?)
+    }
+
+    /// Writes one Parquet file and fsyncs it; it belongs to the table once it is committed.
+    ///
+    /// The batch has the table's columns in order, without the partition columns.
+    pub fn write_file(
+        &self,
+        partition: &Partition,
+        rows: &RecordBatch,
+        properties: WriterProperties,
+    ) -> Result<WrittenFile, TableError> {
+        let state = self.write_state()?;
+        let context = self.write_context(&state, partition)?;
+        let folder = partition_folder(partition)?;
+        let path = format!("{folder}{}.parquet", Uuid::new_v4());
+        let full = self.root.join(&path);
+        let parent = self.root.join(&folder);
+        fs::create_dir_all(&parent).map_err(TableError::io(&parent))?;
+
+        let file = File::create_new(&full).map_err(TableError::io(&full))?;
+        let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties))?;
+        writer.write(rows)?;
+        let file = writer.into_inner()?;
+        file.sync_all().map_err(TableError::io(&full))?;
+        let size_bytes = file.metadata().map_err(TableError::io(&full))?.len();
+        // The folders on the way may be new, too.
+        for folder in parent.ancestors().take_while(|folder| folder.starts_with(&self.root)) {
+            sync_folder(folder)?;
+        }
+
+        let mut stats = FileStatsAccumulator::new(context.stats_columns(), context.physical_data_schema());
+        stats.merge(rows)?;
+        let stats = stats.finish()?.ok_or_else(|| KernelError::generic("no statistics of a written file"))?;
+        Ok(WrittenFile::new(path, size_bytes, now_ms(), partition.clone(), stats))
+    }
+
+    /// Makes one new version. After an error nothing has changed, except after [`TableError::Doubtful`].
+    pub fn commit(&self, change: Change) -> Result<u64, TableError> {
+        let mut state = self.state.lock();
+        let operation = if change.changes_rows { UpdateTableOperation::Write } else { UpdateTableOperation::Optimize };
+        let mut builder = Arc::clone(&state.snapshot).update_table(operation, ENGINE_INFO, change.changes_rows);
+        if let Some((application, version)) = &change.transaction {
+            builder = builder.with_transaction_id(application.clone(), *version);
+        }
+        let committer = Box::new(LocalCommitter::new(&self.root));
+        let mut transaction = builder.build(self.engine.as_ref(), committer)?;
+        if !change.add.is_empty() {
+            let write_state = transaction.write_state()?;
+            for file in &change.add {
+                let context = self.write_context(&write_state, &file.live.partition)?;
+                transaction.add_files(build_add_file_metadata(self.file_metadata(file)?, &context)?);
+            }
+        }
+        let removed: BTreeSet<&str> = change.remove.iter().map(String::as_str).collect();
+        if !removed.is_empty() {
+            for rows in removals(&self.engine, &state.snapshot, &removed)? {
+                transaction.remove_files(rows);
+            }
+        }
+        let committed = match transaction.commit(self.engine.as_ref())? {
+            CommitResult::Committed(committed) => committed,
+            CommitResult::Conflicted(conflict) => return Err(TableError::Conflict(conflict.conflict_version())),
+            CommitResult::Retryable(retryable) => return Err(TableError::Doubtful(retryable.error)),
+        };
+        let snapshot = match committed.post_commit_snapshot() {
+            Some(snapshot) => Arc::clone(snapshot),
+            None => Snapshot::builder_for(self.url.as_str()).build(self.engine.as_ref())?,
+        };
+
+        let kept = state.live.iter().filter(|file| !removed.contains(file.path.as_str())).cloned();
+        let live = kept.chain(change.add.iter().map(|file| file.live.clone())).collect();
+        state.live = Arc::new(live);
+        let now = Instant::now();
+        state.removed.extend(change.remove.iter().map(|path| (path.clone(), now)));
+        state.snapshot = snapshot;
+        let version = committed.commit_version();
+        if version.is_multiple_of(self.checkpoint_interval) {
+            self.checkpoint(&mut state);
+        }
+        Ok(version)
+    }
+
+    /// Reads the newest version from the log again, as after a commit whose outcome is unknown.
+    pub fn reload(&self) -> Result<(), TableError> {
+        let mut state = self.state.lock();
+        let snapshot = Snapshot::builder_for(self.url.as_str()).build(self.engine.as_ref())?;
+        state.live = Arc::new(list(&self.engine, &snapshot)?);
+        state.snapshot = snapshot;
+        Ok(())
+    }
+
+    /// A checkpoint only makes opening quicker, so a failure is told and no more.
+    fn checkpoint(&self, state: &mut State) {
+        match state.snapshot.checkpoint(self.engine.as_ref(), None) {
+            Ok((_, snapshot)) => state.snapshot = snapshot,
+            Err(error) => tracing::warn!(table = %self.root.display(), %error, "checkpoint failed"),
+        }
+    }
+
+    fn write_state(&self) -> Result<Arc<WriteState>, TableError> {
+        let snapshot = Arc::clone(&self.state.lock().snapshot);
+        let committer = Box::new(LocalCommitter::new(&self.root));
+        let builder = snapshot.update_table(UpdateTableOperation::Write, ENGINE_INFO, true);
+        Ok(builder.build(self.engine.as_ref(), committer)?.write_state()?)
+    }
+
+    fn write_context(&self, state: &Arc<WriteState>, partition: &Partition) -> Result<BoundWriteContext, TableError> {
+        let builder = state.write_context_builder();
+        let values: HashMap<String, Scalar> =
+            partition.iter().map(|(column, value)| (column.clone(), self.partition_scalar(column, value))).collect();
+        let builder = if values.is_empty() { builder } else { builder.with_partition_values(values) };
+        Ok(builder.build()?)
+    }
+
+    /// The value in the type of its column.
+    fn partition_scalar(&self, column: &str, value: &str) -> Scalar {
+        let is_date = self.date_columns.iter().any(|name| name == column);
+        match PrimitiveType::Date.parse_scalar(value) {
+            Ok(scalar) if is_date => scalar,
+            _ => Scalar::String(value.to_owned()),
+        }
+    }
+
+    fn file_metadata(&self, file: &WrittenFile) -> Result<DataFileMetadata, TableError> {
+        let full = self.root.join(&file.live.path);
+        let location = Url::from_file_path(&full).map_err(|()| TableError::Folder(full))?;
+        let meta = FileMeta::new(location, file.live.modified_ms, file.live.size_bytes);
+        Ok(DataFileMetadata::new(meta, file.stats.clone()))
+    }
+}
+
+fn has_commits(root: &Path) -> Result<bool, TableError> {
+    let log = root.join("_delta_log");
+    if !log.exists() {
+        return Ok(false);
+    }
+    let mut entries = fs::read_dir(&log).map_err(TableError::io(&log))?;
+    Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".json"))))
+}
+
+fn create(engine: &Engine, root: &Path, url: &Url, spec: &TableSpec) -> Result<(), TableError> {
+    let schema: StructType = spec.schema.as_ref().try_into_kernel()?;
+    let builder = create_table(url.as_str(), Arc::new(schema), ENGINE_INFO, true)
+        .with_data_layout(DataLayout::partitioned(&spec.partition_columns))
+        .with_table_properties([("delta.dataSkippingStatsColumns", spec.stats_columns.join(","))]);
+    let committer = Box::new(LocalCommitter::new(root));
+    match builder.build(engine, committer)?.commit(engine)? {
+        CommitResult::Committed(_) => Ok(()),
+        CommitResult::Conflicted(conflict) => Err(TableError::Conflict(conflict.conflict_version())),
+        CommitResult::Retryable(retryable) => Err(TableError::Doubtful(retryable.error)),
+    }
+}
+
+fn check_schema(snapshot: &Snapshot, wanted: &Schema) -> Result<(), TableError> {
+    let found = Schema::try_from_kernel(snapshot.schema().as_ref())?;
+    let names = |schema: &Schema| schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
+    if names(&found) == names(wanted) {
+        return Ok(());
+    }
+    Err(TableError::Schema(names(&found).join(", ")))
+}
+
+/// One batch of the log's file actions at a time, with the rows that are live.
+fn scan(engine: &Engine, snapshot: &SnapshotRef) -> Result<Vec<(RecordBatch, Vec<bool>)>, TableError> {
+    let scan = Arc::clone(snapshot).scan_builder().with_stats(StatsOptions::json_only()).build()?;
+    let mut batches = Vec::new();
+    for metadata in scan.scan_metadata(engine)? {
+        let (data, selection) = metadata?.scan_files.into_parts();
+        let rows = data.into_any().downcast::<ArrowEngineData>();
+        let rows = rows.map_err(|_| KernelError::generic("scan rows are not arrow"))?;
+        batches.push((rows.record_batch().clone(), selection));
+    }
+    Ok(batches)
+}
+
+fn list(engine: &Engine, snapshot: &SnapshotRef) -> Result<Vec<LiveFile>, TableError> {
+    let batches = scan(engine, snapshot)?;
+    Ok(batches.iter().flat_map(|(rows, selection)| live_files(rows, selection)).collect())
+}
+
+/// The log's rows for the files to remove, in the form in which the kernel takes them.
+fn removals(
+    engine: &Engine,
+    snapshot: &SnapshotRef,
+    paths: &BTreeSet<&str>,
+) -> Result<Vec<FilteredEngineData>, TableError> {
+    let mut removals = Vec::new();
+    for (rows, selection) in scan(engine, snapshot)? {
+        let Some(names) = rows.column_by_name("path").and_then(|c| c.as_string_opt::<i32>()) else { continue };
+        let chosen: Vec<bool> = names
+            .iter()
+            .enumerate()
+            .map(|(row, name)| {
+                selection.get(row).copied().unwrap_or(true) && name.is_some_and(|name| paths.contains(name))
+            })
+            .collect();
+        if chosen.contains(&true) {
+            let data: Box<dyn EngineData> = Box::new(ArrowEngineData::new(rows));
+            removals.push(FilteredEngineData::try_new(data, chosen)?);
+        }
+    }
+    Ok(removals)
+}
+
+/// `a=1/b=2/`; values are so restricted that no escaping is needed.
+fn partition_folder(partition: &Partition) -> Result<String, TableError> {
+    let mut folder = String::new();
+    for (column, value) in partition {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+        if value.is_empty() || value.starts_with('.') || !value.bytes().all(allowed) {
+            return Err(TableError::PartitionValue { column: column.clone(), value: value.clone() });
+        }
+        folder.push_str(&format!("{column}={value}/"));
+    }
+    Ok(folder)
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

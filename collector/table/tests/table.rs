@@ -1,0 +1,115 @@
+//! Through the door: what is committed is there after opening again, what is not does not count.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use parquet::file::properties::WriterProperties;
+use tenantscope_table::{Change, Partition, Table, TableSpec, WrittenFile};
+
+fn spec() -> TableSpec {
+    let columns = [("tenant", DataType::Utf8), ("n", DataType::Int64), ("retention", DataType::Utf8)];
+    let mut fields: Vec<Field> = columns.into_iter().map(|(name, kind)| Field::new(name, kind, true)).collect();
+    fields.push(Field::new("day", DataType::Date32, true));
+    TableSpec {
+        schema: Arc::new(Schema::new(fields)),
+        partition_columns: vec!["retention".into(), "day".into()],
+        stats_columns: vec!["tenant".into(), "n".into()],
+        checkpoint_interval: 3,
+    }
+}
+
+fn partition(day: &str) -> Partition {
+    Partition::from([("retention".to_owned(), "default".to_owned()), ("day".to_owned(), day.to_owned())])
+}
+
+fn write(table: &Table, day: &str, rows: &[(&str, i64)]) -> WrittenFile {
+    let schema = Schema::new(vec![Field::new("tenant", DataType::Utf8, true), Field::new("n", DataType::Int64, true)]);
+    let tenants = StringArray::from_iter_values(rows.iter().map(|row| row.0));
+    let numbers = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(tenants), Arc::new(numbers)]).unwrap();
+    table.write_file(&partition(day), &batch, WriterProperties::default()).unwrap()
+}
+
+fn add(table: &Table, file: WrittenFile, position: i64) {
+    let transaction = Some(("journal".to_owned(), position));
+    table.commit(Change { add: vec![file], transaction, changes_rows: true, ..Change::default() }).unwrap();
+}
+
+fn open(dir: &Path) -> Table {
+    Table::open(dir, &spec()).unwrap()
+}
+
+#[test]
+fn a_commit_is_there_after_opening_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = open(dir.path());
+    assert_eq!(table.app_version("journal").unwrap(), None);
+    add(&table, write(&table, "2026-11-24", &[("a", 1), ("b", 7)]), 5);
+    let live = table.files();
+    drop(table);
+
+    let table = open(dir.path());
+    assert_eq!(table.version(), 1);
+    assert_eq!(table.app_version("journal").unwrap(), Some(5));
+    assert_eq!(*table.files(), *live);
+    let file = &table.files()[0];
+    assert_eq!(file.partition, partition("2026-11-24"));
+    assert_eq!(file.rows, Some(2));
+    assert!(file.may_have_between("n", 7, 9) && !file.may_have_between("n", 8, 9));
+    assert!(file.may_have_text("tenant", "b") && !file.may_have_text("tenant", "c"));
+}
+
+#[test]
+fn a_compaction_replaces_files_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = open(dir.path());
+    for n in 1..=4 {
+        add(&table, write(&table, "2026-11-24", &[("a", n)]), n);
+    }
+    let remove: Vec<String> = table.files().iter().take(3).map(|file| file.path.clone()).collect();
+    let merged = write(&table, "2026-11-24", &[("a", 1), ("a", 2), ("a", 3)]);
+    table.commit(Change { add: vec![merged], remove: remove.clone(), ..Change::default() }).unwrap();
+    assert_eq!(table.files().len(), 2);
+    let live = table.files();
+
+    assert_eq!(table.expire(Duration::from_secs(600)).unwrap(), 0, "a query may still read them");
+    assert!(remove.iter().all(|path| dir.path().join(path).exists()));
+    assert_eq!(table.expire(Duration::ZERO).unwrap(), 3);
+    assert!(!remove.iter().any(|path| dir.path().join(path).exists()));
+
+    drop(table);
+    let table = open(dir.path());
+    let paths = |files: &[tenantscope_table::LiveFile]| {
+        let mut paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+        paths.sort();
+        paths
+    };
+    assert_eq!(paths(&table.files()), paths(&live));
+    assert_eq!(table.app_version("journal").unwrap(), Some(4), "a compaction leaves the position alone");
+    assert!(dir.path().join("_delta_log/_last_checkpoint").exists());
+}
+
+#[test]
+fn a_file_without_a_commit_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = open(dir.path());
+    let orphan = write(&table, "2026-11-24", &[("a", 1)]);
+    drop(table);
+
+    let table = open(dir.path());
+    assert!(table.files().is_empty());
+    assert!(dir.path().join(&orphan.as_live().path).exists());
+    assert_eq!(table.expire(Duration::ZERO).unwrap(), 1);
+}
+
+#[test]
+fn a_commit_without_files_moves_the_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = open(dir.path());
+    let transaction = Some(("journal".to_owned(), 9));
+    table.commit(Change { transaction, changes_rows: true, ..Change::default() }).unwrap();
+    assert_eq!(open(dir.path()).app_version("journal").unwrap(), Some(9));
+}
