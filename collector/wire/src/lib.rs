@@ -1,1 +1,34 @@
-//! What agent and collector say to each other: OTLP services, the batch header, the proof, the agent's configuration document.
+//! What agent and collector say to each other: OTLP services, the batch header, the proof, the agent's configuration
+//! document.
+//!
+//! ```text
+//! agent: IdentityRequest{Proof} ──→ Identify ──→ IdentityResponse{token, AgentDocument, positions}
+//! sender: headers (token, BatchHeader) ──→ Receive::authorize ──→ reserve ──→ body ──→ ReceivedBody ──→ receive
+//!         Accepted{rejected} or Refused ←── OTLP's status ←───────────────────────────────────────────────┘
+//! ```
+//!
+//! # Invariants
+//! - A body stays as it came: nothing here decompresses or decodes a received batch.
+//! - Nothing of a body is read before the sender is authorized and its bytes are reserved.
+//! - Everything that a peer can make grow has a limit: headers, bodies, streams, connections, time.
+//! - A refusal has one meaning: [`Refused`] maps to HTTP and gRPC in one place.
+//! - Tokens, proofs and bodies are never logged.
+
+mod body;
+mod document;
+pub mod duration_text;
+pub mod header;
+mod identity;
+mod name;
+pub mod proof;
+mod receive;
+mod refused;
+
+pub use body::{BodyForm, Encoding, ReceivedBody};
+pub use document::{AgentDocument, CloudWatchSource, LogsSource, OtlpSource, Sources, StatisticsChoice, XraySource};
+pub use header::{BatchHeader, InvalidBatchHeader, Positions};
+pub use identity::{AgentMode, IDENTITY_PATH, IdentityRequest, IdentityResponse, MAX_IDENTITY_BYTES, ProofOfAccount};
+pub use name::{InvalidName, Name};
+pub use proof::Proof;
+pub use receive::{Accepted, BoxFuture, Identify, Peer, Receive};
+pub use refused::{Refused, RefusedKind};

@@ -1,0 +1,61 @@
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use http::HeaderMap;
+
+use crate::{BatchHeader, IdentityRequest, IdentityResponse, ReceivedBody, Refused};
+
+/// Who is at the other end of the connection. The listener puts it into the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The remote address.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// A batch that was taken: durable and queryable.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// Data points, log records or spans that were left out of it (OTLP's partial success).
+    pub rejected: u64,
+    /// Why; empty where nothing was left out.
+    pub message: String,
+}
+
+/// What takes batches. The OTLP services call it in this order: headers, reservation, body.
+///
+/// A future that is dropped (the sender went away) must leave nothing half done.
+pub trait Receive: Send + Sync + 'static {
+    /// A sender whose credential was checked.
+    type Sender: Send + Sync + 'static;
+    /// Bytes that are reserved; given back when dropped.
+    type Permit: Send + 'static;
+
+    /// Checks the credential from the headers alone; the body is not read before.
+    fn authorize(&self, headers: &HeaderMap, peer: Peer) -> impl Future<Output = Result<Self::Sender, Refused>> + Send;
+
+    /// Reserves a body's bytes before it is read: its declared length, or the largest allowed where it declares none.
+    ///
+    /// Room for the decompressed form is the receiver's own affair, before it decompresses.
+    fn reserve(&self, sender: &Self::Sender, body_bytes: usize) -> Result<Self::Permit, Refused>;
+
+    /// Takes the batch; returns only when it is durable. The header is there for batches with an identity.
+    fn receive(
+        &self,
+        sender: Self::Sender,
+        body: ReceivedBody,
+        header: Option<BatchHeader>,
+        permit: Self::Permit,
+    ) -> impl Future<Output = Result<Accepted, Refused>> + Send;
+}
+
+/// A boxed future, where a trait must be a `dyn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What answers the identity exchange at [`crate::IDENTITY_PATH`].
+pub trait Identify: Send + Sync + 'static {
+    /// Checks the proof and answers with a token.
+    fn identify(&self, request: IdentityRequest, peer: Peer) -> BoxFuture<'_, Result<IdentityResponse, Refused>>;
+}
