@@ -46,7 +46,7 @@ pub use reporting::{Reporting, Seen};
 pub use sample::{Exemplar, HistogramSample, STALE_NAN_BITS, Sample, is_stale_nan, stale_nan};
 pub use scope::Scope;
 pub use select::{
-    Lookback, MetadataRequest, QueryBudget, Select, SelectError, SelectRequest, SelectedSeries, SeriesRequest,
+    Families, Lookback, MetadataRequest, QueryBudget, Select, SelectError, SelectRequest, SelectedSeries, SeriesRequest,
 };
 pub use signal::Signal;
 pub use sink::{Refusal, Sink};

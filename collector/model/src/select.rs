@@ -56,6 +56,9 @@ pub struct SeriesRequest<'a> {
     pub limit: usize,
 }
 
+/// Metric families by name, each with what its senders say of it: several entries where they disagree.
+pub type Families = Vec<(Arc<str>, Vec<Metadata>)>;
+
 /// Which families' metadata is wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct MetadataRequest<'a> {
@@ -154,11 +157,7 @@ pub trait Select: Send + Sync {
     ) -> Result<Vec<Arc<str>>, SelectError>;
 
     /// What families say of themselves, sorted by family; several entries where tenants disagree.
-    fn metadata(
-        &self,
-        scope: &Scope,
-        request: &MetadataRequest<'_>,
-    ) -> Result<Vec<(Arc<str>, Vec<Metadata>)>, SelectError>;
+    fn metadata(&self, scope: &Scope, request: &MetadataRequest<'_>) -> Result<Families, SelectError>;
 
     /// Exemplars of matching series between two times, sorted by labels and time.
     fn exemplars(
