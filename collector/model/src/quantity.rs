@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A duration read from `500ms`, `15s`, `5m`, `1h30m`, `2d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +100,25 @@ fn leading_part(text: &str) -> Option<(u64, &str, &str)> {
     Some((number.parse().ok()?, unit, rest))
 }
 
+/// In its largest unit that keeps it whole, to the millisecond.
+impl fmt::Display for TimeSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u128); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+        let ms = self.0.as_millis();
+        let whole = UNITS.into_iter().find(|(_, unit_ms)| ms > 0 && ms % unit_ms == 0);
+        match whole {
+            Some((unit, unit_ms)) => write!(f, "{}{unit}", ms / unit_ms),
+            None => f.write_str("0s"),
+        }
+    }
+}
+
+impl Serialize for TimeSpan {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 struct TextOrNumber<T>(std::marker::PhantomData<T>);
 
 impl<T> de::Visitor<'_> for TextOrNumber<T>
@@ -140,7 +159,9 @@ mod tests {
     #[test]
     fn durations() {
         for (text, ms) in [("15s", 15_000), ("500ms", 500), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0)] {
-            assert_eq!(text.parse::<TimeSpan>().unwrap().as_ms(), ms, "{text}");
+            let span: TimeSpan = text.parse().unwrap();
+            assert_eq!(span.as_ms(), ms, "{text}");
+            assert_eq!(span.to_string().parse(), Ok(span), "{text}");
         }
         for wrong in ["", "15", "s", "15x", "1.5h", "-3s", "99999999999999999999s"] {
             assert!(wrong.parse::<TimeSpan>().is_err(), "{wrong:?}");

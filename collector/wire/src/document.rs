@@ -1,14 +1,11 @@
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tenantscope_model::Region;
+use tenantscope_model::{Region, TimeSpan};
 
-use crate::duration_text;
-
-/// An agent's configuration beyond its bootstrap, as the collector hands it out and as `agent.yaml` embeds it.
+/// An agent's configuration beyond its bootstrap, as the collector hands it out; its keys are those of `agent.yaml`.
 ///
-/// It never contains credentials or endpoints of AWS.
+/// It never contains credentials or endpoints of AWS. What a key leaves out stays at the agent's own default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentDocument {
@@ -17,10 +14,10 @@ pub struct AgentDocument {
     /// The kill switch: an agent that is not enabled collects nothing but keeps asking for its document.
     #[serde(default = "enabled")]
     pub enabled: bool,
-    /// What is collected.
-    #[serde(default)]
-    pub sources: Sources,
-    /// What collecting may cost in the account, in USD a month; `None` for no limit.
+    /// What is collected; absent to leave it to the agent's own file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Sources>,
+    /// What collecting may cost in the account, in USD a month; absent to leave it to the agent's own file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_usd_per_month: Option<f64>,
 }
@@ -29,8 +26,8 @@ fn enabled() -> bool {
     true
 }
 
-/// What an agent collects; an absent source is not collected.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+/// `sources`: what an agent collects; an absent source is not collected.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sources {
     /// CloudWatch metrics.
@@ -47,119 +44,95 @@ pub struct Sources {
     pub otlp: Option<OtlpSource>,
 }
 
-/// CloudWatch metrics.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `sources.cloudwatch`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CloudWatchSource {
-    /// Which regions; empty for the agent's own.
-    pub regions: Vec<Region>,
-    /// Which namespaces; empty for every one that is present.
-    pub namespaces: Vec<String>,
-    /// Statistics that replace the default set, the first that matches a metric.
-    pub statistics: Vec<StatisticsChoice>,
+    /// Which regions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<Region>>,
+    /// Which namespaces, as patterns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Vec<String>>,
     /// Time between two rounds.
-    #[serde(with = "duration_text")]
-    pub every: Duration,
-    /// The period of the datapoints asked for; whole minutes.
-    #[serde(with = "duration_text")]
-    pub period: Duration,
-    /// How far back each round asks again, since CloudWatch revises its datapoints.
-    #[serde(with = "duration_text")]
-    pub revise: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<TimeSpan>,
+    /// How far the first round looks back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookback: Option<TimeSpan>,
+    /// How long datapoints are read again because CloudWatch revises them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<TimeSpan>,
+    /// The most metrics that one round asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_metrics: Option<usize>,
+    /// Statistics other than the built-in ones; the first that matches counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub statistics: Vec<StatisticsChoice>,
 }
 
-impl Default for CloudWatchSource {
-    fn default() -> Self {
-        Self {
-            regions: Vec::new(),
-            namespaces: Vec::new(),
-            statistics: Vec::new(),
-            every: Duration::from_secs(60),
-            period: Duration::from_secs(60),
-            revise: Duration::from_secs(600),
-        }
-    }
-}
-
-/// Which statistics are asked for.
+/// One entry of `sources.cloudwatch.statistics`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatisticsChoice {
-    /// The namespace, such as `AWS/Lambda`.
+    /// The namespaces that it is for, as a pattern.
     pub namespace: String,
-    /// Metric names; `*` stands for any text; empty for all.
-    #[serde(default)]
-    pub metrics: Vec<String>,
-    /// `Sum`, `Average`, `Maximum`, `Minimum`, `SampleCount`, `p99`, …; empty to leave the metrics out.
+    /// The metrics that it is for, as a pattern; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// `Sum`, `Average`, `p99`, …; none turns the metric off.
     pub statistics: Vec<String>,
+    /// The period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period: Option<TimeSpan>,
 }
 
-/// CloudWatch Logs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `sources.logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogsSource {
-    /// Which regions; empty for the agent's own.
-    pub regions: Vec<Region>,
-    /// Log group names; `*` stands for any text.
-    pub groups: Vec<String>,
-    /// Log groups left out although `groups` names them.
-    pub exclude: Vec<String>,
+    /// Which regions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<Region>>,
+    /// The log groups, as patterns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
     /// Time between two rounds.
-    #[serde(with = "duration_text")]
-    pub every: Duration,
-    /// How far back a group is read that was never read before.
-    #[serde(with = "duration_text")]
-    pub start: Duration,
-    /// How late an event may arrive and still be found.
-    #[serde(with = "duration_text")]
-    pub late: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<TimeSpan>,
+    /// How far the first round looks back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookback: Option<TimeSpan>,
+    /// How late an event may come and still be found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<TimeSpan>,
+    /// The most groups that are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_groups: Option<usize>,
 }
 
-impl Default for LogsSource {
-    fn default() -> Self {
-        Self {
-            regions: Vec::new(),
-            groups: vec!["*".to_owned()],
-            exclude: Vec::new(),
-            every: Duration::from_secs(10),
-            start: Duration::from_secs(3600),
-            late: Duration::from_secs(300),
-        }
-    }
-}
-
-/// X-Ray traces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `sources.xray`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct XraySource {
-    /// Which regions; empty for the agent's own.
-    pub regions: Vec<Region>,
-    /// A filter expression of X-Ray's; empty for every trace.
-    pub filter: String,
+    /// Which regions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<Region>>,
     /// Time between two rounds.
-    #[serde(with = "duration_text")]
-    pub every: Duration,
-    /// How far back traces are read at the first round.
-    #[serde(with = "duration_text")]
-    pub start: Duration,
-    /// How late a segment may arrive and still be found.
-    #[serde(with = "duration_text")]
-    pub late: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<TimeSpan>,
+    /// How far the first round looks back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookback: Option<TimeSpan>,
+    /// How late a segment may come and still be found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<TimeSpan>,
+    /// A filter expression of X-Ray's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
 }
 
-impl Default for XraySource {
-    fn default() -> Self {
-        Self {
-            regions: Vec::new(),
-            filter: String::new(),
-            every: Duration::from_secs(30),
-            start: Duration::from_secs(3600),
-            late: Duration::from_secs(300),
-        }
-    }
-}
-
-/// OTLP from applications.
+/// `sources.otlp`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OtlpSource {
@@ -178,12 +151,13 @@ mod tests {
     #[test]
     fn the_shape_of_the_design_is_read() {
         let json = r#"{"version": 3, "budget_usd_per_month": 1.0, "sources": {
-            "cloudwatch": {"regions": ["eu-west-1"], "every": "5m"}, "logs": {"groups": ["/aws/lambda/*"]},
+            "cloudwatch": {"regions": ["eu-west-1"], "interval": "5m"}, "logs": {"groups": ["/aws/lambda/*"]},
             "xray": {}, "otlp": {"grpc": "127.0.0.1:4317"}}}"#;
         let document: AgentDocument = serde_json::from_str(json).unwrap();
         assert!(document.enabled);
-        assert_eq!(document.sources.cloudwatch.as_ref().unwrap().every, Duration::from_secs(300));
-        assert_eq!(document.sources.xray, Some(XraySource::default()));
+        let sources = document.sources.as_ref().unwrap();
+        assert_eq!(sources.cloudwatch.as_ref().unwrap().interval, Some(TimeSpan::from_secs(300)));
+        assert_eq!(sources.xray, Some(XraySource::default()));
         let again: AgentDocument = serde_json::from_str(&serde_json::to_string(&document).unwrap()).unwrap();
         assert_eq!(again, document);
     }

@@ -16,7 +16,6 @@
 
 mod body;
 mod document;
-pub mod duration_text;
 pub mod header;
 mod identity;
 mod name;
