@@ -6,7 +6,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from pathlib import Path
+
 import cloud
+
+DASHBOARDS = Path(__file__).resolve().parents[3] / "dashboards" / "grafana"
 
 
 class Check:
@@ -61,6 +65,9 @@ class Questions:
         yield Check(f"{cloud.BAD_TENANT}: the alert is at the webhook", self.alert_at_webhook)
         yield Check(f"{cloud.BAD_TENANT}: its error budget shrinks", self.budget_shrinks)
         yield Check("the fleet page names every tenant", self.fleet_page)
+        for path in sorted(DASHBOARDS.glob("*.json")):
+            for panel in json.loads(path.read_text())["panels"]:
+                yield Check(f"dashboard {path.stem}, {panel['title']}", lambda p=panel: self.panel(p))
 
     def metrics(self, account):
         found = self.query(f'aws_lambda_invocations_sum{{tenant="{account.tenant}"}}')
@@ -131,3 +138,26 @@ class Questions:
             page = response.read().decode()
         missing = [a.tenant for a in self.stack.accounts if f"/tenants/{a.tenant}" not in page]
         return None if not missing else f"no link to {missing}"
+
+    def panel(self, panel):
+        """Every query of a Grafana panel has an answer."""
+        silent = [t for t in panel["targets"] if not self.answer(t)]
+        return None if not silent else f"no answer to {[t.get('expr') or t.get('query') for t in silent]}"
+
+    def answer(self, target):
+        kind = target["datasource"]["type"]
+        expression = target.get("expr") or target["query"]
+        for variable, value in [("$tenant", cloud.BAD_TENANT), ("$__rate_interval", "1m"), ("$__interval", "15s")]:
+            expression = expression.replace(variable, value)
+        now = time.time()
+        window = {"start": f"{now - 600:.3f}", "end": f"{now:.3f}"}
+        if kind == "loki":
+            window = {"start": str(int((now - 600) * 1e9)), "end": str(int(now * 1e9)), "query": expression}
+            return get(f"{self.collector}/loki/api/v1/query_range?{urllib.parse.urlencode(window)}")["data"]["result"]
+        if kind == "tempo":
+            window = {"start": int(now - 600), "end": int(now + 1), "q": expression}
+            return get(f"{self.collector}/tempo/api/search?{urllib.parse.urlencode(window)}")["traces"]
+        if target["instant"]:
+            return self.query(expression)
+        window = urllib.parse.urlencode({**window, "step": 15, "query": expression})
+        return get(f"{self.collector}/api/v1/query_range?{window}")["data"]["result"]
