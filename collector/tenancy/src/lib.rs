@@ -1,1 +1,43 @@
-//! Who is it, whose is it, what may it do: registry, proofs, tokens, scopes, limits.
+//! Who is it, whose is it, what may it do: registry, proofs, tokens, scopes.
+//!
+//! ```text
+//! agent's Proof ──→ Identity::prove ──→ STS of our own configuration ──→ account ──→ Registry ──→ Proved
+//!                   Identity::issue  ──→ token (15 minutes)
+//! batch's headers → Identity::sender ──→ Sender ── decide(Claim) ──→ Stamp or refusal
+//! read's headers ─→ Readers::scope   ──→ Scope
+//! ```
+//!
+//! # Invariants
+//! - The account comes from a credential that was checked, never from a payload; the tenant from the account through
+//!   the registry, asked anew for each batch, so a reload counts at once.
+//! - A proof's request goes to an endpoint of our configuration, with fixed path and body; each proof counts once.
+//! - A registry is in force whole or not at all; an invalid file changes nothing.
+//! - Without a credential a read sees everything only where nobody but this machine can ask; `X-Scope-OrgID` narrows.
+//! - Secrets are kept as digests and compared in constant time; neither they nor tokens or proofs are ever logged.
+
+mod caller;
+mod config;
+mod credential;
+mod identity;
+mod readers;
+mod registry;
+mod secret;
+mod sender;
+mod sts;
+mod telemetry;
+mod tenants;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{IdentityConfig, ReaderConfig, RegistryConfig, ScopeConfig, StaticTokenConfig, StsConfig, Unknown};
+pub use credential::{InvalidOrgId, SCOPE_ORG_ID};
+pub use identity::{Identity, InvalidIdentity, IssuedToken, Proved};
+pub use readers::{Exposure, InvalidReader, ReadDenied, Readers};
+pub use registry::{AccountRefused, Owner, Registry};
+pub use secret::{Secret, SecretError, TokenDigest};
+pub use sender::{ProvedAgent, Sender};
+pub use sts::{InvalidSts, ProofRefused};
+pub use tenants::{RegistryError, TENANT_INFO, Tenant, Tenants};
+pub use token::{KeyError, TOKEN_LIFETIME, TokenClaims, TokenKey, TokenRefused};

@@ -1,0 +1,293 @@
+//! Who sends: from headers for each batch, from a proof once in fifteen minutes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tenantscope_model::{AccountId, TenantId};
+use tenantscope_wire::{Name, Proof, ProofOfAccount, Refused};
+
+use crate::config::{IdentityConfig, StaticTokenConfig};
+use crate::credential;
+use crate::registry::{AccountRefused, Registry};
+use crate::secret::{SecretError, TokenDigest};
+use crate::sender::{ProvedAgent, Sender};
+use crate::sts::{InvalidSts, ProofRefused, Sts};
+use crate::telemetry;
+use crate::token::{KeyError, PREFIX, TOKEN_LIFETIME, TokenClaims, TokenKey, TokenRefused};
+
+/// Checks who sends, and gives out tokens. Shared by all listeners; holds no lock while it waits.
+#[derive(Debug)]
+pub struct Identity(Mode);
+
+#[derive(Debug)]
+enum Mode {
+    Open { key: TokenKey },
+    Strict(Box<Strict>),
+}
+
+#[derive(Debug)]
+struct Strict {
+    registry: Arc<Registry>,
+    key: TokenKey,
+    sts: Option<Sts>,
+    tokens: Vec<StaticToken>,
+}
+
+#[derive(Debug)]
+struct StaticToken {
+    name: Arc<str>,
+    digest: TokenDigest,
+    accounts: Arc<BTreeSet<AccountId>>,
+}
+
+/// Why an identity can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidIdentity {
+    /// The STS block.
+    #[error(transparent)]
+    Sts(#[from] InvalidSts),
+    /// The key of our tokens.
+    #[error("identity key: {0}")]
+    Key(#[from] KeyError),
+    /// A static token.
+    #[error("identity token {name:?}: {source}")]
+    Token {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        source: SecretError,
+    },
+    /// Two static tokens have one name, so they would share lanes.
+    #[error("identity token {0:?} is given twice")]
+    TokenTwice(String),
+}
+
+/// A proof that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    /// The account; absent for a forwarder and in open mode.
+    pub account: Option<AccountId>,
+    /// Its tenant; absent for a forwarder.
+    pub tenant: Option<TenantId>,
+    relay: Option<String>,
+}
+
+/// A token that was given out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IssuedToken {
+    /// Its text; a secret.
+    pub token: String,
+    /// When it ends, in milliseconds since the epoch.
+    pub expires_at_ms: i64,
+    /// How long it holds from now.
+    pub valid_for: Duration,
+}
+
+impl Identity {
+    /// Open mode: everybody who reaches us may send, so only loopback addresses may be listened on.
+    pub fn open() -> Self {
+        Self(Mode::Open { key: TokenKey::random() })
+    }
+
+    /// By proofs and tokens. `base` is the configuration file's folder; the key is made in `data_dir` at the first
+    /// start. Blocks on files.
+    pub fn try_new(
+        config: &IdentityConfig,
+        registry: Arc<Registry>,
+        base: &Path,
+        data_dir: &Path,
+    ) -> Result<Self, InvalidIdentity> {
+        let sts = config.sts.as_ref().map(|sts| Sts::try_new(config.server_name.as_deref(), sts)).transpose()?;
+        let tokens = static_tokens(&config.tokens, base)?;
+        let key = TokenKey::open(&key_path(config, base, data_dir))?;
+        Ok(Self(Mode::Strict(Box::new(Strict { registry, key, sts, tokens }))))
+    }
+
+    /// Checks what [`Identity::try_new`] would, without making a key: for `check`.
+    pub fn check(config: &IdentityConfig, base: &Path) -> Result<(), InvalidIdentity> {
+        if let Some(sts) = &config.sts {
+            Sts::try_new(config.server_name.as_deref(), sts)?;
+        }
+        static_tokens(&config.tokens, base).map(drop)
+    }
+
+    /// Whether everybody may send.
+    pub fn is_open(&self) -> bool {
+        matches!(self.0, Mode::Open { .. })
+    }
+
+    /// Who sends with these headers.
+    pub fn sender(&self, headers: &HeaderMap, now_ms: i64) -> Result<Sender, Refused> {
+        let sender = match &self.0 {
+            Mode::Open { .. } => credential::written_tenant(headers)
+                .map(|tenant| Sender::Open { tenant })
+                .map_err(|error| Refused::invalid("org_id", error.to_string())),
+            Mode::Strict(strict) => strict.sender(headers, now_ms),
+        };
+        sender.inspect_err(|refused| telemetry::sender_refused(refused.reason))
+    }
+
+    /// Checks a proof; asks STS for it where it is one.
+    pub async fn prove(&self, proof: &ProofOfAccount, now_ms: i64) -> Result<Proved, Refused> {
+        let proved = match &self.0 {
+            Mode::Open { .. } => Ok(Proved { account: None, tenant: Some(TenantId::anonymous()), relay: None }),
+            Mode::Strict(strict) => strict.prove(proof, now_ms).await,
+        };
+        telemetry::proof(proved.as_ref().map_or_else(|refused| refused.reason, |_| "accepted"));
+        proved
+    }
+
+    /// The token for what was proved.
+    pub fn issue(&self, proved: &Proved, agent: &Name, epoch: Option<u64>, now_ms: i64) -> IssuedToken {
+        let key = match &self.0 {
+            Mode::Open { key } => key,
+            Mode::Strict(strict) => &strict.key,
+        };
+        let lifetime_ms = i64::try_from(TOKEN_LIFETIME.as_millis()).unwrap_or(i64::MAX);
+        let expires_at_ms = now_ms.saturating_add(lifetime_ms);
+        let (account, relay) = (proved.account, proved.relay.clone());
+        let token = key.sign(&TokenClaims { account, relay, agent: agent.clone(), epoch, expires_at_ms });
+        IssuedToken { token, expires_at_ms, valid_for: TOKEN_LIFETIME }
+    }
+}
+
+impl Proved {
+    /// The part of a lane's key that the credential gives, as [`Sender::lane_owner`] has it.
+    pub fn lane_owner(&self) -> String {
+        match (&self.account, &self.relay) {
+            (Some(account), _) => account.to_string(),
+            (None, Some(name)) => format!("relay/{name}"),
+            (None, None) => format!("open/{}", self.tenant.clone().unwrap_or_else(TenantId::anonymous)),
+        }
+    }
+}
+
+impl Strict {
+    fn sender(&self, headers: &HeaderMap, now_ms: i64) -> Result<Sender, Refused> {
+        let malformed = |error: credential::MalformedAuthorization| {
+            Refused::unauthenticated("malformed_authorization", error.to_string())
+        };
+        let token = credential::token(headers).map_err(malformed)?;
+        let token = token.ok_or_else(|| Refused::unauthenticated("no_credential", "a bearer token is needed"))?;
+        if !token.starts_with(PREFIX) {
+            return self.static_sender(self.static_token(&token)?);
+        }
+        let claims = self.key.verify(&token, now_ms).map_err(|refused| token_refused(&refused))?;
+        match (claims.account, claims.relay) {
+            (Some(account), None) => {
+                let owner = self.registry.owner(account).map_err(account_refused)?;
+                let agent = Some(ProvedAgent { name: claims.agent, epoch: claims.epoch });
+                Ok(Sender::Account { account, owner, agent })
+            }
+            (None, Some(name)) => {
+                // Removing a static token ends the tokens that were given out for it.
+                let found = self.tokens.iter().find(|token| *token.name == *name);
+                self.static_sender(found.ok_or_else(|| token_refused(&TokenRefused::NotOurs))?)
+            }
+            _ => Err(token_refused(&TokenRefused::NotOurs)),
+        }
+    }
+
+    fn static_token(&self, token: &str) -> Result<&StaticToken, Refused> {
+        let digest = TokenDigest::of(token);
+        let found = self.tokens.iter().find(|known| known.digest == digest);
+        found.ok_or_else(|| Refused::unauthenticated("unknown_token", "the token is not known"))
+    }
+
+    fn static_sender(&self, token: &StaticToken) -> Result<Sender, Refused> {
+        match single(&token.accounts) {
+            Some(account) => {
+                let owner = self.registry.owner(account).map_err(account_refused)?;
+                Ok(Sender::Account { account, owner, agent: None })
+            }
+            None => Ok(Sender::Relay {
+                name: Arc::clone(&token.name),
+                accounts: Arc::clone(&token.accounts),
+                registry: Arc::clone(&self.registry),
+            }),
+        }
+    }
+
+    async fn prove(&self, proof: &ProofOfAccount, now_ms: i64) -> Result<Proved, Refused> {
+        let account = match proof {
+            ProofOfAccount::Sts(proof) => self.prove_by_sts(proof, now_ms).await?,
+            ProofOfAccount::Token { token } => {
+                let known = self.static_token(token)?;
+                match single(&known.accounts) {
+                    Some(account) => account,
+                    None => {
+                        return Ok(Proved { account: None, tenant: None, relay: Some(known.name.to_string()) });
+                    }
+                }
+            }
+            _ => return Err(Refused::invalid("unknown_proof", "this kind of proof is not known here")),
+        };
+        let owner = self.registry.owner(account).map_err(account_refused)?;
+        Ok(Proved { account: Some(account), tenant: Some(owner.tenant), relay: None })
+    }
+
+    async fn prove_by_sts(&self, proof: &Proof, now_ms: i64) -> Result<AccountId, Refused> {
+        let Some(sts) = &self.sts else {
+            return Err(Refused::forbidden("no_sts", "this collector takes no proofs by STS"));
+        };
+        let caller = sts.verify(proof, now_ms).await.map_err(|refused| proof_refused(&refused))?;
+        tracing::debug!(account = %caller.account, arn = caller.arn, "proof accepted");
+        Ok(caller.account)
+    }
+}
+
+fn single(accounts: &BTreeSet<AccountId>) -> Option<AccountId> {
+    let mut accounts = accounts.iter();
+    accounts.next().copied().filter(|_| accounts.next().is_none())
+}
+
+fn key_path(config: &IdentityConfig, base: &Path, data_dir: &Path) -> PathBuf {
+    config.key_file.as_ref().map_or_else(|| data_dir.join("identity.key"), |file| base.join(file))
+}
+
+fn static_tokens(configs: &[StaticTokenConfig], base: &Path) -> Result<Vec<StaticToken>, InvalidIdentity> {
+    let mut names = BTreeSet::new();
+    let mut tokens = Vec::with_capacity(configs.len());
+    for config in configs {
+        if !names.insert(config.name.as_str()) {
+            return Err(InvalidIdentity::TokenTwice(config.name.clone()));
+        }
+        let wrong = |source| InvalidIdentity::Token { name: config.name.clone(), source };
+        let digest = config.secret.digest(base).map_err(wrong)?;
+        let accounts = Arc::new(config.accounts.iter().copied().collect());
+        tokens.push(StaticToken { name: config.name.as_str().into(), digest, accounts });
+    }
+    Ok(tokens)
+}
+
+fn token_refused(refused: &TokenRefused) -> Refused {
+    let reason = match refused {
+        TokenRefused::NotOurs => "unknown_token",
+        TokenRefused::Expired => "expired_token",
+    };
+    Refused::unauthenticated(reason, refused.to_string())
+}
+
+#[allow(clippy::needless_pass_by_value)] // for map_err
+fn account_refused(refused: AccountRefused) -> Refused {
+    Refused::forbidden(refused.reason(), refused.to_string())
+}
+
+fn proof_refused(refused: &ProofRefused) -> Refused {
+    let (reason, message) = (refused.reason(), refused.to_string());
+    match refused {
+        ProofRefused::Invalid(_) => Refused::invalid(reason, message),
+        ProofRefused::OtherServer
+        | ProofRefused::OtherHost
+        | ProofRefused::UnknownRegion(_)
+        | ProofRefused::WrongRole => Refused::forbidden(reason, message),
+        ProofRefused::Stale { .. } | ProofRefused::Replayed | ProofRefused::Rejected { .. } => {
+            Refused::unauthenticated(reason, message)
+        }
+        ProofRefused::Busy => Refused::unavailable(reason, message, Duration::from_secs(2)),
+        ProofRefused::Unreachable(_) => Refused::unavailable(reason, message, Duration::from_secs(5)),
+    }
+}

@@ -1,0 +1,242 @@
+//! Identity at its door, with real proofs. Whether a signature is right is for a real STS to say; these tests show
+//! what is refused before one is asked, and what is made of an answer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use http::HeaderMap;
+use tenantscope_model::{Claim, Decision, Region};
+use tenantscope_wire::{Name, Proof, ProofOfAccount, Refused, RefusedKind};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{Identity, IdentityConfig, Registry, RegistryConfig, Sender, Unknown};
+
+const NOW_MS: i64 = 1_790_000_000_000;
+const NONCE: &str = "0123456789abcdef";
+
+fn proof(server: &str, region: &str, nonce: &str) -> ProofOfAccount {
+    let credentials = Credentials::new("AKIDEXAMPLE", "secret", Some("session".to_owned()), None, "test");
+    let signed_at = SystemTime::UNIX_EPOCH + Duration::from_millis(NOW_MS as u64);
+    let region = Region::try_new(region).unwrap();
+    ProofOfAccount::Sts(Proof::sign(&credentials, &region, server, nonce, signed_at).unwrap())
+}
+
+struct Setup {
+    identity: Identity,
+    dir: tempfile::TempDir,
+}
+
+fn setup(sts_endpoint: &str, unknown: Unknown) -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    let tenants = r#"tenants: [{id: acme, accounts: ["123456789012"]}, {id: beta, accounts: ["222222222222"], regions: [eu-west-1]}]"#;
+    std::fs::write(dir.path().join("tenants.yaml"), tenants).unwrap();
+    std::fs::write(dir.path().join("one"), "one-account").unwrap();
+    std::fs::write(dir.path().join("two"), "two-accounts").unwrap();
+    let registry = RegistryConfig { file: "tenants.yaml".into(), unknown, home: None };
+    let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
+    let config = format!(
+        r#"
+server_name: collector.example.com
+sts: {{endpoints: {{eu-west-1: "{sts_endpoint}"}}, role: "arn:aws:sts::*:assumed-role/tenantscope-agent/*", timeout: 2s}}
+tokens:
+  - {{name: one, token_file: one, accounts: ["222222222222"]}}
+  - {{name: two, token_file: two, accounts: ["222222222222", "123456789012", "999999999999"]}}
+"#
+    );
+    let config: IdentityConfig = serde_saphyr::from_str(&config).unwrap();
+    let identity = Identity::try_new(&config, registry, dir.path(), dir.path()).unwrap();
+    Setup { identity, dir }
+}
+
+/// Answers every request on a loopback port with this status and body, and counts them.
+async fn answering(status: &'static str, body: String) -> (String, Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            let mut part = [0; 4096];
+            while !request.ends_with(b"Version=2011-06-15") {
+                let n = stream.read(&mut part).await.unwrap();
+                assert!(n > 0, "request ended early");
+                request.extend_from_slice(&part[..n]);
+            }
+            let text = String::from_utf8(request).unwrap();
+            assert!(text.starts_with("POST / HTTP/1.1\r\n"), "{text}");
+            assert!(text.contains("host: sts.eu-west-1.amazonaws.com\r\n"), "{text}");
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(body.as_bytes()).await.unwrap();
+        }
+    });
+    (url, asked)
+}
+
+fn answer(account: &str, role: &str) -> String {
+    format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+         <Arn>arn:aws:sts::{account}:assumed-role/{role}/s1</Arn><UserId>x:s1</UserId><Account>{account}</Account>\
+         </GetCallerIdentityResult></GetCallerIdentityResponse>"
+    )
+}
+
+fn bearer(token: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    headers
+}
+
+fn claim(account: Option<&str>, region: Option<&str>) -> Claim {
+    Claim { tenant: Some("other".into()), account: account.map(str::to_owned), region: region.map(str::to_owned) }
+}
+
+fn stamped(decision: Decision) -> (String, Option<String>, Option<String>) {
+    match decision {
+        Decision::Stamp(stamp) => (
+            stamp.tenant.to_string(),
+            stamp.account.map(|account| account.to_string()),
+            stamp.region.map(|region| region.to_string()),
+        ),
+        Decision::Refuse { reason } => panic!("refused: {reason}"),
+    }
+}
+
+#[tokio::test]
+async fn a_proof_becomes_a_token_once() {
+    let (url, asked) = answering("200 OK", answer("123456789012", "tenantscope-agent")).await;
+    let Setup { identity, .. } = setup(&url, Unknown::Refuse);
+    let proof = proof("collector.example.com", "eu-west-1", NONCE);
+    let proved = identity.prove(&proof, NOW_MS).await.unwrap();
+    assert_eq!(proved.tenant.as_ref().unwrap().as_str(), "acme");
+    let token = identity.issue(&proved, &Name::try_new("a1").unwrap(), Some(3), NOW_MS).token;
+
+    let sender = identity.sender(&bearer(&token), NOW_MS + 1).unwrap();
+    assert_eq!(sender.lane_owner(), proved.lane_owner());
+    let decision = sender.decide(&claim(Some("222222222222"), Some("us-east-1")));
+    assert_eq!(stamped(decision), ("acme".into(), Some("123456789012".into()), Some("us-east-1".into())));
+    let late = identity.sender(&bearer(&token), NOW_MS + 900_000).unwrap_err();
+    assert_eq!((late.kind, late.reason), (RefusedKind::Unauthenticated, "expired_token"));
+
+    assert_eq!(identity.prove(&proof, NOW_MS).await.unwrap_err().reason, "replayed_proof");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn refused_before_sts_is_asked() {
+    // Nothing listens there: asking would be `sts_unreachable`.
+    let Setup { identity, .. } = setup("http://127.0.0.1:9", Unknown::Refuse);
+    let server = "collector.example.com";
+    for (proof, now_ms, reason) in [
+        (proof("other.example.com", "eu-west-1", NONCE), NOW_MS, "other_server"),
+        (proof(server, "us-east-1", NONCE), NOW_MS, "unknown_region"),
+        (proof(server, "eu-west-1", NONCE), NOW_MS + 300_001, "stale_proof"),
+        (proof(server, "eu-west-1", NONCE), NOW_MS - 300_001, "stale_proof"),
+        (proof(server, "eu-west-1", "short"), NOW_MS, "invalid_proof"),
+    ] {
+        assert_eq!(identity.prove(&proof, now_ms).await.unwrap_err().reason, reason);
+    }
+    let ProofOfAccount::Sts(mut elsewhere) = proof(server, "eu-west-1", NONCE) else { panic!() };
+    elsewhere.host = "evil.example.com".into();
+    let refused = identity.prove(&ProofOfAccount::Sts(elsewhere), NOW_MS).await.unwrap_err();
+    assert_eq!(refused.reason, "other_host");
+    let unreachable = identity.prove(&proof(server, "eu-west-1", NONCE), NOW_MS).await.unwrap_err();
+    assert_eq!((unreachable.kind, unreachable.reason), (RefusedKind::Unavailable, "sts_unreachable"));
+}
+
+#[tokio::test]
+async fn what_sts_says_counts() {
+    let ask = async |status, body: String, unknown| -> Result<String, Refused> {
+        let (url, _) = answering(status, body).await;
+        let Setup { identity, .. } = setup(&url, unknown);
+        let proved = identity.prove(&proof("collector.example.com", "eu-west-1", NONCE), NOW_MS).await;
+        proved.map(|proved| proved.tenant.unwrap().to_string())
+    };
+    let reason = |result: Result<String, Refused>| result.unwrap_err().reason;
+    let role = "tenantscope-agent";
+    assert_eq!(reason(ask("403 Forbidden", String::new(), Unknown::Refuse).await), "signature_rejected");
+    assert_eq!(reason(ask("500 Oops", String::new(), Unknown::Refuse).await), "sts_unreachable");
+    assert_eq!(reason(ask("200 OK", "<html></html>".into(), Unknown::Refuse).await), "sts_unreachable");
+    assert_eq!(reason(ask("200 OK", "x".repeat(100_000), Unknown::Refuse).await), "sts_unreachable");
+    assert_eq!(reason(ask("200 OK", answer("123456789012", "other"), Unknown::Refuse).await), "wrong_role");
+    assert_eq!(reason(ask("200 OK", answer("000000000000", role), Unknown::Refuse).await), "unknown_account");
+    assert_eq!(ask("200 OK", answer("000000000000", role), Unknown::Quarantine).await.unwrap(), "unassigned");
+}
+
+#[tokio::test]
+async fn static_tokens_hold_for_their_accounts_only() {
+    let Setup { identity, .. } = setup("http://127.0.0.1:9", Unknown::Refuse);
+    let one = identity.sender(&bearer("one-account"), NOW_MS).unwrap();
+    let decision = one.decide(&claim(Some("123456789012"), Some("us-east-1")));
+    assert_eq!(stamped(decision), ("beta".into(), Some("222222222222".into()), None), "the region is not listed");
+
+    let two = identity.sender(&bearer("two-accounts"), NOW_MS).unwrap();
+    assert!(matches!(two, Sender::Relay { .. }));
+    assert_eq!(stamped(two.decide(&claim(Some("123456789012"), None))).0, "acme");
+    for (account, reason) in [
+        (None, "no_account"),
+        (Some("333333333333"), "foreign_account"),
+        (Some("x"), "invalid_account"),
+        (Some("999999999999"), "unknown_account"),
+    ] {
+        assert_eq!(two.decide(&claim(account, None)), Decision::Refuse { reason });
+    }
+    let proof = ProofOfAccount::Token { token: "two-accounts".into() };
+    let proved = identity.prove(&proof, NOW_MS).await.unwrap();
+    let token = identity.issue(&proved, &Name::try_new("gw").unwrap(), None, NOW_MS).token;
+    assert_eq!(identity.sender(&bearer(&token), NOW_MS).unwrap().lane_owner(), "relay/two");
+
+    assert_eq!(identity.sender(&bearer("guess-guess"), NOW_MS).unwrap_err().reason, "unknown_token");
+    assert_eq!(identity.sender(&HeaderMap::new(), NOW_MS).unwrap_err().reason, "no_credential");
+}
+
+#[tokio::test]
+async fn open_mode_takes_the_tenant_from_the_header() {
+    let identity = Identity::open();
+    let mut headers = HeaderMap::new();
+    let anonymous = identity.sender(&headers, NOW_MS).unwrap();
+    let decision = anonymous.decide(&claim(Some("123456789012"), Some("eu-west-1")));
+    assert_eq!(stamped(decision), ("anonymous".into(), None, Some("eu-west-1".into())));
+    headers.insert("x-scope-orgid", "a|b".parse().unwrap());
+    assert_eq!(identity.sender(&headers, NOW_MS).unwrap_err().kind, RefusedKind::Invalid);
+    headers.insert("x-scope-orgid", "acme".parse().unwrap());
+    assert_eq!(stamped(identity.sender(&headers, NOW_MS).unwrap().decide(&claim(None, None))).0, "acme");
+}
+
+#[tokio::test]
+async fn a_restart_keeps_tokens_and_a_reload_moves_accounts() {
+    let Setup { identity, dir } = setup("http://127.0.0.1:9", Unknown::Refuse);
+    let proved = identity.prove(&ProofOfAccount::Token { token: "one-account".into() }, NOW_MS).await.unwrap();
+    let token = identity.issue(&proved, &Name::try_new("a1").unwrap(), None, NOW_MS).token;
+    drop(identity);
+
+    let registry = RegistryConfig { file: "tenants.yaml".into(), unknown: Unknown::Refuse, home: None };
+    let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
+    let config = IdentityConfig::default();
+    let identity = Identity::try_new(&config, Arc::clone(&registry), Path::new("."), dir.path()).unwrap();
+    assert_eq!(stamped(identity.sender(&bearer(&token), NOW_MS).unwrap().decide(&claim(None, None))).0, "beta");
+    std::fs::write(dir.path().join("tenants.yaml"), r#"tenants: [{id: new, accounts: ["222222222222"]}]"#).unwrap();
+    registry.reload().unwrap();
+    assert_eq!(stamped(identity.sender(&bearer(&token), NOW_MS).unwrap().decide(&claim(None, None))).0, "new");
+}
+
+#[test]
+fn only_https_or_loopback_is_an_sts_endpoint() {
+    let check = |endpoint: &str| {
+        let text = format!("{{server_name: c, sts: {{endpoints: {{eu-west-1: \"{endpoint}\"}}}}}}");
+        Identity::check(&serde_saphyr::from_str(&text).unwrap(), Path::new("."))
+    };
+    assert!(check("https://sts.eu-west-1.amazonaws.com").is_ok());
+    assert!(check("http://127.0.0.1:5000").is_ok() && check("http://[::1]:5000").is_ok());
+    for wrong in
+        ["http://sts.eu-west-1.amazonaws.com", "http://127.0.0.1.evil.com", "ftp://127.0.0.1", "x", "https://a/b"]
+    {
+        assert!(check(wrong).is_err(), "{wrong}");
+    }
+    let unnamed = serde_saphyr::from_str("{sts: {endpoints: {eu-west-1: \"https://x\"}}}").unwrap();
+    assert!(Identity::check(&unnamed, Path::new(".")).is_err());
+}
