@@ -1,0 +1,111 @@
+//! The command line. Each option has a configuration key and an environment variable too.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The collector: proves whose each byte is, stores it, and serves one view over all tenants.
+#[derive(Debug, Parser)]
+#[command(name = "tenantscope-collector", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Log filter, such as `info` or `tenantscope_ingest=debug`.
+    #[arg(long, global = true, env = "TENANTSCOPE_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// How log lines are written.
+    #[arg(long, global = true, env = "TENANTSCOPE_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Receive, store, serve; ends with 0 after SIGTERM or SIGINT. SIGHUP reloads rules, registry and objectives.
+    Serve(Serve),
+    /// Check the configuration and every file that it names; ends with 1 and file:line: message for what is wrong.
+    Check(Check),
+    /// Write SLO reports, one a tenant, as the running collector computes them.
+    Report(Report),
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The configuration; without one, or without a registry in it, the collector runs open, on loopback alone.
+    #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where everything is stored [default: ./tenantscope-data] [key: data_dir].
+    #[arg(long, env = "TENANTSCOPE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address for readers, remote write and pages [default: 127.0.0.1:9099] [key: listen.http].
+    #[arg(long, env = "TENANTSCOPE_HTTP", value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+    /// Address for OTLP over gRPC [default: 127.0.0.1:4317] [key: listen.otlp_grpc].
+    #[arg(long, env = "TENANTSCOPE_OTLP_GRPC", value_name = "ADDRESS")]
+    pub otlp_grpc: Option<SocketAddr>,
+    /// Address for OTLP over HTTP [default: 127.0.0.1:4318] [key: listen.otlp_http].
+    #[arg(long, env = "TENANTSCOPE_OTLP_HTTP", value_name = "ADDRESS")]
+    pub otlp_http: Option<SocketAddr>,
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration.
+    #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Options of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The running collector's configuration: it says where the collector listens.
+    #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// The month, such as 2026-10 (UTC).
+    #[arg(long, value_name = "YYYY-MM")]
+    pub month: String,
+    /// One tenant; without it, every tenant.
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<String>,
+    /// The reports' form.
+    #[arg(long, default_value = "html")]
+    pub format: ReportFormat,
+    /// The folder to write TENANT.FORMAT into; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// A reader's token, where the collector has readers configured.
+    #[arg(long, env = "TENANTSCOPE_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// A report's form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// A page with a plot, complete in one file.
+    Html,
+    /// For programs.
+    Json,
+}
+
+impl ReportFormat {
+    /// The file's ending and the API's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Html => "html",
+            Self::Json => "json",
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `collector.yaml`: read once, checked whole, with every file that it names.
+
+mod problem;
+mod stores;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tenantscope_forward::TargetConfig;
+use tenantscope_incidents::IncidentsConfig;
+use tenantscope_tenancy::{IdentityConfig, ReaderConfig, RegistryConfig};
+
+pub use problem::Problem;
+pub use stores::{JournalConfig, LakeConfig, LimitsConfig, MetricsConfig, QueryConfig};
+
+use crate::cli::Serve;
+
+/// The largest configuration file, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// The whole of `collector.yaml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where everything is stored.
+    pub data_dir: Option<PathBuf>,
+    /// Where the collector listens.
+    pub listen: Listen,
+    /// How a person reaches the pages; goes into alerts' links.
+    pub external_url: Option<String>,
+    /// How senders prove who they are.
+    pub identity: IdentityConfig,
+    /// Whose accounts are whose; without it the collector is open, on loopback alone.
+    pub registry: Option<RegistryConfig>,
+    /// Who may read what.
+    pub readers: Vec<ReaderConfig>,
+    /// What batches may use.
+    pub limits: LimitsConfig,
+    /// The journals.
+    pub journal: JournalConfig,
+    /// The metric store.
+    pub metrics: MetricsConfig,
+    /// The store of logs and spans.
+    pub lake: LakeConfig,
+    /// What a query may use.
+    pub query: QueryConfig,
+    /// Patterns of rule files.
+    pub rules: Vec<String>,
+    /// Patterns of OpenSLO files.
+    pub objectives: Vec<String>,
+    /// Who is told of what.
+    pub incidents: IncidentsConfig,
+    /// Other systems that get everything too.
+    pub forward: Vec<TargetConfig>,
+    /// Where our own traces go.
+    pub traces: Traces,
+    /// The file's folder; what it names is relative to it.
+    #[serde(skip)]
+    pub folder: PathBuf,
+}
+
+/// `listen:`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// Readers, remote write, pages.
+    pub http: Option<SocketAddr>,
+    /// OTLP over gRPC.
+    pub otlp_grpc: Option<SocketAddr>,
+    /// OTLP over HTTP.
+    pub otlp_http: Option<SocketAddr>,
+    /// Certificate and key of all listeners.
+    pub tls: Option<Tls>,
+}
+
+/// `listen.tls:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
+/// `traces:`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Traces {
+    /// An OTLP/gRPC endpoint for the collector's own traces.
+    pub otlp_grpc: Option<String>,
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, Problem> {
+        let size_bytes = std::fs::metadata(path).map_err(|error| Problem::file(path, &error))?.len();
+        if size_bytes > MAX_FILE_BYTES {
+            return Err(Problem::file(path, &format!("larger than {MAX_FILE_BYTES} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| Problem::file(path, &error))?;
+        let mut config: Self = match text.trim() {
+            "" => Self::default(), // an empty file changes nothing
+            _ => serde_saphyr::from_str(&text).map_err(|error| Problem::yaml(path, &error))?,
+        };
+        config.folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Ok(config)
+    }
+
+    /// What `serve` runs with: the file, if one is named, with the command line's options over it.
+    pub fn for_serve(options: &Serve) -> Result<Self, Problem> {
+        let mut config = options.config.as_deref().map(Self::read).transpose()?.unwrap_or_default();
+        config.data_dir = options.data_dir.clone().or(config.data_dir);
+        config.listen.http = options.http.or(config.listen.http);
+        config.listen.otlp_grpc = options.otlp_grpc.or(config.listen.otlp_grpc);
+        config.listen.otlp_http = options.otlp_http.or(config.listen.otlp_http);
+        Ok(config)
+    }
+
+    /// Where everything is stored.
+    pub fn data_dir(&self) -> PathBuf {
+        match &self.data_dir {
+            Some(dir) => self.folder.join(dir),
+            None => PathBuf::from("tenantscope-data"),
+        }
+    }
+
+    /// Where readers, remote write and pages are.
+    pub fn http(&self) -> SocketAddr {
+        self.listen.http.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9099)))
+    }
+
+    /// Where OTLP over gRPC is.
+    pub fn otlp_grpc(&self) -> SocketAddr {
+        self.listen.otlp_grpc.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 4317)))
+    }
+
+    /// Where OTLP over HTTP is.
+    pub fn otlp_http(&self) -> SocketAddr {
+        self.listen.otlp_http.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 4318)))
+    }
+
+    /// Whether every listener is on loopback, where no other machine reaches it.
+    pub fn on_loopback(&self) -> bool {
+        [self.http(), self.otlp_grpc(), self.otlp_http()].iter().all(|address| address.ip().is_loopback())
+    }
+
+    /// The files that a list of patterns names, sorted; a pattern without `*` must name a file.
+    pub fn files(&self, patterns: &[String]) -> Result<Vec<PathBuf>, Problem> {
+        let mut files = Vec::new();
+        for pattern in patterns {
+            files.extend(matching(&self.folder.join(pattern))?);
+        }
+        files.sort();
+        files.dedup();
+        Ok(files)
+    }
+}
+
+/// `*` stands for any characters of a file's name; folders are taken as they are written.
+fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    let Some((before, after)) = name.split_once('*') else { return Ok(vec![pattern.to_path_buf()]) };
+    let folder = pattern.parent().unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).map_err(|error| Problem::file(folder, &error))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| Problem::file(folder, &error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        let long_enough = name.len() >= before.len() + after.len();
+        if long_enough && name.starts_with(before) && name.ends_with(after) && path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("collector.yaml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path).map_err(|problem| problem.to_string().replace(&dir.path().display().to_string(), "DIR"))
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let problem = config("data_dir: x\nlisten:\n  htpp: 127.0.0.1:1\n").unwrap_err();
+        assert!(problem.starts_with("DIR/collector.yaml:3: ") && problem.contains("htpp"), "{problem}");
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let config = config("# nothing\n").or_else(|_| config("")).unwrap();
+        assert!(config.on_loopback() && config.registry.is_none());
+    }
+
+    #[test]
+    fn patterns_find_files_and_names_must_exist_later() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.yaml", "b.yaml", "c.txt"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let config = Config { folder: dir.path().to_path_buf(), ..Config::default() };
+        let found = config.files(&["*.yaml".into(), "a.yaml".into()]).unwrap();
+        assert_eq!(found, [dir.path().join("a.yaml"), dir.path().join("b.yaml")]);
+        assert!(config.files(&["none/*.yaml".into()]).is_err());
+    }
+}
