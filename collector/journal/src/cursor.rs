@@ -3,8 +3,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::segment::{replace_file, sync_folder};
-use crate::{CursorError, OpenError, Shared, writer};
+use crate::folder::{replace_file, sync_folder};
+use crate::{CursorError, OpenError, Shared, retention};
 
 /// A named, durable position: everything up to it has been dealt with. Segments behind all cursors are deleted.
 pub struct Cursor {
@@ -17,12 +17,13 @@ const FOLDER: &str = "cursors";
 impl Cursor {
     pub(crate) fn open(shared: Arc<Shared>, name: &str, start: u64) -> Result<Self, CursorError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-        if !(1..=100).contains(&name.len()) || !name.bytes().all(allowed) || name.starts_with('.') {
+        let right_length = (1..=100).contains(&name.len());
+        if !right_length || !name.bytes().all(allowed) || name.starts_with('.') || name.ends_with(".tmp") {
             return Err(CursorError::Name(name.to_owned()));
         }
         let cursor = Self { shared, name: name.to_owned() };
         if !cursor.shared.cursors.lock().contains_key(name) {
-            cursor.store(start)?;
+            move_forward(&cursor.shared, name, start)?;
         }
         Ok(cursor)
     }
@@ -42,36 +43,47 @@ impl Cursor {
         if position <= self.position() {
             return Ok(());
         }
-        self.store(position)?;
-        writer::free_segments(&self.shared);
+        move_forward(&self.shared, &self.name, position)?;
+        retention::free_passed(&self.shared);
         Ok(())
     }
 
-    /// Deletes the cursor: it holds no segment any more.
+    /// Deletes the cursor: it holds no segment any more. Blocks.
     pub fn remove(self) -> Result<(), CursorError> {
         let folder = self.shared.dir.join(FOLDER);
         let path = folder.join(&self.name);
-        let removed = fs::remove_file(&path).and_then(|()| sync_folder(&folder));
-        removed.map_err(|source| CursorError::Io { path, source })?;
-        self.shared.cursors.lock().remove(&self.name);
-        writer::free_segments(&self.shared);
+        {
+            let _writing = self.shared.cursor_writes.lock();
+            let removed = fs::remove_file(&path).and_then(|()| sync_folder(&folder));
+            removed.map_err(|source| CursorError::Io { path, source })?;
+            self.shared.cursors.lock().remove(&self.name);
+        }
+        retention::free_passed(&self.shared);
         Ok(())
-    }
-
-    fn store(&self, position: u64) -> Result<(), CursorError> {
-        store(&self.shared, &self.name, position)
     }
 }
 
-/// Writes a cursor's file, then remembers it.
-pub(crate) fn store(shared: &Shared, name: &str, position: u64) -> Result<(), CursorError> {
+/// Writes a cursor's file, then remembers it; never moves it back.
+pub(crate) fn move_forward(shared: &Shared, name: &str, position: u64) -> Result<(), CursorError> {
     let folder = shared.dir.join(FOLDER);
     let path = folder.join(name);
+    let _writing = shared.cursor_writes.lock();
+    if shared.cursors.lock().get(name).is_some_and(|now| *now >= position) {
+        return Ok(());
+    }
     let text = format!("{position} {:08x}\n", crc32fast::hash(position.to_string().as_bytes()));
-    let written = fs::create_dir_all(&folder).and_then(|()| replace_file(&path, text.as_bytes()));
+    let written = make_folder(shared, &folder).and_then(|()| replace_file(&path, text.as_bytes()));
     written.map_err(|source| CursorError::Io { path, source })?;
     shared.cursors.lock().insert(name.to_owned(), position);
     Ok(())
+}
+
+fn make_folder(shared: &Shared, folder: &Path) -> std::io::Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    sync_folder(&shared.dir)
 }
 
 /// Reads all cursors of a journal.

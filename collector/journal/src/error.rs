@@ -13,6 +13,12 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// Another process, or another handle in this one, has the journal open.
+    #[error("journal: {path}: in use by another process", path = path.display())]
+    InUse {
+        /// The lock's file.
+        path: PathBuf,
+    },
     /// A file is of another journal, or of a version that this release does not know.
     #[error("journal: {path}: {reason}", path = path.display())]
     Format {
@@ -23,7 +29,10 @@ pub enum OpenError {
     },
 }
 
-/// Why a record was not appended. It is not in the journal, and never will be.
+/// Why a record was not appended. No reader sees it.
+///
+/// After [`AppendError::Io`] on a disk that then also refused to cut the file, a crash before the next append may leave
+/// the record behind, to be found at the next open: a resend is then a repeat, never a loss.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
     /// The journal is at its `max_bytes`; nothing was written.
@@ -36,10 +45,12 @@ pub enum AppendError {
     #[error("journal has too many bytes waiting for the disk")]
     Busy,
     /// The record is larger than any record may be.
-    #[error("record of {bytes} bytes is larger than {max_bytes}", max_bytes = crate::MAX_RECORD_BYTES)]
+    #[error("record of {bytes} bytes is larger than {max_bytes}")]
     TooLarge {
         /// Its size.
         bytes: usize,
+        /// The limit: the smaller of [`crate::MAX_RECORD_BYTES`] and what fits into `max_bytes`.
+        max_bytes: u64,
     },
     /// The disk refused.
     #[error("journal could not be written: {0}")]

@@ -17,64 +17,35 @@
 //!
 //! It must never look into a record, and never answer "stored" for what may not be on the disk.
 
+mod backlog;
+mod commit;
 mod cursor;
 mod error;
+mod folder;
+mod options;
 mod reader;
+mod retention;
 mod segment;
+mod shared;
 mod telemetry;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use commit::OnDurable;
 pub use cursor::Cursor;
 pub use error::{AppendError, CursorError, OpenError, ReadError};
+pub use options::{MAX_QUEUED_BYTES, MAX_RECORD_BYTES, Options, WhenFull};
 pub use reader::{Reader, Record};
-pub use writer::{Append, OnDurable};
+pub use writer::Append;
 
-use segment::SegmentFile;
+use shared::Shared;
 use writer::Writer;
-
-/// What happens to an append when the journal is at its size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// It is refused with [`AppendError::Full`] before anything is written.
-    Refuse,
-    /// The oldest segments are dropped and their records counted; cursors that stood there move on.
-    DropOldest,
-}
-
-/// Limits of a journal.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// A segment that has grown to this is closed. Default 64 MiB.
-    pub segment_max_bytes: u64,
-    /// Size of all segments together. Default 4 GiB.
-    pub max_bytes: u64,
-    /// Segments whose last record is older are dropped; only with [`WhenFull::DropOldest`].
-    pub max_age: Option<Duration>,
-    /// What happens at `max_bytes`.
-    pub when_full: WhenFull,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { segment_max_bytes: 64 << 20, max_bytes: 4 << 30, max_age: None, when_full: WhenFull::Refuse }
-    }
-}
-
-/// The largest record, in bytes.
-pub const MAX_RECORD_BYTES: usize = 256 << 20;
-
-/// Bytes that may wait for the writer; past that an append is [`AppendError::Busy`].
-pub const MAX_QUEUED_BYTES: usize = 256 << 20;
 
 /// A handle to an open journal; clones share it. The last one dropped stops the writer after what is queued.
 #[derive(Clone)]
@@ -83,44 +54,24 @@ pub struct Journal {
     writer: Arc<Writer>,
 }
 
-/// What writer, readers and cursors share.
-pub(crate) struct Shared {
-    pub(crate) dir: PathBuf,
-    pub(crate) id: u128,
-    pub(crate) options: Options,
-    /// The segments by first position; the last one is written to.
-    pub(crate) segments: Mutex<BTreeMap<u64, SegmentFile>>,
-    /// Durable positions of the cursors, by name.
-    pub(crate) cursors: Mutex<BTreeMap<String, u64>>,
-    pub(crate) end: watch::Sender<u64>,
-    pub(crate) dropped: AtomicU64,
-    pub(crate) damaged: AtomicU64,
-}
-
 impl Journal {
     /// Opens the journal in `dir`, which is made if it is not there. Blocks.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let dir = dir.as_ref().to_path_buf();
-        let at = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| OpenError::Io { path, source }
-        };
-        fs::create_dir_all(&dir).map_err(at(&dir))?;
-        let id = segment::read_or_make_id(&dir)?;
+        fs::create_dir_all(&dir).map_err(|source| OpenError::Io { path: dir.clone(), source })?;
+        let lock = folder::lock(&dir)?;
+        let id = folder::read_or_make_id(&dir)?;
         let cursors = cursor::load(&dir)?;
-        let opened = segment::open_all(&dir, id)?;
-        let (end, _) = watch::channel(opened.end);
-        let shared = Arc::new(Shared {
-            dir,
-            id,
-            options,
-            segments: Mutex::new(opened.segments),
-            cursors: Mutex::new(cursors),
-            end,
-            dropped: AtomicU64::new(0),
-            damaged: AtomicU64::new(opened.damaged_bytes),
-        });
-        let writer = Arc::new(Writer::start(Arc::clone(&shared))?);
+        let opened = folder::open_segments(&dir, id)?;
+        // What a cursor has passed is never written again, even if the disk lost it.
+        let end = cursors.values().copied().fold(opened.end, u64::max);
+        let last_in_files = opened.end;
+        let shared = Arc::new(Shared::new(dir, lock, id, options, opened.segments, cursors, end));
+        for (first, offset, bytes) in opened.damage {
+            shared.report_damage(first, offset, bytes);
+        }
+        let writer = Arc::new(Writer::start(Arc::clone(&shared), last_in_files)?);
+        retention::free_passed(&shared);
         Ok(Self { shared, writer })
     }
 
@@ -131,13 +82,13 @@ impl Journal {
 
     /// The first position that can still be read (or will be written next).
     pub fn first(&self) -> u64 {
-        let segments = self.shared.segments.lock();
-        segments.keys().next().copied().unwrap_or_else(|| self.end() + 1)
+        let first = self.shared.segments.lock().keys().next().copied();
+        first.unwrap_or_else(|| self.end() + 1)
     }
 
     /// The last durable position; 0 when nothing was ever written.
     pub fn end(&self) -> u64 {
-        *self.shared.end.borrow()
+        self.shared.end()
     }
 
     /// Tells of each new durable end.
@@ -147,7 +98,7 @@ impl Journal {
 
     /// Bytes in all segments.
     pub fn bytes(&self) -> u64 {
-        self.shared.segments.lock().values().map(|segment| segment.bytes).sum()
+        self.shared.total_bytes()
     }
 
     /// Records dropped because the journal was full or they were too old, since it was opened.
@@ -155,9 +106,25 @@ impl Journal {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Bytes that were skipped because they were damaged, since it was opened.
+    /// Bytes that were skipped because they were damaged, as far as it was read since it was opened.
     pub fn damaged_bytes(&self) -> u64 {
         self.shared.damaged.load(Ordering::Relaxed)
+    }
+
+    /// The limits in force: `segment_max_bytes` is at most a quarter of `max_bytes`, so that there is always a segment
+    /// that can be let go.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// About how many bytes stand behind a position (exact between segments, by proportion within one).
+    pub fn bytes_after(&self, position: u64) -> u64 {
+        backlog::bytes_after(&self.shared, position)
+    }
+
+    /// The position behind which about `bytes` stand; 0 when the whole journal is no larger.
+    pub fn position_before_last(&self, bytes: u64) -> u64 {
+        backlog::position_before_last(&self.shared, bytes)
     }
 
     /// Appends a record; resolves to its position once it is durable.

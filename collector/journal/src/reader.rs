@@ -1,22 +1,21 @@
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use crate::segment::{self, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use crate::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, find_record};
 use crate::{ReadError, Shared};
 
-/// A record as it was appended.
+/// A record, as it was appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its position.
+    /// Where it stands. A gap to the one before means that records between were dropped or damaged.
     pub position: u64,
-    /// Its bytes.
+    /// What was appended.
     pub bytes: Vec<u8>,
 }
 
-/// Reads records in journal order. It holds no segment: where one was deleted, reading goes on with the next.
+/// Reads records in order, each once. It holds no segment: only a [`crate::Cursor`] does.
 pub struct Reader {
     shared: Arc<Shared>,
     after: u64,
@@ -26,9 +25,19 @@ pub struct Reader {
 struct OpenSegment {
     path: PathBuf,
     file: BufReader<File>,
+    first: u64,
     offset: u64,
-    /// Position with which the next segment begins; records from there on are read from that one.
-    next_first: Option<u64>,
+    /// The position of the last record seen in this segment.
+    seen: u64,
+}
+
+/// Where a segment's readable part ends.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Durable bytes.
+    bytes: u64,
+    /// The next segment's first position: whatever stands from there on in this file was never acknowledged.
+    next: Option<u64>,
 }
 
 impl Reader {
@@ -36,7 +45,7 @@ impl Reader {
         Self { shared, after, open: None }
     }
 
-    /// The position of the last record that was read, or where reading began.
+    /// The position of the last record that was read, or where the reader began.
     pub fn position(&self) -> u64 {
         self.after
     }
@@ -44,115 +53,139 @@ impl Reader {
     /// The next durable record; `None` when there is none yet. Blocks on the disk only.
     pub fn next_record(&mut self) -> Result<Option<Record>, ReadError> {
         loop {
-            if self.after >= *self.shared.end.borrow() {
-                return Ok(None);
-            }
-            if self.open.is_none() && !self.open_segment()? {
-                return Ok(None);
-            }
-            let Some(open) = &mut self.open else { return Ok(None) };
-            let failed = |source| ReadError { path: open.path.clone(), source };
-            match read_record(&mut open.file) {
-                Ok(Found::Record(header, bytes)) if header.position > self.after && before(open.next_first, header) => {
-                    open.offset += (RECORD_HEADER_BYTES + header.length) as u64;
-                    self.after = header.position;
-                    return Ok(Some(Record { position: header.position, bytes }));
+            let Some(mut segment) = self.open.take() else {
+                if !self.open_next()? {
+                    return Ok(None);
                 }
-                Ok(Found::Record(header, _)) if before(open.next_first, header) => {
-                    open.offset += (RECORD_HEADER_BYTES + header.length) as u64;
+                continue;
+            };
+            let first = segment.first;
+            let Some(bounds) = self.bounds(first) else {
+                continue; // deleted meanwhile; what is behind it is found by position
+            };
+            let at = |source| ReadError { path: segment.path.clone(), source };
+            let read =
+                read_record(&mut segment.file, &self.shared, &mut segment.offset, &mut segment.seen, bounds, first);
+            match read.map_err(at)? {
+                Some(record) if bounds.next.is_some_and(|next| record.position >= next) => {
+                    self.after = self.after.max(bounds.next.unwrap_or(0).saturating_sub(1));
                 }
-                Ok(Found::Record(..) | Found::End) => self.leave_segment(),
-                Ok(Found::Damage) => self.skip_damage()?,
-                Err(source) => return Err(failed(source)),
+                Some(record) => {
+                    self.open = Some(segment);
+                    if record.position > self.after {
+                        self.after = record.position;
+                        return Ok(Some(record));
+                    }
+                }
+                None => match bounds.next {
+                    Some(next) => self.after = self.after.max(next.saturating_sub(1)),
+                    None => {
+                        self.open = Some(segment);
+                        return Ok(None);
+                    }
+                },
             }
         }
     }
 
-    /// Opens the segment that holds the next record; false if there is none.
-    fn open_segment(&mut self) -> Result<bool, ReadError> {
+    fn bounds(&self, first: u64) -> Option<Bounds> {
+        let segments = self.shared.segments.lock();
+        let bytes = segments.get(&first)?.bytes;
+        let next = segments.range(first + 1..).next().map(|(next, _)| *next);
+        Some(Bounds { bytes, next })
+    }
+
+    /// Opens the segment that holds the next position, or the first one behind it.
+    fn open_next(&mut self) -> Result<bool, ReadError> {
         let wanted = self.after + 1;
-        let (path, next_first) = {
+        let found = {
             let segments = self.shared.segments.lock();
-            let holding = segments.range(..=wanted).next_back().or_else(|| segments.iter().next());
-            let Some((&first, segment)) = holding else { return Ok(false) };
-            let next_first = segments.range(first + 1..).next().map(|(first, _)| *first);
-            self.after = self.after.max(first - 1);
-            (segment.path.clone(), next_first)
+            let holding = segments.range(..=wanted).next_back();
+            holding.or_else(|| segments.range(wanted..).next()).map(|(first, segment)| (*first, segment.path.clone()))
         };
-        let failed = |source| ReadError { path: path.clone(), source };
-        let mut file = match File::open(&path) {
-            Ok(file) => BufReader::with_capacity(256 << 10, file),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true), // deleted just now: look again
-            Err(source) => return Err(failed(source)),
+        let Some((first, path)) = found else {
+            return Ok(false);
         };
-        file.seek(SeekFrom::Start(HEADER_BYTES as u64)).map_err(failed)?;
-        self.open = Some(OpenSegment { path, file, offset: HEADER_BYTES as u64, next_first });
-        Ok(true)
-    }
-
-    /// The segment holds no more: go on with the next one, if it is complete.
-    fn leave_segment(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        let known = open.next_first.or_else(|| {
-            let segments = self.shared.segments.lock();
-            segments.range(self.after + 1..).next().map(|(first, _)| *first)
+        let opened = File::open(&path).and_then(|file| {
+            let mut file = BufReader::with_capacity(256 << 10, file);
+            file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
+            Ok(file)
         });
-        if let Some(next_first) = known {
-            self.after = self.after.max(next_first - 1);
+        match opened {
+            Ok(file) => {
+                let (offset, seen) = (HEADER_BYTES as u64, first.saturating_sub(1));
+                self.open = Some(OpenSegment { path, file, first, offset, seen });
+                Ok(true)
+            }
+            // Deleted since the list was read: look again. Still listed and gone is an error.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.bounds(first).is_none() => self.open_next(),
+            Err(source) => Err(ReadError { path, source }),
         }
     }
+}
 
-    /// Looks for the next valid record behind damage, and counts what was skipped.
-    fn skip_damage(&mut self) -> Result<(), ReadError> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let failed = |source| ReadError { path: open.path.clone(), source };
-        let bytes = std::fs::read(&open.path).map_err(failed)?;
-        let from = usize::try_from(open.offset).unwrap_or(usize::MAX);
-        let found = segment::find_record(&bytes, from, self.after);
-        let to = found.map_or(bytes.len(), |(offset, _)| offset) as u64;
-        report_damage(&self.shared, &open.path, open.offset, to);
-        open.offset = to;
-        open.file.seek(SeekFrom::Start(to)).map_err(failed)?;
-        Ok(())
+/// Reads the record at `offset`, or the next valid one behind damage. `None` at the end of what is durable.
+fn read_record(
+    file: &mut BufReader<File>,
+    shared: &Shared,
+    offset: &mut u64,
+    seen: &mut u64,
+    bounds: Bounds,
+    first: u64,
+) -> io::Result<Option<Record>> {
+    let left = bounds.bytes.saturating_sub(*offset);
+    if left == 0 {
+        return Ok(None);
     }
-}
-
-fn report_damage(shared: &Shared, path: &Path, from: u64, to: u64) {
-    shared.damaged.fetch_add(to.saturating_sub(from), Ordering::Relaxed);
-    tracing::error!(segment = %path.display(), offset = from, bytes = to - from, "skipped damage in the journal");
-}
-
-fn before(next_first: Option<u64>, header: RecordHeader) -> bool {
-    next_first.is_none_or(|next_first| header.position < next_first)
-}
-
-enum Found {
-    Record(RecordHeader, Vec<u8>),
-    Damage,
-    End,
-}
-
-fn read_record(file: &mut BufReader<File>) -> std::io::Result<Found> {
     let mut header = [0; RECORD_HEADER_BYTES];
-    match read_fully(file, &mut header)? {
-        0 => return Ok(Found::End),
-        RECORD_HEADER_BYTES => {}
-        _ => return Ok(Found::Damage),
-    }
-    let Some(header) = RecordHeader::parse(&header) else { return Ok(Found::Damage) };
-    let mut bytes = Vec::new();
-    file.by_ref().take(header.length as u64).read_to_end(&mut bytes)?;
-    Ok(if header.verifies(&bytes) { Found::Record(header, bytes) } else { Found::Damage })
-}
-
-/// Reads until the buffer is full or the file ends; how much was read.
-fn read_fully(file: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest)? {
-            0 => break,
-            read => filled += read,
+    if left >= header.len() as u64 && read_whole(file, &mut header)? {
+        let parsed = RecordHeader::parse(&header)
+            .filter(|parsed| parsed.position == *seen + 1 && (parsed.length + RECORD_HEADER_BYTES) as u64 <= left);
+        if let Some(parsed) = parsed {
+            let mut payload = vec![0; parsed.length];
+            if read_whole(file, &mut payload)? && parsed.verifies(shared.id, &payload) {
+                *offset += (RECORD_HEADER_BYTES + parsed.length) as u64;
+                *seen = parsed.position;
+                return Ok(Some(Record { position: parsed.position, bytes: payload }));
+            }
         }
     }
-    Ok(filled)
+    resync(file, shared, offset, seen, bounds, first)
+}
+
+/// Reads the rest of the segment and looks for the next valid record in it; what is skipped is reported.
+fn resync(
+    file: &mut BufReader<File>,
+    shared: &Shared,
+    offset: &mut u64,
+    seen: &mut u64,
+    bounds: Bounds,
+    first: u64,
+) -> io::Result<Option<Record>> {
+    let start = *offset;
+    file.seek(SeekFrom::Start(start))?;
+    let mut rest = Vec::new();
+    file.by_ref().take(bounds.bytes.saturating_sub(start)).read_to_end(&mut rest)?;
+    let Some((found, header)) = find_record(&rest, 0, *seen, shared.id) else {
+        shared.report_damage(first, start, bounds.bytes.saturating_sub(start));
+        *offset = bounds.bytes;
+        file.seek(SeekFrom::Start(*offset))?;
+        return Ok(None);
+    };
+    shared.report_damage(first, start, found as u64);
+    let payload = found + RECORD_HEADER_BYTES;
+    let bytes = rest.get(payload..payload + header.length).unwrap_or_default().to_vec();
+    *offset = start + (payload + header.length) as u64;
+    *seen = header.position;
+    file.seek(SeekFrom::Start(*offset))?;
+    Ok(Some(Record { position: header.position, bytes }))
+}
+
+/// Fills `buffer`; false when the file ends before.
+fn read_whole(file: &mut BufReader<File>, buffer: &mut [u8]) -> io::Result<bool> {
+    match file.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
