@@ -74,17 +74,17 @@ pub(crate) fn written_tenant(headers: &HeaderMap) -> Result<TenantId, InvalidOrg
 mod tests {
     use super::*;
 
-    fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(&name, value.parse().unwrap());
+            headers.append(name, value.parse().unwrap());
         }
         headers
     }
 
     #[test]
     fn bearer_or_the_password_of_basic() {
-        let read = |values: &[&str]| token(&headers(AUTHORIZATION, values));
+        let read = |values: &[&str]| token(&headers(&AUTHORIZATION, values));
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&["bearer abc"]), Ok(Some("abc".into())));
         let basic = format!("Basic {}", BASE64.encode("user:a:b"));
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_write_names_one_tenant_or_none() {
-        let read = |values: &[&str]| written_tenant(&headers(SCOPE_ORG_ID, values));
+        let read = |values: &[&str]| written_tenant(&headers(&SCOPE_ORG_ID, values));
         assert_eq!(read(&[]), Ok(TenantId::anonymous()));
         assert_eq!(read(&["a"]).unwrap().as_str(), "a");
         assert_eq!(read(&["a|b"]), Err(InvalidOrgId::Several));

@@ -130,11 +130,11 @@ impl Sts {
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
-            .timeout(config.timeout)
+            .timeout(config.timeout.0)
             .pool_max_idle_per_host(8)
             .build()
             .map_err(InvalidSts::Client)?;
-        let nonces = Cache::builder().max_capacity(MAX_NONCES).time_to_live(remembered(config.max_age)).build();
+        let nonces = Cache::builder().max_capacity(MAX_NONCES).time_to_live(remembered(config.max_age.0)).build();
         let outstanding = Semaphore::new(config.max_outstanding.max(1));
         Ok(Self { server_name, config: config.clone(), endpoints, client, nonces, outstanding })
     }
@@ -160,7 +160,7 @@ impl Sts {
         if !same_bytes(proof.server.as_bytes(), self.server_name.as_bytes()) {
             return Err(ProofRefused::OtherServer);
         }
-        let max_age = self.config.max_age;
+        let max_age = self.config.max_age.0;
         let age_ms = now_ms.abs_diff(proof.signed_at_ms()?);
         if u128::from(age_ms) > max_age.as_millis() {
             return Err(ProofRefused::Stale { max_age_seconds: max_age.as_secs() });
