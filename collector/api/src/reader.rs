@@ -1,0 +1,68 @@
+//! Who reads: from the request's headers to a scope.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+use parking_lot::RwLock;
+use tenantscope_model::Scope;
+use tenantscope_tenancy::{ReadDenied, Readers};
+
+/// The readers in force; clones share them, and a reload replaces them for all.
+#[derive(Clone)]
+pub struct Gate(Arc<RwLock<Arc<Readers>>>);
+
+impl Gate {
+    /// These readers.
+    pub fn new(readers: Readers) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(readers))))
+    }
+
+    /// Other readers from now on.
+    pub fn replace(&self, readers: Readers) {
+        *self.0.write() = Arc::new(readers);
+    }
+
+    /// Routes whose handlers may take [`Scoped`].
+    pub fn around(&self, routes: Router) -> Router {
+        routes.layer(Extension(self.clone()))
+    }
+
+    fn readers(&self) -> Arc<Readers> {
+        Arc::clone(&self.0.read())
+    }
+}
+
+/// What the sender of the request may see. Every handler that reads takes it.
+#[derive(Debug, Clone)]
+pub struct Scoped(pub Scope);
+
+/// The request's reader may not read.
+#[derive(Debug)]
+pub struct Denied(StatusCode, String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Scoped {
+    type Rejection = Denied;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Denied> {
+        // Routes that were not put into a gate let nobody read.
+        let gate = parts.extensions.get::<Gate>();
+        let allowed = gate.map_or(Err(ReadDenied::NoCredential), |gate| gate.readers().scope(&parts.headers));
+        allowed.map(Self).map_err(|denied| Denied(denied.http_status(), denied.to_string()))
+    }
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let mut response = (self.0, format!("{}\n", self.1)).into_response();
+        if self.0 == StatusCode::UNAUTHORIZED {
+            // A browser asks for a password then: the token.
+            let challenge = HeaderValue::from_static("Basic realm=\"tenantscope\", charset=\"UTF-8\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
