@@ -33,6 +33,8 @@ pub struct Alert {
     pub fired_at_ms: Option<i64>,
     /// When it ended; `None` while it holds.
     pub resolved_at_ms: Option<i64>,
+    /// Until when it holds unless its rule says so again; `None` before it was first handed on.
+    pub valid_until_ms: Option<i64>,
     /// Where a person can look at the expression; empty where the server has no external address.
     pub generator_url: String,
 }
