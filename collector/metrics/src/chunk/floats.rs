@@ -1,0 +1,244 @@
+//! Float samples in time order: timestamps as the difference of differences, values as XOR with the one before, both
+//! as in Facebook's Gorilla paper with Prometheus's widths.
+
+use tenantscope_model::Sample;
+
+use super::Damaged;
+use super::bits::{BitReader, BitWriter};
+use crate::columns::TimeRange;
+
+/// Widths of a difference of differences, after one more leading 1 bit each.
+const WIDTHS: [u32; 3] = [14, 17, 20];
+/// What `leading` is before any window of significant bits was written.
+const NO_WINDOW: u8 = u8::MAX;
+
+/// A chunk that still grows. Times must rise.
+#[derive(Debug, Clone)]
+pub(crate) struct FloatChunk {
+    bits: BitWriter,
+    count: u32,
+    leading: u8,
+    significant: u8,
+    last_ms: i64,
+    delta_ms: i64,
+    last_bits: u64,
+}
+
+impl Default for FloatChunk {
+    fn default() -> Self {
+        let bits = BitWriter::default();
+        Self { bits, count: 0, leading: NO_WINDOW, significant: 0, last_ms: 0, delta_ms: 0, last_bits: 0 }
+    }
+}
+
+impl FloatChunk {
+    /// Appends a sample that is later than the last one.
+    pub(crate) fn push(&mut self, sample: Sample) {
+        let value_bits = sample.value.to_bits();
+        if self.count == 0 {
+            self.bits.write(sample.t_ms as u64, 64);
+            self.bits.write(value_bits, 64);
+        } else {
+            let delta_ms = sample.t_ms.wrapping_sub(self.last_ms);
+            self.write_time(delta_ms.wrapping_sub(self.delta_ms));
+            self.write_value(value_bits ^ self.last_bits);
+            self.delta_ms = delta_ms;
+        }
+        self.last_ms = sample.t_ms;
+        self.last_bits = value_bits;
+        self.count += 1;
+    }
+
+    fn write_time(&mut self, change: i64) {
+        if change == 0 {
+            return self.bits.write(0, 1);
+        }
+        for (i, width) in (0_u32..).zip(WIDTHS) {
+            let half = 1_i64 << (width - 1);
+            if (-half..half).contains(&change) {
+                // i + 1 ones, then a zero.
+                self.bits.write((1 << (i + 2)) - 2, i + 2);
+                return self.bits.write(change as u64, width);
+            }
+        }
+        self.bits.write(0b1111, 4);
+        self.bits.write(change as u64, 64);
+    }
+
+    fn write_value(&mut self, changed: u64) {
+        if changed == 0 {
+            return self.bits.write(0, 1);
+        }
+        let leading = changed.leading_zeros().min(31) as u8;
+        let trailing = changed.trailing_zeros() as u8;
+        let window_end = 64_u8.saturating_sub(self.leading).saturating_sub(self.significant);
+        if self.leading != NO_WINDOW && leading >= self.leading && trailing >= window_end {
+            self.bits.write(0b10, 2);
+            return self.bits.write(changed >> window_end, u32::from(self.significant));
+        }
+        let significant = 64 - leading - trailing;
+        self.bits.write(0b11, 2);
+        self.bits.write(u64::from(leading), 5);
+        // 64 does not fit six bits and 0 does not occur, so 0 stands for 64.
+        self.bits.write(u64::from(significant) & 63, 6);
+        self.bits.write(changed >> trailing, u32::from(significant));
+        self.leading = leading;
+        self.significant = significant;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub(crate) fn last_ms(&self) -> Option<i64> {
+        (self.count > 0).then_some(self.last_ms)
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bits.capacity()
+    }
+
+    /// The samples within the range, appended to `out`.
+    pub(crate) fn read(&self, range: TimeRange, out: &mut Vec<Sample>) -> Result<(), Damaged> {
+        read(self.bits.bytes(), self.count, range, out)
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bits.into_bytes()
+    }
+}
+
+/// Decodes `count` samples and appends those within the range.
+pub(crate) fn read(bytes: &[u8], count: u32, range: TimeRange, out: &mut Vec<Sample>) -> Result<(), Damaged> {
+    let mut reader = FloatReader::new(bytes);
+    for _ in 0..count {
+        let sample = reader.next().ok_or(Damaged("float chunk ends early"))?;
+        if sample.t_ms > range.max_ms {
+            break;
+        }
+        if sample.t_ms >= range.min_ms {
+            out.push(sample);
+        }
+    }
+    Ok(())
+}
+
+struct FloatReader<'a> {
+    bits: BitReader<'a>,
+    started: bool,
+    t_ms: i64,
+    delta_ms: i64,
+    value_bits: u64,
+    leading: u32,
+    significant: u32,
+}
+
+impl<'a> FloatReader<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let bits = BitReader::new(bytes);
+        Self { bits, started: false, t_ms: 0, delta_ms: 0, value_bits: 0, leading: 0, significant: 0 }
+    }
+
+    fn next(&mut self) -> Option<Sample> {
+        if self.started {
+            self.delta_ms = self.delta_ms.wrapping_add(self.time_change()?);
+            self.t_ms = self.t_ms.wrapping_add(self.delta_ms);
+            self.value_bits ^= self.value_change()?;
+        } else {
+            self.t_ms = self.bits.read(64)? as i64;
+            self.value_bits = self.bits.read(64)?;
+            self.started = true;
+        }
+        Some(Sample { t_ms: self.t_ms, value: f64::from_bits(self.value_bits) })
+    }
+
+    fn time_change(&mut self) -> Option<i64> {
+        if !self.bits.bit()? {
+            return Some(0);
+        }
+        for width in WIDTHS {
+            if !self.bits.bit()? {
+                let raw = self.bits.read(width)?;
+                let unused = 64 - width;
+                return Some(((raw << unused) as i64) >> unused);
+            }
+        }
+        self.bits.read(64).map(|raw| raw as i64)
+    }
+
+    fn value_change(&mut self) -> Option<u64> {
+        if !self.bits.bit()? {
+            return Some(0);
+        }
+        if self.bits.bit()? {
+            self.leading = self.bits.read(5)? as u32;
+            self.significant = match self.bits.read(6)? as u32 {
+                0 => 64,
+                bits => bits,
+            };
+        }
+        let trailing = 64_u32.checked_sub(self.leading)?.checked_sub(self.significant)?;
+        let raw = self.bits.read(self.significant)?;
+        Some(raw << (trailing & 63))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn round_trip(samples: &[Sample]) -> Vec<Sample> {
+        let mut chunk = FloatChunk::default();
+        samples.iter().for_each(|sample| chunk.push(*sample));
+        let count = chunk.count();
+        let mut out = Vec::new();
+        read(&chunk.into_bytes(), count, TimeRange::ALL, &mut out).unwrap();
+        out
+    }
+
+    fn bits(samples: &[Sample]) -> Vec<(i64, u64)> {
+        samples.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).collect()
+    }
+
+    fn values() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            any::<u64>().prop_map(f64::from_bits),
+            (-1000_i32..1000).prop_map(f64::from),
+            (0_u32..100_000).prop_map(|n| f64::from(n) / 100.0),
+            Just(tenantscope_model::stale_nan()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_sample_comes_back_bit_by_bit(
+            start in any::<i64>(),
+            steps in prop::collection::vec((prop_oneof![1_i64..20, Just(15_000), 1..i64::MAX], values()), 0..200),
+        ) {
+            let mut samples = Vec::new();
+            let mut t_ms = start;
+            for (step, value) in steps {
+                samples.push(Sample { t_ms, value });
+                let Some(next) = t_ms.checked_add(step) else { break };
+                t_ms = next;
+            }
+            prop_assert_eq!(bits(&round_trip(&samples)), bits(&samples));
+        }
+
+        #[test]
+        fn damaged_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), count in 0_u32..300) {
+            let _ = read(&bytes, count, TimeRange::ALL, &mut Vec::new());
+        }
+    }
+
+    #[test]
+    fn a_steady_gauge_takes_under_two_bytes_a_sample() {
+        let mut chunk = FloatChunk::default();
+        (0..240).for_each(|i| chunk.push(Sample { t_ms: 1_700_000_000_000 + i * 15_000, value: (i % 4) as f64 }));
+        assert!(chunk.into_bytes().len() < 480);
+    }
+}

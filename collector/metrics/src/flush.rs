@@ -1,0 +1,201 @@
+//! From memory to parts: everything up to one journal position, one part for each window.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tenantscope_model::Exemplar;
+
+use crate::columns::{Columns, TimeRange};
+use crate::error::StoreError;
+use crate::families_file;
+use crate::index::LabelRank;
+use crate::part::{Part, PartWriter, WINDOW_MS, window_of};
+use crate::series::{Series, SeriesId};
+use crate::store::{Change, MetricStore, remove_file};
+use crate::telemetry;
+
+/// Windows written side by side; more take further passes over memory, so that files stay few whatever the times are.
+const MAX_OPEN_WINDOWS: usize = 64;
+/// Exemplars of one series in one part; the newest stay.
+pub(crate) const MAX_EXEMPLARS_IN_PART: usize = 128;
+
+/// What a flush has taken out of the writer's hands. It stays until a commit succeeds.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    generation: u64,
+    position: u64,
+    /// In the order of labels once `rank` is there.
+    series: Vec<Arc<Series>>,
+}
+
+impl MetricStore {
+    /// Writes everything that was applied so far into parts and makes it durable. Returns at once if there is nothing.
+    ///
+    /// After an error nothing is lost and readers see what they saw: call it again.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let mut flushing = self.flushing.lock();
+        if flushing.is_none() {
+            *flushing = self.freeze();
+        }
+        let Some(frozen) = flushing.as_mut() else { return Ok(()) };
+        let started = Instant::now();
+        self.flush_frozen(frozen).inspect_err(|_| telemetry::FAILURES.with_label_values(&["flush"]).inc())?;
+        self.thaw(frozen);
+        *flushing = None;
+        drop(flushing);
+        telemetry::FLUSH_SECONDS.observe(started.elapsed().as_secs_f64());
+        self.show_sizes();
+        Ok(())
+    }
+
+    /// Begins a new generation. From now on the writer leaves alone what was written before.
+    fn freeze(&self) -> Option<Frozen> {
+        let mut applied = self.applied.lock();
+        if applied.position == self.durable_position().0 && applied.touched.is_empty() {
+            return None;
+        }
+        let generation = applied.generation;
+        applied.generation += 1;
+        Some(Frozen { generation, position: applied.position, series: std::mem::take(&mut applied.touched) })
+    }
+
+    fn flush_frozen(&self, frozen: &mut Frozen) -> Result<(), StoreError> {
+        let rank = self.index.read().rank();
+        frozen.series.sort_by(|a, b| rank.compare(a, b));
+        let mut add = Vec::new();
+        let written = self.write_windows(frozen, &rank, &mut add).and_then(|()| self.write_families());
+        let families = match written {
+            Ok(families) => families,
+            Err(error) => {
+                add.iter().for_each(|part: &Arc<Part>| remove_file(part.path()));
+                return Err(error);
+            }
+        };
+        let parts = add.len();
+        self.commit(Change { add, families, position: Some(frozen.position), remove: Vec::new() })?;
+        tracing::debug!(position = frozen.position, series = frozen.series.len(), parts, "flushed");
+        Ok(())
+    }
+
+    fn write_windows(&self, frozen: &Frozen, rank: &LabelRank, out: &mut Vec<Arc<Part>>) -> Result<(), StoreError> {
+        let mut done: BTreeSet<i64> = BTreeSet::new();
+        loop {
+            let mut pass = Pass { store: self, rank, done: &done, writers: BTreeMap::new(), left_out: false };
+            let written = frozen.series.iter().try_for_each(|series| {
+                let (columns, exemplars) = series.freeze(frozen.generation);
+                pass.add(series, columns, exemplars)
+            });
+            let Pass { writers, left_out, .. } = pass;
+            if let Err(error) = written {
+                writers.values().for_each(|writer| remove_file(writer.path()));
+                return Err(error);
+            }
+            for (window_ms, writer) in writers {
+                done.insert(window_ms);
+                out.push(finish(writer, (self.durable_position().0 + 1, frozen.position))?);
+            }
+            if !left_out {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes the metadata file if something changed: its number and version.
+    fn write_families(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        let (version, bytes) = {
+            let families = self.families.read();
+            if families.version() == self.families_version() {
+                return Ok(None);
+            }
+            (families.version(), families.to_bytes())
+        };
+        let number = self.next_number();
+        let path = self.families_path(number);
+        families_file::write(&path, &bytes).map_err(StoreError::io(&path)).inspect_err(|_| remove_file(&path))?;
+        Ok(Some((number, version)))
+    }
+
+    /// Frees the memory of what the parts now hold.
+    fn thaw(&self, frozen: &Frozen) {
+        let freed = frozen.series.iter().map(|series| series.thaw()).sum();
+        self.memory.free_samples(freed);
+        let unused: Vec<SeriesId> =
+            frozen.series.iter().filter(|series| series.is_unused()).map(|series| series.id()).collect();
+        self.forget(&unused);
+    }
+}
+
+/// One pass over the frozen series.
+struct Pass<'a> {
+    store: &'a MetricStore,
+    rank: &'a LabelRank,
+    done: &'a BTreeSet<i64>,
+    writers: BTreeMap<i64, PartWriter>,
+    left_out: bool,
+}
+
+impl Pass<'_> {
+    fn add(&mut self, series: &Series, mut columns: Columns, exemplars: Vec<Exemplar>) -> Result<(), StoreError> {
+        let mut exemplars = sorted(exemplars);
+        loop {
+            let mut times = columns.time_range();
+            exemplars.iter().for_each(|exemplar| times.include(exemplar.t_ms));
+            if times.is_empty() {
+                return Ok(());
+            }
+            let window_ms = window_of(times.min_ms);
+            let end_ms = window_ms.saturating_add(WINDOW_MS);
+            let later_columns = columns.split_off(end_ms);
+            let later_exemplars = exemplars.split_off(exemplars.partition_point(|exemplar| exemplar.t_ms < end_ms));
+            let rank = self.rank;
+            if let Some(writer) = self.writer(window_ms)? {
+                let path = writer.path().to_owned();
+                writer.add(series, rank, &columns, &exemplars).map_err(StoreError::io(&path))?;
+            }
+            (columns, exemplars) = (later_columns, later_exemplars);
+        }
+    }
+
+    /// The window's writer; `None` if the window is done or has to wait for the next pass.
+    fn writer(&mut self, window_ms: i64) -> Result<Option<&mut PartWriter>, StoreError> {
+        if self.done.contains(&window_ms) {
+            return Ok(None);
+        }
+        if !self.writers.contains_key(&window_ms) {
+            if self.writers.len() >= MAX_OPEN_WINDOWS {
+                self.left_out = true;
+                return Ok(None);
+            }
+            self.writers.insert(window_ms, create(self.store, window_ms)?);
+        }
+        Ok(self.writers.get_mut(&window_ms))
+    }
+}
+
+/// A new part under a number of its own.
+pub(crate) fn create(store: &MetricStore, window_ms: i64) -> Result<PartWriter, StoreError> {
+    let number = store.next_number();
+    let path = store.part_path(number);
+    PartWriter::create(&path, number, window_ms).map_err(StoreError::io(&path))
+}
+
+/// Finishes a part, or removes what there is of it.
+pub(crate) fn finish(writer: PartWriter, positions: (u64, u64)) -> Result<Arc<Part>, StoreError> {
+    let path = writer.path().to_owned();
+    let part = writer.finish(positions).map_err(StoreError::io(&path)).inspect_err(|_| remove_file(&path))?;
+    Ok(Arc::new(part))
+}
+
+/// By time, each once, the newest where there are too many.
+pub(crate) fn sorted(mut exemplars: Vec<Exemplar>) -> Vec<Exemplar> {
+    exemplars.sort_by_key(|exemplar| exemplar.t_ms);
+    exemplars.dedup();
+    let surplus = exemplars.len().saturating_sub(MAX_EXEMPLARS_IN_PART);
+    exemplars.split_off(surplus)
+}
+
+/// All times of a window.
+pub(crate) fn window_range(window_ms: i64) -> TimeRange {
+    TimeRange { min_ms: window_ms, max_ms: window_ms.saturating_add(WINDOW_MS - 1) }
+}

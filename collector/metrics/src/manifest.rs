@@ -1,0 +1,94 @@
+//! `MANIFEST`: which parts live, and the journal position that they reach. It alone counts.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::OpenError;
+
+pub(crate) const FILE_NAME: &str = "MANIFEST";
+pub(crate) const TEMPORARY_NAME: &str = "MANIFEST.new";
+const MAGIC: &str = "tenantscope-metrics-manifest";
+const VERSION: u32 = 1;
+
+/// What `MANIFEST` says.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    /// Parts and metadata hold every record up to here.
+    pub(crate) position: u64,
+    /// Numbers of the live parts, by window, then from older to newer writes.
+    pub(crate) parts: Vec<u64>,
+    /// Number of the metadata file; absent before the first metadata came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata: Option<u64>,
+}
+
+impl Manifest {
+    /// Reads it; `None` in a folder that never had one.
+    pub(crate) fn read(dir: &Path) -> Result<Option<Self>, OpenError> {
+        let path = dir.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(OpenError::io(&path)(error)),
+        };
+        let (head, body) = text.split_once('\n').ok_or_else(|| OpenError::damaged(&path, "ends in its first line"))?;
+        let mut words = head.split(' ');
+        if words.next() != Some(MAGIC) {
+            return Err(OpenError::damaged(&path, format!("does not start with {MAGIC:?}")));
+        }
+        let version = words.next().and_then(|version| version.parse().ok());
+        let found: u32 = version.ok_or_else(|| OpenError::damaged(&path, "has no version"))?;
+        if found > VERSION {
+            return Err(OpenError::Version { path, found, known: VERSION });
+        }
+        if words.next() != Some(checksum(body).as_str()) {
+            return Err(OpenError::damaged(&path, "checksum"));
+        }
+        serde_json::from_str(body).map(Some).map_err(|error| OpenError::damaged(&path, error))
+    }
+
+    /// Replaces it: written beside, fsynced, renamed, the folder fsynced. After an error either one may be in force.
+    pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
+        let body = serde_json::to_string_pretty(self)? + "\n";
+        let temporary = dir.join(TEMPORARY_NAME);
+        let mut file = File::create(&temporary)?;
+        write!(file, "{MAGIC} {VERSION} {}\n{body}", checksum(&body))?;
+        file.sync_all()?;
+        fs::rename(&temporary, dir.join(FILE_NAME))?;
+        sync_folder(dir)
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_folder(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn checksum(body: &str) -> String {
+    format!("crc32={:08x}", crc32fast::hash(body.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_back_and_damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), None);
+        let manifest = Manifest { position: 7, parts: vec![1, 3], metadata: Some(2) };
+        manifest.write(dir.path()).unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), Some(manifest));
+        let path = dir.path().join(FILE_NAME);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace('7', "8")).unwrap();
+        let error = Manifest::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("MANIFEST") && error.contains("checksum"), "{error}");
+        fs::write(&path, text.replace("manifest 1", "manifest 2")).unwrap();
+        assert!(matches!(Manifest::read(dir.path()), Err(OpenError::Version { found: 2, .. })));
+    }
+}

@@ -1,0 +1,167 @@
+//! Fewer and larger parts, and none past retention.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tenantscope_model::Exemplar;
+
+use crate::columns::{Columns, TimeRange};
+use crate::error::StoreError;
+use crate::flush::{create, finish, sorted, window_range};
+use crate::part::{Part, PartWriter, WINDOW_MS, Wanted};
+use crate::series::{Series, SeriesId};
+use crate::store::{Change, MetricStore, remove_file};
+use crate::telemetry;
+
+/// Parts that a window gathers before they merge, while it is young.
+const MIN_MERGED: usize = 4;
+/// Parts of a window past which the newest merge whatever their sizes are.
+const MAX_PARTS_IN_WINDOW: usize = 12;
+/// A part merges with newer ones if it is at most so many times as large as they are together, so that each sample is
+/// written a number of times that grows with the logarithm of the window.
+const SIZE_RATIO: u64 = 2;
+/// Series merged at a time.
+const PIECE: usize = 2048;
+
+impl MetricStore {
+    /// Merges parts of one window, if some should be, and says whether it did. Writers and readers go on meanwhile.
+    pub fn merge(&self) -> Result<bool, StoreError> {
+        let _one_at_a_time = self.merging.lock();
+        let Some(inputs) = next_inputs(&self.parts()) else { return Ok(false) };
+        let started = Instant::now();
+        self.merge_parts(&inputs).inspect_err(|_| telemetry::FAILURES.with_label_values(&["merge"]).inc())?;
+        telemetry::MERGE_SECONDS.observe(started.elapsed().as_secs_f64());
+        self.show_sizes();
+        Ok(true)
+    }
+
+    /// Drops the parts whose samples are all older than retention keeps them.
+    pub fn expire(&self) -> Result<(), StoreError> {
+        let Some(retention) = self.options.retention else { return Ok(()) };
+        let _one_at_a_time = self.merging.lock();
+        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let oldest_ms = (self.options.now_ms)().saturating_sub(retention_ms);
+        let parts = self.parts();
+        let remove: Vec<Arc<Part>> =
+            parts.iter().filter(|part| part.footer().range.max_ms < oldest_ms).cloned().collect();
+        drop(parts);
+        if remove.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(parts = remove.len(), oldest_ms, "dropping parts past retention");
+        self.commit(Change { remove, ..Change::default() })
+            .inspect_err(|_| telemetry::FAILURES.with_label_values(&["expire"]).inc())?;
+        self.show_sizes();
+        Ok(())
+    }
+
+    fn merge_parts(&self, inputs: &[Arc<Part>]) -> Result<(), StoreError> {
+        let (Some(oldest), Some(newest)) = (inputs.first(), inputs.last()) else { return Ok(()) };
+        let window_ms = oldest.footer().window_ms;
+        let mut writer = create(self, window_ms)?;
+        if let Err(error) = self.write_merged(inputs, &mut writer) {
+            remove_file(writer.path());
+            return Err(error);
+        }
+        let part = finish(writer, (oldest.footer().min_position, newest.footer().max_position))?;
+        tracing::debug!(window_ms, parts = inputs.len(), bytes = part.bytes(), "merged");
+        self.commit(Change { add: vec![part], remove: inputs.to_vec(), ..Change::default() })
+    }
+
+    fn write_merged(&self, inputs: &[Arc<Part>], writer: &mut PartWriter) -> Result<(), StoreError> {
+        let path = writer.path().to_owned();
+        let mut ids: Vec<SeriesId> = inputs.iter().flat_map(|part| part.ids()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut series: Vec<Arc<Series>> = Vec::with_capacity(ids.len());
+        for piece in ids.chunks(PIECE) {
+            let index = self.index.read();
+            series.extend(piece.iter().filter_map(|id| index.get(*id).cloned()));
+        }
+        let rank = self.index.read().rank();
+        series.sort_by(|a, b| rank.compare(a, b));
+        for piece in series.chunks(PIECE) {
+            for (series, (columns, exemplars)) in piece.iter().zip(read_piece(inputs, piece)?) {
+                writer.add(series, &rank, &columns, &sorted(exemplars)).map_err(StoreError::io(&path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the parts hold of some series, newer parts over older ones.
+fn read_piece(inputs: &[Arc<Part>], piece: &[Arc<Series>]) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
+    let mut wanted: Vec<Wanted> =
+        piece.iter().enumerate().map(|(slot, series)| Wanted { id: series.id(), slot }).collect();
+    wanted.sort_unstable_by_key(|wanted| wanted.id);
+    let mut merged: Vec<(Columns, Vec<Exemplar>)> = piece.iter().map(|_| Default::default()).collect();
+    for part in inputs {
+        let range: TimeRange = window_range(part.footer().window_ms);
+        part.read::<StoreError>(&wanted, |slot, block| {
+            if let Some((columns, exemplars)) = merged.get_mut(slot) {
+                columns.overlay(block.columns(range)?);
+                exemplars.extend(block.exemplars(range)?);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(merged)
+}
+
+/// Neighbours of one window that should become one part, from older to newer.
+fn next_inputs(parts: &[Arc<Part>]) -> Option<Vec<Arc<Part>>> {
+    let newest_window_ms = parts.last()?.footer().window_ms;
+    parts.chunk_by(|a, b| a.footer().window_ms == b.footer().window_ms).find_map(|window| {
+        let window_ms = window.first()?.footer().window_ms;
+        let is_closed = newest_window_ms.saturating_sub(window_ms) > WINDOW_MS;
+        let sizes: Vec<u64> = window.iter().map(|part| part.bytes()).collect();
+        let count = merged_count(&sizes, is_closed)?;
+        window.get(window.len() - count..).map(<[_]>::to_vec)
+    })
+}
+
+/// How many of the newest parts, whose sizes are given from older to newer, should merge.
+fn merged_count(sizes: &[u64], is_closed: bool) -> Option<usize> {
+    let mut total = 0_u64;
+    let mut count = 0;
+    for size in sizes.iter().rev() {
+        if count > 0 && *size > SIZE_RATIO * total {
+            break;
+        }
+        total += size;
+        count += 1;
+    }
+    let min_merged = if is_closed { 2 } else { MIN_MERGED };
+    match count {
+        count if count >= min_merged => Some(count),
+        _ if sizes.len() > MAX_PARTS_IN_WINDOW => Some(sizes.len() / 2),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn young_parts_gather_and_a_large_one_waits_for_enough() {
+        assert_eq!(merged_count(&[10, 10, 10], false), None);
+        assert_eq!(merged_count(&[10, 10, 10, 10], false), Some(4));
+        assert_eq!(merged_count(&[1000, 10, 10, 10, 10], false), Some(4));
+        assert_eq!(merged_count(&[60, 10, 10, 10, 10], false), Some(5));
+    }
+
+    #[test]
+    fn in_a_closed_window_two_of_a_size_merge_and_a_trickle_does_not_rewrite_it() {
+        assert_eq!(merged_count(&[15, 10], true), Some(2));
+        assert_eq!(merged_count(&[1000, 10], true), None);
+        assert_eq!(merged_count(&[1000, 10, 10], true), Some(2));
+    }
+
+    #[test]
+    fn there_are_never_more_than_so_many() {
+        let falling: Vec<u64> = (0..13).map(|i| 1 << (60 - 4 * i)).collect();
+        assert_eq!(merged_count(&falling, false), Some(6));
+        assert_eq!(merged_count(&falling[1..], false), None);
+    }
+}

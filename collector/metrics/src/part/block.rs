@@ -1,0 +1,121 @@
+//! A block: everything that a part has of one series. A checksum, the chunks' heads, the chunks.
+
+use tenantscope_model::Exemplar;
+
+use crate::chunk::varint::{Bytes, put, put_signed};
+use crate::chunk::{Damaged, exemplars, floats, histograms};
+use crate::columns::{Columns, TimeRange};
+
+const FLOATS: u8 = 1;
+const HISTOGRAMS: u8 = 2;
+const EXEMPLARS: u8 = 3;
+
+const MAX_FLOATS_IN_CHUNK: usize = 480;
+const MAX_HISTOGRAMS_IN_CHUNK: usize = 120;
+
+struct ChunkHead {
+    kind: u8,
+    count: u32,
+    range: TimeRange,
+    length: usize,
+}
+
+/// Appends a block.
+pub(super) fn write(out: &mut Vec<u8>, window_ms: i64, columns: &Columns, exemplars: &[Exemplar]) {
+    let mut heads = Vec::new();
+    let mut chunks = Vec::new();
+    let mut count = 0_u64;
+    let mut add = |kind: u8, items: usize, range: TimeRange, bytes: &[u8]| {
+        heads.push(kind);
+        put(&mut heads, items as u64);
+        put_signed(&mut heads, range.min_ms.wrapping_sub(window_ms));
+        put(&mut heads, range.max_ms.wrapping_sub(range.min_ms) as u64);
+        put(&mut heads, bytes.len() as u64);
+        chunks.extend_from_slice(bytes);
+        count += 1;
+    };
+    for samples in columns.samples.chunks(MAX_FLOATS_IN_CHUNK) {
+        let mut chunk = floats::FloatChunk::default();
+        samples.iter().for_each(|sample| chunk.push(*sample));
+        add(FLOATS, samples.len(), ends(samples.iter().map(|sample| sample.t_ms)), &chunk.into_bytes());
+    }
+    for samples in columns.histograms.chunks(MAX_HISTOGRAMS_IN_CHUNK) {
+        let range = ends(samples.iter().map(|sample| sample.t_ms));
+        add(HISTOGRAMS, samples.len(), range, &histograms::write(samples));
+    }
+    if !exemplars.is_empty() {
+        let range = ends(exemplars.iter().map(|exemplar| exemplar.t_ms));
+        add(EXEMPLARS, exemplars.len(), range, &exemplars::write(exemplars));
+    }
+    let mut body = Vec::with_capacity(heads.len() + chunks.len() + 2);
+    put(&mut body, count);
+    body.append(&mut heads);
+    body.append(&mut chunks);
+    out.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    out.append(&mut body);
+}
+
+fn ends(times: impl Iterator<Item = i64>) -> TimeRange {
+    let mut range = TimeRange::EMPTY;
+    times.for_each(|t_ms| range.include(t_ms));
+    range
+}
+
+/// A block whose checksum was right.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block<'a> {
+    window_ms: i64,
+    body: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    pub(super) fn checked(bytes: &'a [u8], window_ms: i64) -> Result<Self, Damaged> {
+        let mut bytes = Bytes(bytes);
+        let crc = bytes.fixed32()?;
+        if crc32fast::hash(bytes.0) != crc {
+            return Err(Damaged("checksum of a series' block"));
+        }
+        Ok(Self { window_ms, body: bytes.0 })
+    }
+
+    fn chunks(&self) -> Result<Vec<(ChunkHead, &'a [u8])>, Damaged> {
+        let mut bytes = Bytes(self.body);
+        let count = bytes.count()?;
+        let heads = (0..count).map(|_| self.head(&mut bytes)).collect::<Result<Vec<_>, Damaged>>()?;
+        heads
+            .into_iter()
+            .map(|head| Ok((bytes.take(head.length)?, head)))
+            .map(|pair| pair.map(|(b, h)| (h, b)))
+            .collect()
+    }
+
+    fn head(&self, bytes: &mut Bytes<'_>) -> Result<ChunkHead, Damaged> {
+        let (kind, count) = (bytes.byte()?, bytes.small()?);
+        let min_ms = self.window_ms.wrapping_add(bytes.signed()?);
+        let max_ms = min_ms.wrapping_add(bytes.number()? as i64);
+        Ok(ChunkHead { kind, count, range: TimeRange { min_ms, max_ms }, length: bytes.small()? as usize })
+    }
+
+    /// Decodes the chunks that overlap the range.
+    pub(crate) fn columns(&self, range: TimeRange) -> Result<Columns, Damaged> {
+        let mut columns = Columns::default();
+        for (head, bytes) in self.chunks()?.into_iter().filter(|(head, _)| head.range.overlaps(range)) {
+            match head.kind {
+                FLOATS => floats::read(bytes, head.count, range, &mut columns.samples)?,
+                HISTOGRAMS => histograms::read(bytes, head.count, range, &mut columns.histograms)?,
+                EXEMPLARS => {}
+                _ => return Err(Damaged("unknown kind of chunk")),
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Exemplars within the range, in time order.
+    pub(crate) fn exemplars(&self, range: TimeRange) -> Result<Vec<Exemplar>, Damaged> {
+        let mut out = Vec::new();
+        for (head, bytes) in self.chunks()?.into_iter().filter(|(head, _)| head.kind == EXEMPLARS) {
+            exemplars::read(bytes, head.count, range, &mut out)?;
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,233 @@
+//! Reading: from the scope's postings to memory, then to the parts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use tenantscope_model::{
+    Exemplar, Labels, Lookback, Matcher, Metadata, MetadataRequest, QueryBudget, Scope, Select, SelectError,
+    SelectRequest, SelectedSeries, SeriesRequest,
+};
+
+use crate::columns::{Columns, TimeRange};
+use crate::error::StoreError;
+use crate::index;
+use crate::part::{Part, Problem, Wanted};
+use crate::series::Series;
+use crate::store::MetricStore;
+
+/// Labels made under one lock, and series between two charges.
+const PIECE: usize = 1024;
+
+/// A series on its way to the reader.
+struct Reading {
+    series: Arc<Series>,
+    range: TimeRange,
+    lookback_ms: i64,
+    /// From the parts, from older to newer.
+    parts: Columns,
+    memory: Columns,
+}
+
+impl From<StoreError> for SelectError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "could not read a part");
+        // Paths and offsets tell of files only, not of anyone's series.
+        Self::Store(error.to_string())
+    }
+}
+
+impl Select for MetricStore {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SelectError> {
+        let found = index::find(&self.index, scope, request.matchers, Some(request.budget))?;
+        // Memory before parts: samples leave memory only after their parts came in.
+        let mut reading = read_memory(found, request)?;
+        for part in self.parts().iter() {
+            read_part(part, &mut reading, request.budget)?;
+        }
+        self.finish(reading)
+    }
+
+    fn series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Labels>, SelectError> {
+        let found = self.find_series(scope, request)?;
+        let mut labels: Vec<Labels> = Vec::with_capacity(found.len());
+        for piece in found.chunks(PIECE) {
+            let index = self.index.read();
+            labels.extend(piece.iter().map(|series| index.labels_of(series)));
+        }
+        labels.sort_unstable();
+        labels.truncate(request.limit);
+        Ok(labels)
+    }
+
+    fn label_names(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Arc<str>>, SelectError> {
+        let ids = ids_of(&self.find_series(scope, request)?);
+        let mut names = self.index.read().names_among(&ids);
+        names.truncate(request.limit);
+        Ok(names)
+    }
+
+    fn label_values(
+        &self,
+        scope: &Scope,
+        name: &str,
+        request: &SeriesRequest<'_>,
+    ) -> Result<Vec<Arc<str>>, SelectError> {
+        let ids = ids_of(&self.find_series(scope, request)?);
+        let mut values = self.index.read().values_among(name, &ids);
+        values.truncate(request.limit);
+        Ok(values)
+    }
+
+    fn metadata(
+        &self,
+        scope: &Scope,
+        request: &MetadataRequest<'_>,
+    ) -> Result<Vec<(Arc<str>, Vec<Metadata>)>, SelectError> {
+        Ok(self.families.read().read(scope, request))
+    }
+
+    fn exemplars(
+        &self,
+        scope: &Scope,
+        request: &SeriesRequest<'_>,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
+        let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
+        let found = self.find_any(scope, request.matcher_sets)?;
+        let mut exemplars: Vec<Vec<Exemplar>> = found.iter().map(|series| series.exemplars(range)).collect();
+        let wanted = wanted(found.iter());
+        for part in self.parts().iter().filter(|part| part.overlaps(range)) {
+            part.read::<SelectError>(&wanted, |slot, block| {
+                let read = block.exemplars(range)?;
+                if let Some(exemplars) = exemplars.get_mut(slot) {
+                    exemplars.extend(read);
+                }
+                Ok(())
+            })?;
+        }
+        let index = self.index.read();
+        let with = found.iter().zip(exemplars).filter(|(_, exemplars)| !exemplars.is_empty());
+        let mut all: Vec<(Labels, Vec<Exemplar>)> =
+            with.map(|(series, exemplars)| (index.labels_of(series), in_time_order(exemplars))).collect();
+        drop(index);
+        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        all.truncate(request.limit);
+        Ok(all)
+    }
+}
+
+impl MetricStore {
+    /// Labels for those series that have samples, and everything in the order of labels.
+    fn finish(&self, reading: Vec<Reading>) -> Result<Vec<SelectedSeries>, SelectError> {
+        let mut selected = Vec::with_capacity(reading.len());
+        let mut reading = reading.into_iter().peekable();
+        while reading.peek().is_some() {
+            let index = self.index.read();
+            for Reading { series, lookback_ms, parts, memory, .. } in reading.by_ref().take(PIECE) {
+                let mut columns = parts;
+                columns.overlay(memory);
+                if !columns.is_empty() {
+                    let Columns { samples, histograms } = columns;
+                    selected.push(SelectedSeries {
+                        labels: index.labels_of(&series),
+                        lookback_ms,
+                        samples,
+                        histograms,
+                    });
+                }
+            }
+        }
+        selected.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(selected)
+    }
+
+    /// Series that fulfil one of the matcher sets, by rising number.
+    fn find_any(&self, scope: &Scope, matcher_sets: &[Vec<Matcher>]) -> Result<Vec<Arc<Series>>, SelectError> {
+        match matcher_sets {
+            [] => index::find(&self.index, scope, &[], None),
+            [only] => index::find(&self.index, scope, only, None),
+            several => {
+                let mut found: Vec<Arc<Series>> = Vec::new();
+                for matchers in several {
+                    found.append(&mut index::find(&self.index, scope, matchers, None)?);
+                }
+                found.sort_unstable_by_key(|series| series.id());
+                found.dedup_by_key(|series| series.id());
+                Ok(found)
+            }
+        }
+    }
+
+    /// The same, less those without samples in the time, as far as memory and the parts' own times tell.
+    fn find_series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Arc<Series>>, SelectError> {
+        let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
+        let mut found = self.find_any(scope, request.matcher_sets)?;
+        let in_memory: BTreeSet<u32> =
+            found.iter().filter(|series| series.has_samples(range)).map(|series| series.id()).collect();
+        let mut in_parts = RoaringBitmap::new();
+        if in_memory.len() < found.len() {
+            self.parts().iter().filter(|part| part.overlaps(range)).for_each(|part| in_parts.extend(part.ids()));
+        }
+        found.retain(|series| in_memory.contains(&series.id()) || in_parts.contains(series.id()));
+        Ok(found)
+    }
+}
+
+fn read_memory(found: Vec<Arc<Series>>, request: &SelectRequest<'_>) -> Result<Vec<Reading>, SelectError> {
+    let mut reading = Vec::with_capacity(found.len());
+    for piece in found.chunks(PIECE) {
+        let mut samples = 0;
+        for series in piece {
+            let (range, lookback_ms) = range_of(series, request);
+            let memory = series.read(range);
+            samples += memory.len();
+            reading.push(Reading { series: Arc::clone(series), range, lookback_ms, parts: Columns::default(), memory });
+        }
+        request.budget.charge(samples)?;
+    }
+    Ok(reading)
+}
+
+/// The times that are wanted of a series, and the lookback that holds for it.
+fn range_of(series: &Series, request: &SelectRequest<'_>) -> (TimeRange, i64) {
+    let lookback_ms = match request.lookback {
+        Lookback::Range => 0,
+        Lookback::Fixed(lookback_ms) => lookback_ms,
+        Lookback::Widened(lookback_ms) => {
+            series.cadence().map_or(lookback_ms, |cadence| cadence.lookback_ms(lookback_ms))
+        }
+    };
+    let min_ms = match request.lookback {
+        Lookback::Range => request.from_ms,
+        // Open on the left.
+        Lookback::Widened(_) | Lookback::Fixed(_) => request.from_ms.saturating_sub(lookback_ms).saturating_add(1),
+    };
+    (TimeRange { min_ms, max_ms: request.to_ms }, lookback_ms)
+}
+
+fn read_part(part: &Part, reading: &mut [Reading], budget: &QueryBudget) -> Result<(), SelectError> {
+    let overlapping = reading.iter().enumerate().filter(|(_, one)| part.overlaps(one.range));
+    let wanted: Vec<Wanted> = overlapping.map(|(slot, one)| Wanted { id: one.series.id(), slot }).collect();
+    part.read::<SelectError>(&wanted, |slot, block| {
+        let Some(one) = reading.get_mut(slot) else { return Ok(()) };
+        let columns = block.columns(one.range)?;
+        budget.charge(columns.len()).map_err(Problem::Other)?;
+        one.parts.overlay(columns);
+        Ok(())
+    })
+}
+
+fn wanted<'a>(series: impl Iterator<Item = &'a Arc<Series>>) -> Vec<Wanted> {
+    series.enumerate().map(|(slot, series)| Wanted { id: series.id(), slot }).collect()
+}
+
+fn ids_of(series: &[Arc<Series>]) -> RoaringBitmap {
+    series.iter().map(|series| series.id()).collect()
+}
+
+fn in_time_order(mut exemplars: Vec<Exemplar>) -> Vec<Exemplar> {
+    exemplars.sort_by(|a, b| a.t_ms.cmp(&b.t_ms).then_with(|| a.labels.cmp(&b.labels)));
+    // The same one may be in memory and already in a part.
+    exemplars.dedup();
+    exemplars
+}

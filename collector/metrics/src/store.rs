@@ -1,0 +1,341 @@
+//! The store: what it owns, how it opens, how the set of live parts changes.
+
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::DefaultHashBuilder;
+use parking_lot::{Mutex, RwLock};
+use tenantscope_model::{Cadence, Labels, Position};
+
+use crate::error::{OpenError, StoreError};
+use crate::families::Families;
+use crate::families_file;
+use crate::flush::Frozen;
+use crate::index::{Index, hash_labels};
+use crate::manifest::{Manifest, sync_folder};
+use crate::memory::Memory;
+use crate::options::Options;
+use crate::part::Part;
+use crate::series::{Series, SeriesId};
+use crate::telemetry;
+use crate::upkeep::Upkeep;
+
+/// Series that are joined to or removed from the index under one lock.
+const PIECE: usize = 1024;
+
+/// The metric store. Shared by its writer (`Sink`), its readers (`Select`) and its own upkeep.
+#[derive(Debug)]
+pub struct MetricStore {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) hasher: DefaultHashBuilder,
+    pub(crate) index: RwLock<Index>,
+    pub(crate) memory: Memory,
+    pub(crate) families: RwLock<Families>,
+    pub(crate) applied: Mutex<Applied>,
+    /// Held for the length of a flush: there is one at a time.
+    pub(crate) flushing: Mutex<Option<Frozen>>,
+    /// Held for the length of a merge.
+    pub(crate) merging: Mutex<()>,
+    pub(crate) upkeep: Upkeep,
+    parts: RwLock<Arc<Vec<Arc<Part>>>>,
+    committed: Mutex<Committed>,
+    durable: AtomicU64,
+    next_number: AtomicU64,
+    /// Locked as long as the store is open.
+    _lock: File,
+}
+
+/// Where the writer stands.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    pub(crate) position: u64,
+    /// Rises when a flush begins; each series' samples belong to one.
+    pub(crate) generation: u64,
+    /// Series written in this generation.
+    pub(crate) touched: Vec<Arc<Series>>,
+}
+
+#[derive(Debug)]
+struct Committed {
+    manifest: Manifest,
+    /// `Families::version` of the metadata file.
+    families_version: u64,
+    /// Files of commits that failed. The manifest on disk may name them, so they go after the next one that succeeds.
+    doubtful: Vec<PathBuf>,
+}
+
+/// A change of what `MANIFEST` says.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) add: Vec<Arc<Part>>,
+    pub(crate) remove: Vec<Arc<Part>>,
+    pub(crate) position: Option<u64>,
+    /// Number of a new metadata file, and the version that it holds.
+    pub(crate) families: Option<(u64, u64)>,
+}
+
+/// What the store holds, for status pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Series in memory or in a live part.
+    pub series: usize,
+    /// Bytes of memory used.
+    pub memory_bytes: usize,
+    /// Live parts.
+    pub parts: usize,
+    /// Bytes in them.
+    pub part_bytes: u64,
+    /// Samples in them.
+    pub part_samples: u64,
+}
+
+impl MetricStore {
+    /// Opens the store in a folder, which is made if need be. Reads `MANIFEST`, deletes files that it does not name, and
+    /// loads the series of the parts that it does. Nothing runs yet: see [`MetricStore::run`].
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, OpenError> {
+        let dir = dir.as_ref();
+        let parts_dir = parts_dir(dir);
+        fs::create_dir_all(&parts_dir).map_err(OpenError::io(&parts_dir))?;
+        sync_folder(dir).map_err(OpenError::io(dir))?;
+        let lock = lock(dir)?;
+        let manifest = Manifest::read(dir)?.unwrap_or_default();
+        let largest = remove_unlisted(dir, &manifest)?;
+        let mut index = Index::default();
+        let families = match manifest.metadata {
+            Some(number) => families_file::read(&families_path(dir, number))?,
+            None => Families::default(),
+        };
+        let parts = open_parts(dir, &manifest, &mut index)?;
+        tracing::info!(
+            dir = %dir.display(), position = manifest.position, parts = parts.len(), series = index.len(),
+            "metric store is open"
+        );
+        let store = Self {
+            dir: dir.to_owned(),
+            options,
+            hasher: index.hasher(),
+            memory: Memory::default(),
+            applied: Mutex::new(Applied { position: manifest.position, ..Applied::default() }),
+            flushing: Mutex::default(),
+            merging: Mutex::default(),
+            upkeep: Upkeep::default(),
+            parts: RwLock::new(Arc::new(parts)),
+            durable: AtomicU64::new(manifest.position),
+            next_number: AtomicU64::new(largest + 1),
+            committed: Mutex::new(Committed { manifest, families_version: families.version(), doubtful: Vec::new() }),
+            families: RwLock::new(families),
+            index: RwLock::new(index),
+            _lock: lock,
+        };
+        store.show_sizes();
+        Ok(Arc::new(store))
+    }
+
+    /// What the store holds now.
+    pub fn stats(&self) -> Stats {
+        let parts = self.parts();
+        Stats {
+            series: self.index.read().len(),
+            memory_bytes: self.memory.used(),
+            parts: parts.len(),
+            part_bytes: parts.iter().map(|part| part.bytes()).sum(),
+            part_samples: parts.iter().map(|part| part.footer().samples).sum(),
+        }
+    }
+
+    /// Sets the gauges.
+    pub(crate) fn show_sizes(&self) {
+        self.memory.set_index(self.index.read().bytes());
+        let stats = self.stats();
+        telemetry::SERIES.set(stats.series as i64);
+        telemetry::MEMORY_BYTES.set(stats.memory_bytes as i64);
+        telemetry::PARTS.set(stats.parts as i64);
+        telemetry::PART_BYTES.set(stats.part_bytes as i64);
+        telemetry::PART_SAMPLES.set(stats.part_samples as i64);
+        telemetry::DURABLE_POSITION.set(self.durable_position().0 as i64);
+    }
+
+    pub(crate) fn durable_position(&self) -> Position {
+        Position(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The live parts, by window, then from older to newer writes.
+    ///
+    /// A reader looks at memory first and then here: samples leave memory only after their parts came in.
+    pub(crate) fn parts(&self) -> Arc<Vec<Arc<Part>>> {
+        Arc::clone(&self.parts.read())
+    }
+
+    /// A number that no file has.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn part_path(&self, number: u64) -> PathBuf {
+        part_path(&self.dir, number)
+    }
+
+    pub(crate) fn families_path(&self, number: u64) -> PathBuf {
+        families_path(&self.dir, number)
+    }
+
+    /// The metadata's version in the file that `MANIFEST` names.
+    pub(crate) fn families_version(&self) -> u64 {
+        self.committed.lock().families_version
+    }
+
+    /// Puts a change into force: the folder fsynced, `MANIFEST` replaced, then the list that readers see.
+    pub(crate) fn commit(&self, change: Change) -> Result<(), StoreError> {
+        let mut committed = self.committed.lock();
+        let removed: HashSet<u64> = change.remove.iter().map(|part| part.number()).collect();
+        let mut parts: Vec<Arc<Part>> =
+            self.parts().iter().filter(|part| !removed.contains(&part.number())).cloned().collect();
+        parts.extend(change.add.iter().cloned());
+        parts.sort_by_key(|part| (part.footer().window_ms, part.footer().max_position, part.number()));
+        let manifest = Manifest {
+            position: change.position.unwrap_or(committed.manifest.position),
+            parts: parts.iter().map(|part| part.number()).collect(),
+            metadata: change.families.map(|(number, _)| number).or(committed.manifest.metadata),
+        };
+        let parts_dir = parts_dir(&self.dir);
+        let written = sync_folder(&parts_dir).map_err(StoreError::io(&parts_dir)).and_then(|()| {
+            manifest.write(&self.dir).map_err(StoreError::io(&self.dir.join(crate::manifest::FILE_NAME)))
+        });
+        if let Err(error) = written {
+            committed.doubtful.extend(change.add.iter().map(|part| part.path().to_owned()));
+            committed.doubtful.extend(change.families.map(|(number, _)| self.families_path(number)));
+            return Err(error);
+        }
+        change.add.iter().for_each(|part| self.join(part));
+        *self.parts.write() = Arc::new(parts);
+        self.durable.store(manifest.position, Ordering::Release);
+        let mut obsolete = std::mem::take(&mut committed.doubtful);
+        if let Some((_, version)) = change.families {
+            obsolete.extend(committed.manifest.metadata.map(|number| self.families_path(number)));
+            committed.families_version = version;
+        }
+        committed.manifest = manifest;
+        drop(committed);
+        obsolete.iter().for_each(|path| remove_file(path));
+        change.remove.iter().for_each(|part| self.leave(part));
+        Ok(())
+    }
+
+    /// Its series are now in one more part.
+    fn join(&self, part: &Part) {
+        let ids: Vec<SeriesId> = part.ids().collect();
+        for piece in ids.chunks(PIECE) {
+            let index = self.index.read();
+            piece.iter().filter_map(|id| index.get(*id)).for_each(|series| series.join_part());
+        }
+    }
+
+    /// Its series are in one part less, and go where it was the last.
+    fn leave(&self, part: &Part) {
+        part.supersede();
+        let ids: Vec<SeriesId> = part.ids().collect();
+        for piece in ids.chunks(PIECE) {
+            let series: Vec<Arc<Series>> = {
+                let index = self.index.read();
+                piece.iter().filter_map(|id| index.get(*id).cloned()).collect()
+            };
+            let unused: Vec<SeriesId> =
+                series.iter().filter(|series| series.leave_part()).map(|series| series.id()).collect();
+            self.forget(&unused);
+        }
+    }
+
+    /// Removes those of the series that nothing holds.
+    pub(crate) fn forget(&self, ids: &[SeriesId]) {
+        for piece in ids.chunks(PIECE) {
+            let mut index = self.index.write();
+            for id in piece {
+                if index.get(*id).is_some_and(|series| series.remove_if_unused()) {
+                    index.remove(*id);
+                }
+            }
+        }
+    }
+}
+
+fn open_parts(dir: &Path, manifest: &Manifest, index: &mut Index) -> Result<Vec<Arc<Part>>, OpenError> {
+    let hasher = index.hasher();
+    let mut parts = Vec::with_capacity(manifest.parts.len());
+    for number in &manifest.parts {
+        let path = part_path(dir, *number);
+        let mut spent = false;
+        let number_of = |labels: Labels, cadence: Option<Cadence>| {
+            let Ok(series) = index.take(hash_labels(&hasher, &labels), &labels) else {
+                spent = true;
+                return SeriesId::MAX;
+            };
+            series.join_part();
+            // Parts are read from older to newer, so the newest cadence stays.
+            cadence.into_iter().for_each(|cadence| series.set_cadence(cadence));
+            series.id()
+        };
+        let part = Part::open(&path, *number, number_of)?;
+        if spent {
+            return Err(OpenError::damaged(&path, "more series than can be numbered"));
+        }
+        parts.push(Arc::new(part));
+    }
+    Ok(parts)
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("LOCK");
+    let file = File::create(&path).map_err(OpenError::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path }),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(&path)(error)),
+    }
+}
+
+fn parts_dir(dir: &Path) -> PathBuf {
+    dir.join("parts")
+}
+
+fn part_path(dir: &Path, number: u64) -> PathBuf {
+    parts_dir(dir).join(format!("{number:020}.part"))
+}
+
+fn families_path(dir: &Path, number: u64) -> PathBuf {
+    parts_dir(dir).join(format!("{number:020}.families"))
+}
+
+/// Deletes files of ours that the manifest does not name, and returns the largest number that any file had.
+fn remove_unlisted(dir: &Path, manifest: &Manifest) -> Result<u64, OpenError> {
+    let parts_dir = parts_dir(dir);
+    let listed: HashSet<PathBuf> = manifest
+        .parts
+        .iter()
+        .map(|number| part_path(dir, *number))
+        .chain(manifest.metadata.map(|number| families_path(dir, number)))
+        .collect();
+    let mut largest = manifest.parts.iter().copied().chain(manifest.metadata).max().unwrap_or(0);
+    for entry in fs::read_dir(&parts_dir).map_err(OpenError::io(&parts_dir))? {
+        let path = entry.map_err(OpenError::io(&parts_dir))?.path();
+        let ours = path.extension().is_some_and(|kind| kind == "part" || kind == "families");
+        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        let Some(number) = number.filter(|_| ours) else { continue };
+        largest = largest.max(number);
+        if !listed.contains(&path) {
+            tracing::info!(path = %path.display(), "removing a file that the manifest does not name");
+            fs::remove_file(&path).map_err(OpenError::io(&path))?;
+        }
+    }
+    Ok(largest)
+}
+
+/// Removes a file that nothing names any more; the next open would do it otherwise.
+pub(crate) fn remove_file(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), %error, "could not remove a file");
+    }
+}

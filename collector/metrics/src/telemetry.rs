@@ -1,0 +1,99 @@
+//! What the store says about itself.
+
+use std::sync::LazyLock;
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts};
+
+/// Samples that were applied.
+pub(crate) static SAMPLES: LazyLock<IntCounter> =
+    LazyLock::new(|| counter("tenantscope_metrics_samples_total", "Samples applied to memory."));
+/// Series that were made.
+pub(crate) static SERIES_CREATED: LazyLock<IntCounter> =
+    LazyLock::new(|| counter("tenantscope_metrics_series_created_total", "Series that the index took in."));
+/// Series in the index.
+pub(crate) static SERIES: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("tenantscope_metrics_series", "Series in memory or in a live part."));
+/// Memory in use.
+pub(crate) static MEMORY_BYTES: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("tenantscope_metrics_memory_bytes", "Memory used by index, samples and reservations."));
+/// Live parts.
+pub(crate) static PARTS: LazyLock<IntGauge> = LazyLock::new(|| gauge("tenantscope_metrics_parts", "Live parts."));
+/// Bytes in live parts.
+pub(crate) static PART_BYTES: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("tenantscope_metrics_part_bytes", "Bytes in live parts."));
+/// Samples in live parts.
+pub(crate) static PART_SAMPLES: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("tenantscope_metrics_part_samples", "Samples in live parts."));
+/// Position of `MANIFEST`.
+pub(crate) static DURABLE_POSITION: LazyLock<IntGauge> = LazyLock::new(|| {
+    gauge("tenantscope_metrics_durable_position", "Journal position up to which the parts hold everything.")
+});
+/// Batches that were refused, by reason.
+pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tenantscope_metrics_refused_batches_total", "Batches refused before they were durable.", "reason")
+});
+/// Samples that were not taken, by reason.
+pub(crate) static DROPPED: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("tenantscope_metrics_dropped_samples_total", "Samples not stored, by reason.", "reason"));
+/// Families past a tenant's limit.
+pub(crate) static DROPPED_FAMILIES: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("tenantscope_metrics_dropped_families_total", "Metadata of families past a tenant's limit.")
+});
+/// Flushes and merges that failed, by task.
+pub(crate) static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tenantscope_metrics_failures_total", "Flushes, merges and removals that failed.", "task")
+});
+/// Seconds that a flush took.
+pub(crate) static FLUSH_SECONDS: LazyLock<Histogram> =
+    LazyLock::new(|| histogram("tenantscope_metrics_flush_seconds", "Duration of a flush."));
+/// Seconds that a merge took.
+pub(crate) static MERGE_SECONDS: LazyLock<Histogram> =
+    LazyLock::new(|| histogram("tenantscope_metrics_merge_seconds", "Duration of a merge."));
+
+/// Puts a collector into the default registry. A second one of the same name goes on counting unseen.
+fn registered<C: Collector + Clone + 'static>(made: prometheus::Result<C>) -> C {
+    // Names and help are constants, and a test makes every one of them.
+    #[allow(clippy::expect_used)]
+    let collector = made.expect("a constant name is valid");
+    if let Err(error) = prometheus::register(Box::new(collector.clone())) {
+        tracing::warn!(%error, "could not register a metric");
+    }
+    collector
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    registered(IntCounter::new(name, help))
+}
+
+fn counters(name: &str, help: &str, label: &str) -> IntCounterVec {
+    registered(IntCounterVec::new(Opts::new(name, help), &[label]))
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    registered(IntGauge::new(name, help))
+}
+
+fn histogram(name: &str, help: &str) -> Histogram {
+    let buckets = vec![0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+    registered(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_can_be_made() {
+        SAMPLES.inc_by(0);
+        SERIES_CREATED.inc_by(0);
+        DROPPED_FAMILIES.inc_by(0);
+        for gauge in [&SERIES, &MEMORY_BYTES, &PARTS, &PART_BYTES, &PART_SAMPLES, &DURABLE_POSITION] {
+            gauge.add(0);
+        }
+        for counters in [&REFUSED, &DROPPED, &FAILURES] {
+            counters.with_label_values(&["test"]).inc_by(0);
+        }
+        assert!(FLUSH_SECONDS.get_sample_count() + MERGE_SECONDS.get_sample_count() < u64::MAX);
+    }
+}
