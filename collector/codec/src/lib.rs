@@ -1,1 +1,45 @@
 //! Received forms to OTLP or series, stamping, the journal record, delta accumulation.
+//!
+//! ```text
+//! ReceivedBody ──decode──→ Decoded ──claims──→ (tenancy decides) ──stamp──→ Stamped{StampedBatch, Deltas}
+//!      └──────────────────→ Record{decisions, header, body as received} ←─ bytes ─→ journal
+//!                            Record::replay ──→ the same Stamped;  Record::to_otlp ──→ what forward sends
+//! ```
+//!
+//! # Invariants
+//! - Pure: no I/O, no clock, no randomness, no state but what the caller hands in.
+//! - No input makes it panic, and nothing is decompressed past [`DecodeLimits::max_decoded_bytes`].
+//! - What a batch says of its tenant, account and region never reaches a label or attribute of that name, unless the
+//!   decision says the same.
+//! - A replay of a record's bytes, with the accumulators of its position, gives the same stamped batch.
+
+mod accumulate;
+mod claims;
+mod count;
+mod decode;
+mod decompress;
+mod exponential;
+mod labels;
+mod native;
+mod otlp;
+mod own;
+mod record;
+mod remote_write;
+mod resource;
+mod series;
+mod series_otlp;
+mod stamp;
+mod write_metadata;
+mod write_series;
+
+pub use accumulate::{Accumulators, AccumulatorsError, Deltas};
+pub use claims::{
+    ACCOUNT_ATTRIBUTE, ACCOUNT_LABEL, EXPORTED, PROVIDER_ATTRIBUTE, REGION_ATTRIBUTE, REGION_LABEL, TENANT_ATTRIBUTE,
+    TENANT_LABEL,
+};
+pub use decode::{DecodeError, DecodeLimits, Decoded, decode, is_known};
+pub use otlp::OtlpRequest;
+pub use record::{Record, RecordBody, RecordError};
+pub use series::{CADENCE_METADATA, CLOUDWATCH_SCOPE, DELAY_METADATA};
+pub use stamp::{Origin, Rejected, Stamped, stamp};
+pub use tenantscope_model::{Claim, Decision};

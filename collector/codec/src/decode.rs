@@ -1,0 +1,187 @@
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
+use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use prost::Message;
+use serde::de::DeserializeOwned;
+use tenantscope_model::{Claim, Signal};
+use tenantscope_wire::{BodyForm, Encoding, ReceivedBody, Refused};
+
+use crate::claims::{self, SeriesClaims};
+use crate::decompress::decompress;
+use crate::remote_write::WriteRequest;
+
+/// What a decoder may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// The largest body once decompressed.
+    pub max_decoded_bytes: usize,
+}
+
+impl DecodeLimits {
+    /// For what was accepted once and is read again from the journal: it was within the limits of its day.
+    pub const REPLAY: Self = Self { max_decoded_bytes: 1 << 30 };
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self { max_decoded_bytes: 64 << 20 }
+    }
+}
+
+/// Why a body has no meaning. None of these gets better by sending again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Larger than the limit once decompressed.
+    #[error("body is over {max_bytes} bytes once decompressed")]
+    TooLarge {
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// Not what its encoding says.
+    #[error("body does not decompress: {0}")]
+    Compression(String),
+    /// No message of its form.
+    #[error("body is not {form}: {message}")]
+    Form {
+        /// What it should have been.
+        form: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// A form that does not carry this signal, or that this release does not know.
+    #[error("{0} does not come in this form")]
+    Signal(Signal),
+}
+
+impl DecodeError {
+    /// A fixed word for a counter's `reason` label.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too_large",
+            Self::Compression(_) => "compression",
+            Self::Form { .. } => "malformed",
+            Self::Signal(_) => "unsupported",
+        }
+    }
+}
+
+impl From<DecodeError> for Refused {
+    fn from(error: DecodeError) -> Self {
+        let (reason, message) = (error.reason(), error.to_string());
+        match error {
+            DecodeError::TooLarge { .. } => Self::too_large(reason, message),
+            DecodeError::Compression(_) | DecodeError::Form { .. } => Self::invalid(reason, message),
+            DecodeError::Signal(_) => Self::unsupported(reason, message),
+        }
+    }
+}
+
+/// A decoded body, not yet stamped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded(pub(crate) Content);
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Content {
+    Metrics(Vec<ResourceMetrics>),
+    Logs(Vec<ResourceLogs>),
+    Spans(Vec<ResourceSpans>),
+    Series(WriteRequest, SeriesClaims),
+}
+
+/// Decompresses and decodes a body within the limits.
+pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    let bytes = decompress(body, limits)?;
+    let content = match (body.form, body.signal) {
+        (BodyForm::OtlpProtobuf, Signal::Metrics) => {
+            Content::Metrics(protobuf::<ExportMetricsServiceRequest>(bytes, "OTLP metrics")?.resource_metrics)
+        }
+        (BodyForm::OtlpProtobuf, Signal::Logs) => {
+            Content::Logs(protobuf::<ExportLogsServiceRequest>(bytes, "OTLP logs")?.resource_logs)
+        }
+        (BodyForm::OtlpProtobuf, Signal::Spans) => {
+            Content::Spans(protobuf::<ExportTraceServiceRequest>(bytes, "OTLP spans")?.resource_spans)
+        }
+        (BodyForm::OtlpJson, Signal::Metrics) => {
+            Content::Metrics(json::<ExportMetricsServiceRequest>(&bytes, "OTLP metrics in JSON")?.resource_metrics)
+        }
+        (BodyForm::OtlpJson, Signal::Logs) => {
+            Content::Logs(json::<ExportLogsServiceRequest>(&bytes, "OTLP logs in JSON")?.resource_logs)
+        }
+        (BodyForm::OtlpJson, Signal::Spans) => {
+            Content::Spans(json::<ExportTraceServiceRequest>(&bytes, "OTLP spans in JSON")?.resource_spans)
+        }
+        (BodyForm::RemoteWriteV1, Signal::Metrics) => {
+            let request: WriteRequest = protobuf(bytes, "remote write 1.0")?;
+            let claims = SeriesClaims::of(&request);
+            Content::Series(request, claims)
+        }
+        _ => return Err(DecodeError::Signal(body.signal)),
+    };
+    Ok(Decoded(content))
+}
+
+/// Prost gives up at 100 levels of nesting.
+fn protobuf<M: Message + Default>(bytes: Bytes, form: &'static str) -> Result<M, DecodeError> {
+    M::decode(bytes).map_err(|error| DecodeError::Form { form, message: error.to_string() })
+}
+
+/// `serde_json` gives up at 128 levels of nesting.
+fn json<M: DeserializeOwned>(bytes: &[u8], form: &'static str) -> Result<M, DecodeError> {
+    serde_json::from_slice(bytes).map_err(|error| DecodeError::Form { form, message: error.to_string() })
+}
+
+impl Decoded {
+    /// The signal.
+    pub fn signal(&self) -> Signal {
+        match &self.0 {
+            Content::Metrics(_) | Content::Series(..) => Signal::Metrics,
+            Content::Logs(_) => Signal::Logs,
+            Content::Spans(_) => Signal::Spans,
+        }
+    }
+
+    /// What its resources say of themselves, one claim for each resource in order.
+    ///
+    /// Remote write has no resources: there each distinct claim of its series is one, in order of first appearance,
+    /// and metadata that comes beside them belongs to a last, empty one.
+    pub fn claims(&self) -> Vec<Claim> {
+        match &self.0 {
+            Content::Metrics(resources) => resources.iter().map(|r| claims::of_resource(r.resource.as_ref())).collect(),
+            Content::Logs(resources) => resources.iter().map(|r| claims::of_resource(r.resource.as_ref())).collect(),
+            Content::Spans(resources) => resources.iter().map(|r| claims::of_resource(r.resource.as_ref())).collect(),
+            Content::Series(_, claims) => claims.distinct.clone(),
+        }
+    }
+
+    /// Data points, log records or spans.
+    pub fn records(&self) -> u64 {
+        let count: usize = match &self.0 {
+            Content::Metrics(resources) => resources.iter().map(crate::count::points_of_resource).sum(),
+            Content::Logs(resources) => resources.iter().map(crate::count::logs_of_resource).sum(),
+            Content::Spans(resources) => resources.iter().map(crate::count::spans_of_resource).sum(),
+            Content::Series(request, _) => request.timeseries.iter().map(crate::count::samples_of_series).sum(),
+        };
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a metric of it has delta temporality, so that batches like it must be stamped one after another.
+    pub fn has_deltas(&self) -> bool {
+        match &self.0 {
+            Content::Metrics(resources) => resources.iter().any(crate::count::has_deltas),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a body in this form and encoding can be decoded at all.
+pub fn is_known(form: BodyForm, encoding: Encoding) -> bool {
+    match form {
+        BodyForm::RemoteWriteV1 => encoding == Encoding::Snappy,
+        BodyForm::OtlpProtobuf | BodyForm::OtlpJson => encoding != Encoding::Snappy,
+        _ => false,
+    }
+}

@@ -1,0 +1,54 @@
+//! Stamps on a series' labels.
+
+use std::sync::Arc;
+
+use tenantscope_model::{Label, LabelsBuilder, Stamp};
+
+use crate::claims::{ACCOUNT_LABEL, EXPORTED, REGION_LABEL, TENANT_LABEL};
+
+/// A stamp's labels, made once for all series under it.
+#[derive(Debug, Clone)]
+pub(crate) struct StampLabels {
+    set: Vec<Label>,
+    /// Names that no stamp sets here and that nobody may claim either.
+    reserved: Vec<&'static str>,
+}
+
+impl StampLabels {
+    pub(crate) fn of(stamp: &Stamp) -> Self {
+        let label = |name: &str, value: Arc<str>| Label { name: name.into(), value };
+        let mut labels = Self { set: vec![label(TENANT_LABEL, stamp.tenant.shared())], reserved: Vec::new() };
+        match &stamp.account {
+            Some(account) => labels.set.push(label(ACCOUNT_LABEL, account.as_str().into())),
+            None => labels.reserved.push(ACCOUNT_LABEL),
+        }
+        match &stamp.region {
+            Some(region) => labels.set.push(label(REGION_LABEL, region.shared())),
+            // Without an account the collector runs open, where a region passes.
+            None if stamp.account.is_some() => labels.reserved.push(REGION_LABEL),
+            None => {}
+        }
+        labels
+    }
+
+    /// Sets the stamp; equal claims go, others move to `exported_…`. Tells how many moved.
+    pub(crate) fn apply(&self, labels: &mut LabelsBuilder) -> u64 {
+        let mut moved = 0;
+        for Label { name, value } in &self.set {
+            let differing = labels.get(name).filter(|claimed| *claimed != &**value).map(ToOwned::to_owned);
+            if let Some(claimed) = differing {
+                labels.set(format!("{EXPORTED}{name}"), claimed);
+                moved += 1;
+            }
+            labels.set(Arc::clone(name), Arc::clone(value));
+        }
+        for name in &self.reserved {
+            if let Some(claimed) = labels.get(name).map(ToOwned::to_owned) {
+                labels.set(format!("{EXPORTED}{name}"), claimed);
+                labels.remove(name);
+                moved += 1;
+            }
+        }
+        moved
+    }
+}

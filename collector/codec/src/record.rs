@@ -1,0 +1,348 @@
+use bytes::Bytes;
+use prost::Message;
+use tenantscope_model::{
+    AccountId, Decision, FamilyMetadata, Region, Signal, Stamp, StampedBatch, StampedSeries, TenantId,
+};
+use tenantscope_wire::{BatchHeader, BodyForm, Encoding, Name, Positions, ReceivedBody};
+
+use crate::own;
+use crate::{Accumulators, DecodeError, DecodeLimits, Origin, Stamped, decode, stamp};
+
+/// The first byte of a record: its version.
+const VERSION: u8 = 1;
+
+/// One journal record: a batch with all that a replay needs, so that it asks nobody again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// When it was received, in milliseconds since the epoch.
+    pub received_at_ms: i64,
+    /// Who sent it, as the lane's key has it: an account or a forwarder's name; empty where the sender has none.
+    pub sender: String,
+    /// Whether an agent sent it, so that its cadences count.
+    pub from_agent: bool,
+    /// The batch's identity.
+    pub header: Option<BatchHeader>,
+    /// What it holds.
+    pub body: RecordBody,
+}
+
+/// What a record holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RecordBody {
+    /// A body as it was received, and what was decided about each of its resources.
+    Received {
+        /// One for each claim of the decoded body.
+        decisions: Vec<Decision>,
+        /// The body.
+        body: ReceivedBody,
+    },
+    /// Series of our own making: rule results, tenant information, our own counts.
+    Own {
+        /// The series.
+        series: Vec<StampedSeries>,
+        /// Their families' metadata.
+        metadata: Vec<FamilyMetadata>,
+    },
+}
+
+/// Why bytes are no record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a release that we do not know, or nothing at all.
+    #[error("journal record has version {0:?}, known is {VERSION}")]
+    Version(Option<u8>),
+    /// Not in its version's form.
+    #[error("journal record is damaged: {0}")]
+    Damaged(String),
+}
+
+impl Record {
+    /// The bytes for the journal.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let message = RecordMessage::from(self);
+        let mut bytes = Vec::with_capacity(1 + message.encoded_len());
+        bytes.push(VERSION);
+        // Only a buffer that cannot grow makes this fail.
+        let _ = message.encode(&mut bytes);
+        bytes
+    }
+
+    /// Reads the bytes of a journal record; the body shares them.
+    pub fn from_bytes(mut bytes: Bytes) -> Result<Self, RecordError> {
+        let version = bytes.first().copied();
+        if version != Some(VERSION) {
+            return Err(RecordError::Version(version));
+        }
+        let message = RecordMessage::decode(bytes.split_off(1)).map_err(|e| RecordError::Damaged(e.to_string()))?;
+        Self::try_from(message)
+    }
+
+    /// The signal, and so the journal, of the record.
+    pub fn signal(&self) -> Signal {
+        match &self.body {
+            RecordBody::Received { body, .. } => body.signal,
+            RecordBody::Own { .. } => Signal::Metrics,
+        }
+    }
+
+    /// What stamping needs to know of where it came from.
+    pub fn origin(&self) -> Origin {
+        Origin { from_agent: self.from_agent, received_at_ms: self.received_at_ms }
+    }
+
+    /// The stamped batch again, just as it was when it was received.
+    pub fn replay(&self, accumulators: &Accumulators) -> Result<Stamped, DecodeError> {
+        match &self.body {
+            RecordBody::Received { decisions, body } => {
+                let decoded = decode(body, &DecodeLimits::REPLAY)?;
+                Ok(stamp(decoded, decisions, self.origin(), accumulators))
+            }
+            RecordBody::Own { series, metadata } => {
+                let batch = StampedBatch::Metrics { series: series.clone(), metadata: metadata.clone() };
+                Ok(Stamped::whole(batch))
+            }
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RecordMessage {
+    #[prost(int64, tag = "1")]
+    received_at_ms: i64,
+    #[prost(string, tag = "2")]
+    sender: String,
+    #[prost(bool, tag = "3")]
+    from_agent: bool,
+    #[prost(message, optional, tag = "4")]
+    header: Option<HeaderMessage>,
+    /// 1 metrics, 2 logs, 3 spans.
+    #[prost(uint32, tag = "5")]
+    signal: u32,
+    /// 1 OTLP protobuf, 2 OTLP JSON, 3 remote write 1.0; 100 series of our own.
+    #[prost(uint32, tag = "6")]
+    form: u32,
+    /// 0 identity, 1 gzip, 2 zstd, 3 snappy.
+    #[prost(uint32, tag = "7")]
+    encoding: u32,
+    /// The distinct stamps.
+    #[prost(message, repeated, tag = "8")]
+    stamps: Vec<StampMessage>,
+    /// For each resource 0 where it was refused, else its stamp's place in `stamps`, from 1.
+    #[prost(uint32, repeated, tag = "9")]
+    decisions: Vec<u32>,
+    #[prost(bytes = "bytes", tag = "10")]
+    body: Bytes,
+}
+
+const OWN_FORM: u32 = 100;
+/// What a replay says of a resource that was refused when it came.
+const REFUSED_BEFORE: &str = "refused";
+
+#[derive(Clone, PartialEq, Message)]
+struct HeaderMessage {
+    #[prost(string, tag = "1")]
+    agent: String,
+    #[prost(string, tag = "2")]
+    lane: String,
+    #[prost(uint64, tag = "3")]
+    epoch: u64,
+    #[prost(uint64, tag = "4")]
+    sequence: u64,
+    /// JSON; empty for none.
+    #[prost(bytes = "vec", tag = "5")]
+    positions: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+struct StampMessage {
+    #[prost(string, tag = "1")]
+    tenant: String,
+    #[prost(string, tag = "2")]
+    account: String,
+    #[prost(string, tag = "3")]
+    region: String,
+}
+
+impl From<&Record> for RecordMessage {
+    fn from(record: &Record) -> Self {
+        let mut message = Self {
+            received_at_ms: record.received_at_ms,
+            sender: record.sender.clone(),
+            from_agent: record.from_agent,
+            header: record.header.as_ref().map(HeaderMessage::from),
+            ..Self::default()
+        };
+        match &record.body {
+            RecordBody::Own { series, metadata } => {
+                message.signal = signal_number(Signal::Metrics);
+                message.form = OWN_FORM;
+                message.body = own::encode(series, metadata).into();
+            }
+            RecordBody::Received { decisions, body } => {
+                message.signal = signal_number(body.signal);
+                message.form = form_number(body.form);
+                message.encoding = encoding_number(body.encoding);
+                message.body = body.bytes.clone();
+                message.set_decisions(decisions);
+            }
+        }
+        message
+    }
+}
+
+impl RecordMessage {
+    fn set_decisions(&mut self, decisions: &[Decision]) {
+        let mut places = std::collections::HashMap::new();
+        for decision in decisions {
+            let place = match decision {
+                Decision::Refuse { .. } => 0,
+                Decision::Stamp(stamp) => *places.entry(stamp).or_insert_with(|| {
+                    self.stamps.push(StampMessage::from(stamp));
+                    u32::try_from(self.stamps.len()).unwrap_or(u32::MAX)
+                }),
+            };
+            self.decisions.push(place);
+        }
+    }
+
+    fn read_decisions(&self) -> Result<Vec<Decision>, RecordError> {
+        let stamps = self.stamps.iter().map(Stamp::try_from).collect::<Result<Vec<_>, _>>()?;
+        let decision = |place: &u32| match place.checked_sub(1) {
+            None => Ok(Decision::Refuse { reason: REFUSED_BEFORE }),
+            Some(index) => stamps
+                .get(index as usize)
+                .map(|stamp| Decision::Stamp(stamp.clone()))
+                .ok_or_else(|| RecordError::Damaged(format!("there is no stamp {place}"))),
+        };
+        self.decisions.iter().map(decision).collect()
+    }
+}
+
+impl TryFrom<RecordMessage> for Record {
+    type Error = RecordError;
+
+    fn try_from(message: RecordMessage) -> Result<Self, RecordError> {
+        let body = if message.form == OWN_FORM {
+            let (series, metadata) = own::decode(message.body.clone()).map_err(RecordError::Damaged)?;
+            RecordBody::Own { series, metadata }
+        } else {
+            let decisions = message.read_decisions()?;
+            let body = ReceivedBody {
+                signal: signal_of(message.signal)?,
+                form: form_of(message.form)?,
+                encoding: encoding_of(message.encoding)?,
+                bytes: message.body,
+            };
+            RecordBody::Received { decisions, body }
+        };
+        Ok(Self {
+            received_at_ms: message.received_at_ms,
+            sender: message.sender,
+            from_agent: message.from_agent,
+            header: message.header.map(BatchHeader::try_from).transpose()?,
+            body,
+        })
+    }
+}
+
+impl From<&BatchHeader> for HeaderMessage {
+    fn from(header: &BatchHeader) -> Self {
+        Self {
+            agent: header.agent.as_str().to_owned(),
+            lane: header.lane.as_str().to_owned(),
+            epoch: header.epoch,
+            sequence: header.sequence,
+            positions: if header.positions.is_empty() { Vec::new() } else { header.positions.to_json() },
+        }
+    }
+}
+
+fn damaged(error: impl std::fmt::Display) -> RecordError {
+    RecordError::Damaged(error.to_string())
+}
+
+impl TryFrom<HeaderMessage> for BatchHeader {
+    type Error = RecordError;
+
+    fn try_from(message: HeaderMessage) -> Result<Self, RecordError> {
+        let positions = match message.positions.as_slice() {
+            [] => Positions::default(),
+            json => Positions::from_json(json).map_err(damaged)?,
+        };
+        Ok(Self {
+            agent: Name::try_new(&message.agent).map_err(damaged)?,
+            lane: Name::try_new(&message.lane).map_err(damaged)?,
+            epoch: message.epoch,
+            sequence: message.sequence,
+            positions,
+        })
+    }
+}
+
+impl From<&Stamp> for StampMessage {
+    fn from(stamp: &Stamp) -> Self {
+        Self {
+            tenant: stamp.tenant.as_str().to_owned(),
+            account: stamp.account.map(|account| account.to_string()).unwrap_or_default(),
+            region: stamp.region.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<&StampMessage> for Stamp {
+    type Error = RecordError;
+
+    fn try_from(message: &StampMessage) -> Result<Self, RecordError> {
+        let present = |text: &'_ str| !text.is_empty();
+        Ok(Self {
+            tenant: TenantId::try_new(&message.tenant).map_err(damaged)?,
+            account: Some(message.account.as_str())
+                .filter(|t| present(t))
+                .map(AccountId::try_new)
+                .transpose()
+                .map_err(damaged)?,
+            region: Some(message.region.as_str())
+                .filter(|t| present(t))
+                .map(Region::try_new)
+                .transpose()
+                .map_err(damaged)?,
+        })
+    }
+}
+
+fn signal_number(signal: Signal) -> u32 {
+    match signal {
+        Signal::Metrics => 1,
+        Signal::Logs => 2,
+        Signal::Spans => 3,
+    }
+}
+
+fn signal_of(number: u32) -> Result<Signal, RecordError> {
+    let known = Signal::ALL.into_iter().find(|signal| signal_number(*signal) == number);
+    known.ok_or_else(|| RecordError::Damaged(format!("there is no signal {number}")))
+}
+
+const FORMS: [(BodyForm, u32); 3] =
+    [(BodyForm::OtlpProtobuf, 1), (BodyForm::OtlpJson, 2), (BodyForm::RemoteWriteV1, 3)];
+
+fn form_number(form: BodyForm) -> u32 {
+    FORMS.into_iter().find(|(known, _)| *known == form).map_or(0, |(_, number)| number)
+}
+
+fn form_of(number: u32) -> Result<BodyForm, RecordError> {
+    let known = FORMS.into_iter().find(|(_, known)| *known == number).map(|(form, _)| form);
+    known.ok_or_else(|| RecordError::Damaged(format!("there is no form {number}")))
+}
+
+const ENCODINGS: [(Encoding, u32); 4] =
+    [(Encoding::Identity, 0), (Encoding::Gzip, 1), (Encoding::Zstd, 2), (Encoding::Snappy, 3)];
+
+fn encoding_number(encoding: Encoding) -> u32 {
+    ENCODINGS.into_iter().find(|(known, _)| *known == encoding).map_or(0, |(_, number)| number)
+}
+
+fn encoding_of(number: u32) -> Result<Encoding, RecordError> {
+    let known = ENCODINGS.into_iter().find(|(_, known)| *known == number).map(|(encoding, _)| encoding);
+    known.ok_or_else(|| RecordError::Damaged(format!("there is no encoding {number}")))
+}

@@ -1,0 +1,272 @@
+//! OTLP metrics as series, by OpenTelemetry's Prometheus compatibility rules.
+//!
+//! Metrics of the scope [`CLOUDWATCH_SCOPE`] have Prometheus names already: they pass as they are, without unit
+//! suffix, scope labels or `target_info`.
+
+mod attributes;
+mod name;
+mod points;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, ResourceMetrics};
+use tenantscope_model::{
+    Cadence, FamilyMetadata, Label, Labels, LabelsBuilder, METRIC_NAME, Metadata, MetricKind, Sample, Stamp,
+    StampedBatch, StampedSeries, TenantId,
+};
+
+use self::attributes::{Names, ResourceLabels};
+use self::name::{NameKind, metric_name};
+use crate::accumulate::Accumulation;
+use crate::labels::StampLabels;
+use crate::stamp::{Origin, Rejected, Stamped};
+use crate::{Accumulators, count, resource};
+
+/// The scope whose metrics are named as YACE names them.
+pub const CLOUDWATCH_SCOPE: &str = "tenantscope.cloudwatch";
+/// Metric metadata: time between two points, in milliseconds.
+pub const CADENCE_METADATA: &str = "tenantscope.cadence_ms";
+/// Metric metadata: how late a point may come, in milliseconds.
+pub const DELAY_METADATA: &str = "tenantscope.delay_ms";
+
+/// Collects the series of a batch.
+pub(crate) struct SeriesBuilder<'a> {
+    origin: Origin,
+    accumulation: Accumulation<'a>,
+    series: Vec<StampedSeries>,
+    places: HashMap<Labels, usize>,
+    metadata: HashMap<(TenantId, Arc<str>), Metadata>,
+    names: Names,
+    moved_claims: u64,
+    pub(crate) rejected: Rejected,
+}
+
+/// What all points of a metric share.
+struct MetricContext<'a> {
+    stamp: &'a StampLabels,
+    /// Labels of resource and scope.
+    shared: &'a [Label],
+    /// Whether attribute names pass unchanged.
+    verbatim: bool,
+    name: Arc<str>,
+    cadence: Option<Cadence>,
+}
+
+impl<'a> SeriesBuilder<'a> {
+    pub(crate) fn new(origin: Origin, accumulators: &'a Accumulators) -> Self {
+        Self {
+            origin,
+            accumulation: Accumulation::over(accumulators),
+            series: Vec::new(),
+            places: HashMap::new(),
+            metadata: HashMap::new(),
+            names: Names::default(),
+            moved_claims: 0,
+            rejected: Rejected::default(),
+        }
+    }
+
+    pub(crate) fn add_resource(&mut self, mut resource: ResourceMetrics, stamp: &Stamp) {
+        self.moved_claims += resource::restamp(&mut resource.resource, stamp);
+        let stamp_labels = StampLabels::of(stamp);
+        let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
+        let labels = ResourceLabels::of(&attributes);
+        let mut newest_ms = None;
+        for scope_metrics in &resource.scope_metrics {
+            let scope = scope_metrics.scope.as_ref();
+            let verbatim = scope.is_some_and(|scope| scope.name == CLOUDWATCH_SCOPE);
+            let mut shared = labels.identity.clone();
+            if !verbatim {
+                shared.extend(self.scope_labels(scope));
+            }
+            for metric in &scope_metrics.metrics {
+                let context = self.context(metric, &stamp_labels, &shared, verbatim);
+                let last_ms = self.add_metric(metric, &context, &stamp.tenant);
+                if !verbatim {
+                    newest_ms = newest_ms.max(last_ms);
+                }
+            }
+        }
+        if let Some(t_ms) = newest_ms {
+            self.add_target_info(&labels, &attributes, &stamp_labels, &stamp.tenant, t_ms);
+        }
+    }
+
+    pub(crate) fn finish(self) -> Stamped {
+        let mut metadata: Vec<FamilyMetadata> = self
+            .metadata
+            .into_iter()
+            .map(|((tenant, family), metadata)| FamilyMetadata { tenant: Some(tenant), family, metadata })
+            .collect();
+        metadata.sort_by(|a, b| (&a.tenant, &a.family).cmp(&(&b.tenant, &b.family)));
+        Stamped {
+            rejected: self.rejected,
+            moved_claims: self.moved_claims,
+            deltas: self.accumulation.into_deltas(),
+            batch: StampedBatch::Metrics { series: self.series, metadata },
+        }
+    }
+
+    fn scope_labels(&mut self, scope: Option<&InstrumentationScope>) -> Vec<Label> {
+        let Some(scope) = scope else { return Vec::new() };
+        let mut labels = Vec::new();
+        let mut add = |name: Arc<str>, value: &str| {
+            if !value.is_empty() {
+                labels.push(Label { name, value: value.into() });
+            }
+        };
+        for attribute in &scope.attributes {
+            add(format!("otel_scope_{}", name::label_name(&attribute.key)).into(), &attributes::text(attribute));
+        }
+        add("otel_scope_name".into(), &scope.name);
+        add("otel_scope_version".into(), &scope.version);
+        labels
+    }
+
+    fn context<'c>(
+        &self,
+        metric: &Metric,
+        stamp: &'c StampLabels,
+        shared: &'c [Label],
+        verbatim: bool,
+    ) -> MetricContext<'c> {
+        let name =
+            if verbatim { metric.name.clone() } else { metric_name(&metric.name, &metric.unit, name_kind(metric)) };
+        let cadence = if self.origin.from_agent { cadence_of(&metric.metadata) } else { None };
+        MetricContext { stamp, shared, verbatim, name: name.into(), cadence }
+    }
+
+    /// Adds a metric's points; tells the newest time.
+    fn add_metric(&mut self, metric: &Metric, context: &MetricContext<'_>, tenant: &TenantId) -> Option<i64> {
+        if context.name.is_empty() {
+            self.rejected.add("no_metric_name", count::points_of_metric(metric));
+            return None;
+        }
+        let kind = kind_of(metric);
+        let family = (tenant.clone(), Arc::clone(&context.name));
+        self.metadata.entry(family).or_insert_with(|| Metadata {
+            kind,
+            unit: metric.unit.as_str().into(),
+            help: metric.description.as_str().into(),
+        });
+        match metric.data.as_ref()? {
+            Data::Gauge(gauge) => self.add_numbers(&gauge.data_points, false, context),
+            Data::Sum(sum) => {
+                let delta = is_delta(sum.aggregation_temporality);
+                self.add_numbers(&sum.data_points, delta, context)
+            }
+            Data::Histogram(histogram) => {
+                let delta = is_delta(histogram.aggregation_temporality);
+                self.add_classic(&histogram.data_points, delta, context)
+            }
+            Data::ExponentialHistogram(histogram) => {
+                let delta = is_delta(histogram.aggregation_temporality);
+                self.add_native(&histogram.data_points, delta, context)
+            }
+            Data::Summary(summary) => self.add_summaries(&summary.data_points, context),
+        }
+    }
+
+    /// The labels of a point, but for what tells its family's series apart.
+    fn point_labels(&mut self, attributes: &[KeyValue], context: &MetricContext<'_>) -> LabelsBuilder {
+        let mut labels = LabelsBuilder::default();
+        self.names.add_attributes(&mut labels, attributes, context.verbatim);
+        for label in context.shared {
+            labels.set(Arc::clone(&label.name), Arc::clone(&label.value));
+        }
+        self.moved_claims += context.stamp.apply(&mut labels);
+        labels.set(self.names.shared(METRIC_NAME), Arc::clone(&context.name));
+        labels
+    }
+
+    /// The series with these labels, new in the batch or known.
+    fn series_mut(&mut self, labels: Labels, cadence: Option<Cadence>) -> &mut StampedSeries {
+        let place = *self.places.entry(labels).or_insert_with_key(|labels| {
+            self.series.push(StampedSeries {
+                labels: labels.clone(),
+                samples: Vec::new(),
+                histograms: Vec::new(),
+                exemplars: Vec::new(),
+                cadence: None,
+            });
+            self.series.len() - 1
+        });
+        // A place is only ever made together with its series.
+        #[allow(clippy::indexing_slicing)]
+        let series = &mut self.series[place];
+        series.cadence = cadence.or(series.cadence);
+        series
+    }
+
+    fn add_target_info(
+        &mut self,
+        labels: &ResourceLabels,
+        attributes: &[KeyValue],
+        stamp: &StampLabels,
+        tenant: &TenantId,
+        t_ms: i64,
+    ) {
+        let described = labels.described(attributes);
+        if labels.identity.is_empty() || described.is_empty() {
+            return;
+        }
+        let mut builder = LabelsBuilder::default();
+        self.names.add_attributes(&mut builder, &described, false);
+        for label in &labels.identity {
+            builder.set(Arc::clone(&label.name), Arc::clone(&label.value));
+        }
+        self.moved_claims += stamp.apply(&mut builder);
+        builder.set(METRIC_NAME, "target_info");
+        self.series_mut(builder.build(), None).samples.push(Sample { t_ms, value: 1.0 });
+        let help = "Target metadata".into();
+        let metadata = Metadata { kind: MetricKind::Info, unit: "".into(), help };
+        self.metadata.entry((tenant.clone(), "target_info".into())).or_insert(metadata);
+    }
+
+    /// A point's time in milliseconds; the time of receipt where the point has none.
+    fn time_ms(&self, time_unix_nano: u64) -> i64 {
+        match i64::try_from(time_unix_nano / 1_000_000) {
+            Ok(t_ms) if t_ms > 0 => t_ms,
+            _ => self.origin.received_at_ms,
+        }
+    }
+}
+
+fn is_delta(temporality: i32) -> bool {
+    temporality == AggregationTemporality::Delta as i32
+}
+
+fn name_kind(metric: &Metric) -> NameKind {
+    match &metric.data {
+        Some(Data::Sum(sum)) if sum.is_monotonic => NameKind::Counter,
+        Some(Data::Gauge(_)) => NameKind::Gauge,
+        _ => NameKind::Other,
+    }
+}
+
+fn kind_of(metric: &Metric) -> MetricKind {
+    match &metric.data {
+        Some(Data::Sum(sum)) if sum.is_monotonic => MetricKind::Counter,
+        Some(Data::Sum(_) | Data::Gauge(_)) => MetricKind::Gauge,
+        Some(Data::Histogram(_) | Data::ExponentialHistogram(_)) => MetricKind::Histogram,
+        Some(Data::Summary(_)) => MetricKind::Summary,
+        None => MetricKind::Unknown,
+    }
+}
+
+fn cadence_of(metadata: &[KeyValue]) -> Option<Cadence> {
+    let number = |key: &str| {
+        let value = metadata.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()?;
+        match value {
+            Value::IntValue(number) => Some(*number),
+            Value::StringValue(text) => text.parse().ok(),
+            _ => None,
+        }
+    };
+    let cadence_ms = number(CADENCE_METADATA)?;
+    Some(Cadence::capped(cadence_ms, number(DELAY_METADATA).unwrap_or(0)))
+}

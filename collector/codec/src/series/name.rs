@@ -1,0 +1,149 @@
+//! Names of metrics and labels by OpenTelemetry's Prometheus compatibility rules.
+
+use std::borrow::Cow;
+
+/// What the name's suffix depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NameKind {
+    /// `_total` at the end.
+    Counter,
+    /// `_ratio` for the unit `1`.
+    Gauge,
+    /// Unit only.
+    Other,
+}
+
+/// UCUM's units with the words that Prometheus uses.
+const UNITS: [(&str, &str); 28] = [
+    ("d", "days"),
+    ("h", "hours"),
+    ("min", "minutes"),
+    ("s", "seconds"),
+    ("ms", "milliseconds"),
+    ("us", "microseconds"),
+    ("ns", "nanoseconds"),
+    ("By", "bytes"),
+    ("KiBy", "kibibytes"),
+    ("MiBy", "mebibytes"),
+    ("GiBy", "gibibytes"),
+    ("TiBy", "tibibytes"),
+    ("KBy", "kilobytes"),
+    ("MBy", "megabytes"),
+    ("GBy", "gigabytes"),
+    ("TBy", "terabytes"),
+    ("m", "meters"),
+    ("V", "volts"),
+    ("A", "amperes"),
+    ("J", "joules"),
+    ("W", "watts"),
+    ("g", "grams"),
+    ("Cel", "celsius"),
+    ("Hz", "hertz"),
+    ("1", ""),
+    ("%", "percent"),
+    ("$", "dollars"),
+    ("USD", "dollars"),
+];
+
+/// The same after a slash.
+const PER_UNITS: [(&str, &str); 7] =
+    [("s", "second"), ("m", "minute"), ("h", "hour"), ("d", "day"), ("w", "week"), ("mo", "month"), ("y", "year")];
+
+/// The series' name: tokens of letters, digits and colons, then the unit, then `total` or `ratio`.
+pub(crate) fn metric_name(name: &str, unit: &str, kind: NameKind) -> String {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || c == ':';
+    let mut tokens: Vec<Cow<'_, str>> =
+        name.split(|c: char| !is_token(c)).filter(|token| !token.is_empty()).map(Cow::from).collect();
+    let (main, per) = unit_words(unit);
+    if !main.is_empty() && !tokens.contains(&main) {
+        tokens.push(main);
+    }
+    if !per.is_empty() && !tokens.contains(&per) {
+        tokens.extend(["per".into(), per]);
+    }
+    let suffix = match kind {
+        NameKind::Counter => Some("total"),
+        NameKind::Gauge if unit.trim() == "1" => Some("ratio"),
+        NameKind::Gauge | NameKind::Other => None,
+    };
+    if let Some(suffix) = suffix {
+        tokens.retain(|token| token != suffix);
+        tokens.push(suffix.into());
+    }
+    let joined = tokens.join("_");
+    match joined.bytes().next() {
+        Some(b) if b.is_ascii_digit() => format!("_{joined}"),
+        _ => joined,
+    }
+}
+
+/// The words of a unit and of what it is divided by; empty where there is none.
+fn unit_words(unit: &str) -> (Cow<'_, str>, Cow<'_, str>) {
+    let (main, per) = unit.split_once('/').unwrap_or((unit, ""));
+    (unit_word(main, &UNITS), unit_word(per, &PER_UNITS))
+}
+
+fn unit_word<'a>(unit: &'a str, words: &[(&str, &'static str)]) -> Cow<'a, str> {
+    let unit = unit.trim();
+    // What stands in braces is an annotation.
+    if unit.is_empty() || unit.contains(['{', '}']) {
+        return "".into();
+    }
+    if let Some((_, word)) = words.iter().find(|(ucum, _)| *ucum == unit) {
+        return (*word).into();
+    }
+    let is_token = |c: char| c.is_ascii_alphanumeric() || c == ':';
+    let cleaned: Vec<&str> = unit.split(|c: char| !is_token(c)).filter(|token| !token.is_empty()).collect();
+    cleaned.join("_").into()
+}
+
+/// A label's name: letters, digits and underscores; names that begin with two underscores are Prometheus's own.
+pub(crate) fn label_name(key: &str) -> Cow<'_, str> {
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let cleaned: Cow<'_, str> =
+        if key.chars().all(is_valid) { key.into() } else { key.replace(|c: char| !is_valid(c), "_").into() };
+    match cleaned.as_bytes() {
+        [b'0'..=b'9', ..] => format!("key_{cleaned}").into(),
+        [b'_', ..] => format!("key{cleaned}").into(),
+        _ => cleaned,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_compatibility_rules() {
+        for (name, unit, kind, expected) in [
+            ("http.server.duration", "ms", NameKind::Other, "http_server_duration_milliseconds"),
+            ("http.server.request.duration", "s", NameKind::Other, "http_server_request_duration_seconds"),
+            ("requests", "{request}", NameKind::Counter, "requests_total"),
+            ("requests.total.count", "1", NameKind::Counter, "requests_count_total"),
+            ("disk.used", "By", NameKind::Gauge, "disk_used_bytes"),
+            ("disk.used.bytes", "By", NameKind::Gauge, "disk_used_bytes"),
+            ("cpu.utilization", "1", NameKind::Gauge, "cpu_utilization_ratio"),
+            ("network.io", "By/s", NameKind::Gauge, "network_io_bytes_per_second"),
+            ("2xx", "", NameKind::Counter, "_2xx_total"),
+            ("a__b..c", "", NameKind::Gauge, "a_b_c"),
+            ("rule:level:metric", "", NameKind::Gauge, "rule:level:metric"),
+            ("temp", "foo.bar", NameKind::Gauge, "temp_foo_bar"),
+        ] {
+            assert_eq!(metric_name(name, unit, kind), expected, "{name} {unit}");
+        }
+    }
+
+    #[test]
+    fn label_names_are_valid_and_never_reserved() {
+        for (key, expected) in [
+            ("http.method", "http_method"),
+            ("dimension_FunctionName", "dimension_FunctionName"),
+            ("1st", "key_1st"),
+            ("__name__", "key__name__"),
+            ("_a", "key_a"),
+            ("ä", "key_"),
+        ] {
+            assert_eq!(label_name(key), expected, "{key}");
+        }
+    }
+}
