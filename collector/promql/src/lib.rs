@@ -1,1 +1,62 @@
-//! PromQL: expressions and an engine over anything that is Select.
+//! PromQL: expressions and an engine over anything that is [`Select`](tenantscope_model::Select).
+//!
+//! A text becomes an [`Expr`] ([`parse`]: syntax by a parser that one file knows, type checks by us), and an
+//! [`Engine`] evaluates it for a [`Scope`](tenantscope_model::Scope) at one time or at many. [`Evaluator`] does so
+//! for rules and objectives.
+//!
+//! ```text
+//! text ─parse→ Expr ─Engine→ for each selector one read of the store over all times
+//!                            → columns: a series' values at all times, one series after another
+//!                            → functions, operators, aggregations over columns
+//!                            → Answer: value, warnings, infos
+//! ```
+//!
+//! # Invariants
+//! - The semantics are Prometheus 3's: ranges and lookback are open on the left, metric names are dropped at the end.
+//! - The scope reaches the store untouched; nothing here reads a series in any other way.
+//! - Each selector is read once for all times of a range query; a series is slid over, not searched anew.
+//! - An aggregation holds one accumulator for each group and time, not what it aggregates.
+//! - Every loop over series checks the query's budget: deadline, cancellation, samples.
+//! - No I/O of its own, no HTTP, no tenant.
+
+mod absent;
+mod aggregate;
+mod ast;
+mod binary;
+mod call;
+mod check;
+mod column;
+mod convert;
+mod dates;
+mod engine;
+mod error;
+mod evaluation;
+mod evaluator;
+mod function;
+mod histograms;
+mod info;
+mod kahan;
+mod labelling;
+mod math;
+mod native;
+mod notes;
+mod over_time;
+mod print;
+mod quantile;
+mod rate;
+mod source;
+mod value;
+mod xxhash;
+
+pub use ast::{
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, ExprKind, Grouping, Matching,
+    MatrixSelector, Position, Subquery, ValueType, VectorSelector,
+};
+pub use convert::parse;
+pub use engine::{Engine, Limits, QueryOptions, Times};
+pub use error::{EngineError, ParseError};
+pub use evaluator::Evaluator;
+pub use function::{Arity, Function};
+pub use native::{Bucket, buckets as histogram_buckets};
+pub use print::{duration_text, number_text};
+pub use value::{Answer, Element, PointValue, Series, Value};

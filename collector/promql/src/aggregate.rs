@@ -1,0 +1,378 @@
+//! Aggregations. Those that fold values hold one accumulator for each group and time, never the series themselves.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tenantscope_model::{Histogram, Labels, METRIC_NAME};
+
+use crate::ast::{Aggregate, AggregateOp, Grouping};
+use crate::column::{Cell, Column, Grid, Sink};
+use crate::error::EngineError;
+use crate::evaluation::Evaluation;
+use crate::kahan::{KahanSum, Mean};
+use crate::native;
+use crate::notes::Note;
+use crate::quantile;
+
+/// The labels of the group to which a series belongs.
+pub(crate) fn group_labels(grouping: &Grouping, labels: &Labels) -> Labels {
+    match grouping {
+        Grouping::By(names) if names.is_empty() => Labels::default(),
+        Grouping::By(names) => labels.filter(|label| names.contains(&label.name)),
+        Grouping::Without(names) => labels.filter(|label| &*label.name != METRIC_NAME && !names.contains(&label.name)),
+    }
+}
+
+/// Groups in the order in which they appear.
+struct Groups<T> {
+    index: HashMap<Labels, usize>,
+    groups: Vec<(Labels, bool, T)>,
+}
+
+impl<T> Groups<T> {
+    fn new() -> Self {
+        Self { index: HashMap::new(), groups: Vec::new() }
+    }
+
+    fn entry(&mut self, labels: Labels, drop_name: bool, new: impl FnOnce() -> T) -> Option<&mut T> {
+        let groups = &mut self.groups;
+        let at = *self.index.entry(labels).or_insert_with_key(|labels| {
+            groups.push((labels.clone(), false, new()));
+            groups.len() - 1
+        });
+        let group = groups.get_mut(at)?;
+        group.1 |= drop_name;
+        Some(&mut group.2)
+    }
+}
+
+/// What a group has gathered at one time.
+#[derive(Debug, Clone, Default)]
+enum Accumulator {
+    #[default]
+    Empty,
+    Sum(KahanSum),
+    Mean(Mean),
+    Value(f64),
+    Count(f64),
+    Variance {
+        count: f64,
+        mean: f64,
+        squares: f64,
+    },
+    Values(Vec<f64>),
+    Histograms {
+        sum: Arc<Histogram>,
+        count: f64,
+    },
+    /// Nothing comes of it: floats met histograms, or layouts that don't mix met.
+    Spoiled,
+}
+
+impl Evaluation<'_> {
+    pub(crate) fn aggregate(&self, aggregate: &Aggregate, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        match aggregate.op {
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
+                self.choose(aggregate, grid, sink)
+            }
+            AggregateOp::CountValues => self.count_values(aggregate, grid, sink),
+            _ => self.fold(aggregate, grid, sink),
+        }
+    }
+
+    fn fold(&self, aggregate: &Aggregate, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        let op = aggregate.op;
+        let quantiles = match &aggregate.parameter {
+            Some(parameter) => self.scalars(parameter, grid)?,
+            None => Vec::new(),
+        };
+        for q in quantiles.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            self.note(Note::InvalidQuantile(*q));
+        }
+        let mut groups = Groups::new();
+        self.columns(&aggregate.expr, grid, &mut |column| {
+            let labels = group_labels(&aggregate.grouping, &column.labels);
+            let new = || vec![Accumulator::default(); grid.count];
+            if let Some(accumulators) = groups.entry(labels, column.drop_name, new) {
+                for (accumulator, cell) in accumulators.iter_mut().zip(&column.cells) {
+                    self.gather(op, accumulator, cell, &column.labels);
+                }
+            }
+            self.check_cells(groups.groups.len(), grid.count)
+        })?;
+        for (labels, drop_name, accumulators) in groups.groups {
+            let finish = |(step, accumulator)| result(op, accumulator, quantiles.get(step).copied());
+            let cells = accumulators.into_iter().enumerate().map(finish).collect();
+            let column = Column { labels, drop_name, cells };
+            if column.has_values() {
+                sink(column)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gather(&self, op: AggregateOp, accumulator: &mut Accumulator, cell: &Cell, labels: &Labels) {
+        match cell {
+            Cell::Empty => {}
+            Cell::Float(value) => {
+                if !gather_float(op, accumulator, *value) {
+                    self.note(Note::MixedInAggregation);
+                }
+            }
+            Cell::Histogram(histogram) => match op {
+                AggregateOp::Sum | AggregateOp::Avg => self.gather_histogram(accumulator, histogram, labels),
+                AggregateOp::Count | AggregateOp::Group => {
+                    gather_float(op, accumulator, 0.0);
+                }
+                _ => self.note(Note::HistogramIgnoredInAggregation(op.name())),
+            },
+        }
+    }
+
+    fn gather_histogram(&self, accumulator: &mut Accumulator, histogram: &Arc<Histogram>, labels: &Labels) {
+        *accumulator = match std::mem::take(accumulator) {
+            Accumulator::Empty => Accumulator::Histograms { sum: Arc::clone(histogram), count: 1.0 },
+            Accumulator::Histograms { sum, count } => match native::added(&sum, histogram) {
+                Ok((sum, reconciled)) => {
+                    if reconciled {
+                        self.note(Note::BoundsReconciled("aggregation"));
+                    }
+                    Accumulator::Histograms { sum: Arc::new(sum), count: count + 1.0 }
+                }
+                Err(native::Incompatible) => {
+                    self.note(Note::MixedExponentialCustom(labels.metric_name()));
+                    Accumulator::Spoiled
+                }
+            },
+            Accumulator::Spoiled => Accumulator::Spoiled,
+            _ => {
+                self.note(Note::MixedInAggregation);
+                Accumulator::Spoiled
+            }
+        };
+    }
+
+    fn choose(&self, aggregate: &Aggregate, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        let op = aggregate.op;
+        let parameter = match &aggregate.parameter {
+            Some(parameter) => self.scalars(parameter, grid)?,
+            None => return Err(EngineError::execution(format!("{} needs a parameter", op.name()))),
+        };
+        self.check_parameter(op, &parameter)?;
+        let mut columns = self.collect(&aggregate.expr, grid)?;
+        let mut members: Groups<Vec<usize>> = Groups::new();
+        for (at, column) in columns.iter().enumerate() {
+            let labels = group_labels(&aggregate.grouping, &column.labels);
+            if let Some(group) = members.entry(labels, false, Vec::new) {
+                group.push(at);
+            }
+        }
+        let mut order = Vec::new();
+        for (_, _, members) in &members.groups {
+            let mut kept = vec![false; members.len()];
+            for (step, value) in parameter.iter().enumerate() {
+                let chosen = self.chosen(op, *value, &columns, members, step);
+                kept.fill(false);
+                for &at in &chosen {
+                    if let Some(slot) = kept.get_mut(at) {
+                        *slot = true;
+                    }
+                }
+                for (&member, _) in members.iter().zip(&kept).filter(|(_, kept)| !**kept) {
+                    if let Some(cell) = columns.get_mut(member).and_then(|c| c.cells.get_mut(step)) {
+                        *cell = Cell::Empty;
+                    }
+                }
+                if !self.is_range {
+                    order.extend(chosen.iter().filter_map(|&at| members.get(at).copied()));
+                }
+            }
+        }
+        if self.is_range || grid.count != 1 {
+            order = (0..columns.len()).collect();
+        }
+        for at in order {
+            if let Some(column) = columns.get_mut(at) {
+                let cells = std::mem::take(&mut column.cells);
+                let column = Column { labels: column.labels.clone(), drop_name: column.drop_name, cells };
+                if column.has_values() {
+                    sink(column)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_parameter(&self, op: AggregateOp, parameter: &[f64]) -> Result<(), EngineError> {
+        for &value in parameter {
+            if op == AggregateOp::LimitRatio {
+                if value.is_nan() {
+                    return Err(EngineError::execution("Ratio value is NaN"));
+                }
+                if !(-1.0..=1.0).contains(&value) {
+                    self.note(Note::InvalidRatio(value, value.clamp(-1.0, 1.0)));
+                }
+            } else if value.is_nan() {
+                return Err(EngineError::execution("Parameter value is NaN"));
+            } else if value >= i64::MAX as f64 || value <= i64::MIN as f64 {
+                let (text, way) = (crate::print::number_text(value), if value > 0.0 { "over" } else { "under" });
+                return Err(EngineError::execution(format!("Scalar value {text} {way}flows int64")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Which members of a group are chosen at a time, by their index in the group, in the order of the answer.
+    fn chosen(
+        &self,
+        op: AggregateOp,
+        parameter: f64,
+        columns: &[Column],
+        members: &[usize],
+        step: usize,
+    ) -> Vec<usize> {
+        let cell = |member: &usize| columns.get(*member).and_then(|c| c.cells.get(step)).unwrap_or(&Cell::Empty);
+        let present = members.iter().enumerate().filter(|(_, member)| !cell(member).is_empty());
+        let limit = if parameter < 1.0 { 0 } else { parameter as usize };
+        match op {
+            AggregateOp::Limitk => present.map(|(at, _)| at).take(limit).collect(),
+            AggregateOp::LimitRatio => {
+                let ratio = parameter.clamp(-1.0, 1.0);
+                let keeps = |member: &usize| columns.get(*member).is_some_and(|c| in_ratio(ratio, &c.labels));
+                present.filter(|(_, member)| keeps(member)).map(|(at, _)| at).collect()
+            }
+            _ => {
+                let mut values: Vec<(usize, f64)> = Vec::new();
+                for (at, member) in present {
+                    match cell(member) {
+                        Cell::Float(value) => values.push((at, *value)),
+                        _ => self.note(Note::HistogramIgnoredInAggregation(op.name())),
+                    }
+                }
+                let topk = op == AggregateOp::Topk;
+                // NaN comes last in both.
+                values.sort_by(|(_, a), (_, b)| {
+                    let by_value = if topk { b.partial_cmp(a) } else { a.partial_cmp(b) };
+                    by_value.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+                });
+                values.truncate(limit);
+                values.into_iter().map(|(at, _)| at).collect()
+            }
+        }
+    }
+
+    fn count_values(&self, aggregate: &Aggregate, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        let label = self.text(aggregate.parameter.as_deref())?;
+        if label.is_empty() {
+            return Err(EngineError::execution(format!("invalid label name {label:?}")));
+        }
+        let mut groups: Groups<Vec<f64>> = Groups::new();
+        self.columns(&aggregate.expr, grid, &mut |column| {
+            let labels = group_labels(&aggregate.grouping, &column.labels);
+            for (step, cell) in column.cells.iter().enumerate() {
+                let value = match cell {
+                    Cell::Empty => continue,
+                    Cell::Float(value) => plain_number(*value),
+                    Cell::Histogram(histogram) => native::text(histogram),
+                };
+                let mut builder = labels.to_builder();
+                builder.set(label, value);
+                let counts = groups.entry(builder.build(), column.drop_name, || vec![0.0; grid.count]);
+                if let Some(count) = counts.and_then(|counts| counts.get_mut(step)) {
+                    *count += 1.0;
+                }
+            }
+            self.check_cells(groups.groups.len(), grid.count)
+        })?;
+        for (labels, _, counts) in groups.groups {
+            let cell = |count: f64| if count > 0.0 { Cell::Float(count) } else { Cell::Empty };
+            sink(Column { labels, drop_name: false, cells: counts.into_iter().map(cell).collect() })?;
+        }
+        Ok(())
+    }
+}
+
+/// A number without an exponent, as `count_values` writes it.
+fn plain_number(value: f64) -> String {
+    if value.is_finite() { format!("{value}") } else { crate::print::number_text(value) }
+}
+
+/// Adds a float; false where floats and histograms met.
+fn gather_float(op: AggregateOp, accumulator: &mut Accumulator, value: f64) -> bool {
+    use Accumulator as A;
+    *accumulator = match (std::mem::take(accumulator), op) {
+        (A::Empty, AggregateOp::Sum) => A::Sum(KahanSum::of(value)),
+        (A::Empty, AggregateOp::Avg) => A::Mean(Mean::of(value)),
+        (A::Empty, AggregateOp::Min | AggregateOp::Max) => A::Value(value),
+        (A::Empty, AggregateOp::Group) => A::Value(1.0),
+        (A::Empty, AggregateOp::Count) => A::Count(1.0),
+        (A::Empty, AggregateOp::Stddev | AggregateOp::Stdvar) => {
+            A::Variance { count: 1.0, mean: value, squares: if value.is_finite() { 0.0 } else { f64::NAN } }
+        }
+        (A::Empty, AggregateOp::Quantile) => A::Values(vec![value]),
+        (A::Sum(mut sum), _) => {
+            sum.add(value);
+            A::Sum(sum)
+        }
+        (A::Mean(mut mean), _) => {
+            mean.add(value);
+            A::Mean(mean)
+        }
+        (A::Value(old), AggregateOp::Max) => A::Value(if old < value || old.is_nan() { value } else { old }),
+        (A::Value(old), AggregateOp::Min) => A::Value(if old > value || old.is_nan() { value } else { old }),
+        (A::Value(old), _) => A::Value(old),
+        (A::Count(count), _) => A::Count(count + 1.0),
+        (A::Variance { count, mean, squares }, _) => {
+            let count = count + 1.0;
+            let delta = value - mean;
+            let mean = mean + delta / count;
+            A::Variance { count, mean, squares: squares + delta * (value - mean) }
+        }
+        (A::Values(mut values), _) => {
+            values.push(value);
+            A::Values(values)
+        }
+        (A::Histograms { .. }, _) => {
+            *accumulator = A::Spoiled;
+            return false;
+        }
+        (A::Spoiled | A::Empty, _) => A::Spoiled,
+    };
+    true
+}
+
+fn result(op: AggregateOp, accumulator: Accumulator, parameter: Option<f64>) -> Cell {
+    match accumulator {
+        Accumulator::Empty | Accumulator::Spoiled => Cell::Empty,
+        Accumulator::Sum(sum) => Cell::Float(sum.value()),
+        Accumulator::Mean(mean) => Cell::Float(mean.value()),
+        Accumulator::Value(value) | Accumulator::Count(value) => Cell::Float(value),
+        Accumulator::Variance { count, squares, .. } => {
+            let variance = squares / count;
+            Cell::Float(if op == AggregateOp::Stddev { variance.sqrt() } else { variance })
+        }
+        Accumulator::Values(mut values) => Cell::Float(quantile::of_values(parameter.unwrap_or(f64::NAN), &mut values)),
+        Accumulator::Histograms { sum, count } if op == AggregateOp::Avg => {
+            Cell::histogram(native::compacted(&native::divided(&sum, count)))
+        }
+        Accumulator::Histograms { sum, .. } => Cell::histogram(native::compacted(&sum)),
+    }
+}
+
+/// Whether a series is in the sample of a ratio; a negative ratio is the complement of its positive.
+fn in_ratio(ratio: f64, labels: &Labels) -> bool {
+    let offset = labels_hash(labels) as f64 / u64::MAX as f64;
+    (ratio >= 0.0 && offset < ratio) || (ratio < 0.0 && offset >= 1.0 + ratio)
+}
+
+/// The hash by which Prometheus samples: xxHash64 of names and values with separators.
+fn labels_hash(labels: &Labels) -> u64 {
+    let mut bytes = Vec::with_capacity(128);
+    for label in labels {
+        bytes.extend_from_slice(label.name.as_bytes());
+        bytes.push(0xff);
+        bytes.extend_from_slice(label.value.as_bytes());
+        bytes.push(0xff);
+    }
+    crate::xxhash::hash(&bytes)
+}

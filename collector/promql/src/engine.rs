@@ -1,0 +1,201 @@
+use std::cell::RefCell;
+
+use tenantscope_model::{HistogramSample, Lookback, QueryBudget, Sample, Scope, Select};
+
+use crate::ast::{Expr, ExprKind, ValueType};
+use crate::column::{Cell, Column, Grid, merge_same_labels, without_name};
+use crate::error::EngineError;
+use crate::evaluation::Evaluation;
+use crate::notes::Notes;
+use crate::value::{Answer, Element, PointValue, Series, Value};
+
+/// What holds for all queries of an engine.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How far an instant selector looks back, in milliseconds (5 minutes).
+    pub lookback_ms: i64,
+    /// The most times of one range query (11,000).
+    pub max_steps: usize,
+    /// The most values that one part of an expression may hold at once (50,000,000).
+    pub max_cells: u64,
+    /// The resolution of a subquery that gives none, in milliseconds (1 minute).
+    pub subquery_step_ms: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { lookback_ms: 300_000, max_steps: 11_000, max_cells: 50_000_000, subquery_step_ms: 60_000 }
+    }
+}
+
+/// What one query sets.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryOptions<'a> {
+    /// The query's limits; charged by the store, checked by the engine.
+    pub budget: &'a QueryBudget,
+    /// A lookback that the reader gave, for every series alike.
+    pub lookback_ms: Option<i64>,
+}
+
+/// The times of a range query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// The first, in milliseconds.
+    pub start_ms: i64,
+    /// The last, if a step reaches it.
+    pub end_ms: i64,
+    /// The distance between two.
+    pub step_ms: i64,
+}
+
+/// Evaluates expressions over anything that is [`Select`].
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
+    limits: Limits,
+}
+
+impl Engine {
+    /// An engine with these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits }
+    }
+
+    /// The engine's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Evaluates at one time.
+    pub fn instant(
+        &self,
+        select: &dyn Select,
+        scope: &Scope,
+        expr: &Expr,
+        at_ms: i64,
+        options: QueryOptions<'_>,
+    ) -> Result<Answer, EngineError> {
+        let evaluation = self.evaluation(select, scope, Grid::instant(at_ms), options, false);
+        let grid = evaluation.query;
+        let value = match expr.value_type() {
+            ValueType::Scalar => {
+                let value = evaluation.scalars(expr, &grid)?.first().copied().unwrap_or(f64::NAN);
+                Value::Scalar(Sample { t_ms: at_ms, value })
+            }
+            ValueType::String => match &expr.unparenthesized().kind {
+                ExprKind::Text(text) => Value::String { t_ms: at_ms, text: text.clone() },
+                _ => return Err(EngineError::execution("string literal expected")),
+            },
+            ValueType::Vector => Value::Vector(elements(finished(evaluation.collect(expr, &grid)?)?, at_ms)),
+            ValueType::Matrix => raw_series(&evaluation, expr, &grid)?,
+        };
+        Ok(answer(value, evaluation.notes))
+    }
+
+    /// Evaluates at many times. Each selector is read once.
+    pub fn range(
+        &self,
+        select: &dyn Select,
+        scope: &Scope,
+        expr: &Expr,
+        times: Times,
+        options: QueryOptions<'_>,
+    ) -> Result<Answer, EngineError> {
+        let grid = self.grid(times)?;
+        let evaluation = self.evaluation(select, scope, grid, options, true);
+        let columns = match expr.value_type() {
+            ValueType::Scalar => vec![Evaluation::scalar_column(evaluation.scalars(expr, &grid)?)],
+            ValueType::Vector => finished(evaluation.collect(expr, &grid)?)?,
+            other => {
+                return Err(EngineError::Request(format!(
+                    "invalid expression type \"{other}\" for range query, must be Scalar or instant Vector"
+                )));
+            }
+        };
+        let mut series: Vec<Series> = columns.into_iter().map(|column| series_of(column, &grid)).collect();
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(answer(Value::Matrix(series), evaluation.notes))
+    }
+
+    fn grid(&self, times: Times) -> Result<Grid, EngineError> {
+        if times.step_ms <= 0 {
+            return Err(EngineError::Request(
+                "zero or negative query resolution step widths are not accepted. Try a positive integer".to_owned(),
+            ));
+        }
+        if times.end_ms < times.start_ms {
+            return Err(EngineError::Request("end timestamp must not be before start time".to_owned()));
+        }
+        let steps = times.end_ms.saturating_sub(times.start_ms) / times.step_ms;
+        let count = usize::try_from(steps).unwrap_or(usize::MAX).saturating_add(1);
+        if count > self.limits.max_steps {
+            return Err(EngineError::Request(format!(
+                "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
+                self.limits.max_steps
+            )));
+        }
+        Ok(Grid { start_ms: times.start_ms, step_ms: times.step_ms, count })
+    }
+
+    fn evaluation<'a>(
+        &'a self,
+        select: &'a dyn Select,
+        scope: &'a Scope,
+        query: Grid,
+        options: QueryOptions<'a>,
+        is_range: bool,
+    ) -> Evaluation<'a> {
+        let lookback = options.lookback_ms.map_or(Lookback::Widened(self.limits.lookback_ms), Lookback::Fixed);
+        let notes = RefCell::new(Notes::default());
+        Evaluation { select, scope, budget: options.budget, limits: &self.limits, lookback, query, is_range, notes }
+    }
+}
+
+fn answer(value: Value, notes: RefCell<Notes>) -> Answer {
+    let (warnings, infos) = notes.into_inner().into_parts();
+    Answer { value, warnings, infos }
+}
+
+/// Takes the metric names away where operations changed what the series mean.
+fn finished(mut columns: Vec<Column>) -> Result<Vec<Column>, EngineError> {
+    for column in columns.iter_mut().filter(|column| column.drop_name) {
+        column.labels = without_name(&column.labels);
+        column.drop_name = false;
+    }
+    columns.retain(Column::has_values);
+    merge_same_labels(columns)
+}
+
+fn elements(columns: Vec<Column>, t_ms: i64) -> Vec<Element> {
+    let element = |column: Column| {
+        let value = match column.cells.into_iter().next()? {
+            Cell::Empty => return None,
+            Cell::Float(value) => PointValue::Float(value),
+            Cell::Histogram(histogram) => PointValue::Histogram(histogram),
+        };
+        Some(Element { labels: column.labels, t_ms, value })
+    };
+    columns.into_iter().filter_map(element).collect()
+}
+
+fn series_of(column: Column, grid: &Grid) -> Series {
+    let mut series = Series { labels: column.labels, floats: Vec::new(), histograms: Vec::new() };
+    for (step, cell) in column.cells.into_iter().enumerate() {
+        let t_ms = grid.at(step);
+        match cell {
+            Cell::Empty => {}
+            Cell::Float(value) => series.floats.push(Sample { t_ms, value }),
+            Cell::Histogram(histogram) => series.histograms.push(HistogramSample { t_ms, histogram }),
+        }
+    }
+    series
+}
+
+fn raw_series(evaluation: &Evaluation<'_>, expr: &Expr, grid: &Grid) -> Result<Value, EngineError> {
+    let mut series: Vec<Series> = Vec::new();
+    for one in evaluation.frames_of_range(expr, grid)? {
+        let labels = if one.drop_name { without_name(&one.labels) } else { one.labels };
+        series.push(Series { labels, floats: one.floats, histograms: one.histograms });
+    }
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(Value::Matrix(series))
+}

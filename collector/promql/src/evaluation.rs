@@ -1,0 +1,157 @@
+//! One evaluation: an expression over a grid of times becomes columns, handed on one at a time so that an aggregation
+//! never holds all series of what it aggregates.
+
+use std::cell::RefCell;
+
+use tenantscope_model::{Lookback, QueryBudget, Scope, Select};
+
+use crate::ast::{BinaryOp, Expr, ExprKind, ValueType};
+use crate::binary::float_operation;
+use crate::column::{Cell, Column, Grid, Sink};
+use crate::engine::Limits;
+use crate::error::EngineError;
+use crate::native;
+use crate::notes::{Note, Notes};
+use crate::source::Content;
+
+/// What an evaluation needs to know.
+pub(crate) struct Evaluation<'a> {
+    pub(crate) select: &'a dyn Select,
+    pub(crate) scope: &'a Scope,
+    pub(crate) budget: &'a QueryBudget,
+    pub(crate) limits: &'a Limits,
+    pub(crate) lookback: Lookback,
+    /// The query's own times, to which `@ start()` and `@ end()` refer.
+    pub(crate) query: Grid,
+    pub(crate) is_range: bool,
+    pub(crate) notes: RefCell<Notes>,
+}
+
+impl Evaluation<'_> {
+    /// Keeps a warning or info.
+    pub(crate) fn note(&self, note: Note<'_>) {
+        self.notes.borrow_mut().add(note);
+    }
+
+    /// Refuses what would hold more values at once than a query may.
+    pub(crate) fn check_cells(&self, columns: usize, steps: usize) -> Result<(), EngineError> {
+        let cells = (columns as u64).saturating_mul(steps as u64);
+        if cells > self.limits.max_cells {
+            return Err(EngineError::TooManySamples { limit: self.limits.max_cells });
+        }
+        Ok(self.budget.check()?)
+    }
+
+    /// Evaluates an instant vector.
+    pub(crate) fn columns(&self, expr: &Expr, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        self.budget.check()?;
+        if grid.count > 1 && expr.is_step_invariant() {
+            let once = Grid::instant(grid.start_ms);
+            return self.vector(expr, &once, &mut |column| sink(repeated(column, grid.count)));
+        }
+        self.vector(expr, grid, sink)
+    }
+
+    fn vector(&self, expr: &Expr, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        match &expr.kind {
+            ExprKind::Vector(selector) => self.instant_columns(selector, grid, Content::Values, sink),
+            ExprKind::Paren(inner) => self.columns(inner, grid, sink),
+            ExprKind::Negate(inner) => self.columns(inner, grid, &mut |column| sink(negated(column))),
+            ExprKind::Call(call) => self.call(call, grid, sink),
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid, sink),
+            ExprKind::Binary(binary) => self.binary(binary, grid, sink),
+            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
+                Err(EngineError::execution(format!("{expr} is no instant vector")))
+            }
+        }
+    }
+
+    /// Evaluates an instant vector and holds all of it.
+    pub(crate) fn collect(&self, expr: &Expr, grid: &Grid) -> Result<Vec<Column>, EngineError> {
+        let mut columns = Vec::new();
+        self.columns(expr, grid, &mut |column| {
+            columns.push(column);
+            self.check_cells(columns.len(), grid.count)
+        })?;
+        Ok(columns)
+    }
+
+    /// Evaluates a scalar.
+    pub(crate) fn scalars(&self, expr: &Expr, grid: &Grid) -> Result<Vec<f64>, EngineError> {
+        match &expr.kind {
+            ExprKind::Number(number) => Ok(vec![*number; grid.count]),
+            ExprKind::Paren(inner) => self.scalars(inner, grid),
+            ExprKind::Negate(inner) => Ok(self.scalars(inner, grid)?.into_iter().map(|v| -v).collect()),
+            ExprKind::Binary(binary) => {
+                let left = self.scalars(&binary.left, grid)?;
+                let right = self.scalars(&binary.right, grid)?;
+                Ok(left.into_iter().zip(right).map(|(l, r)| scalar_operation(binary.op, l, r)).collect())
+            }
+            ExprKind::Call(call) => match (call.function.name, call.arguments.first()) {
+                ("pi", _) => Ok(vec![std::f64::consts::PI; grid.count]),
+                ("time", _) => Ok((0..grid.count).map(|step| grid.at(step) as f64 / 1000.0).collect()),
+                ("scalar", Some(argument)) => self.only_element(argument, grid),
+                (name, _) => Err(EngineError::execution(format!("{name} is no scalar function"))),
+            },
+            _ => Err(EngineError::execution(format!("{expr} is no scalar"))),
+        }
+    }
+
+    fn only_element(&self, argument: &Expr, grid: &Grid) -> Result<Vec<f64>, EngineError> {
+        let mut found: Vec<(usize, f64)> = vec![(0, f64::NAN); grid.count];
+        self.columns(argument, grid, &mut |column| {
+            for (slot, cell) in found.iter_mut().zip(&column.cells) {
+                if let Cell::Float(value) = cell {
+                    *slot = (slot.0 + 1, *value);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found.into_iter().map(|(count, value)| if count == 1 { value } else { f64::NAN }).collect())
+    }
+
+    /// Evaluates a string argument.
+    pub(crate) fn text<'e>(&self, expr: Option<&'e Expr>) -> Result<&'e str, EngineError> {
+        match expr.map(|e| &e.unparenthesized().kind) {
+            Some(ExprKind::Text(text)) => Ok(text),
+            _ => Err(EngineError::execution("string argument expected")),
+        }
+    }
+
+    /// A column without labels that holds a scalar.
+    pub(crate) fn scalar_column(values: Vec<f64>) -> Column {
+        let cells = values.into_iter().map(Cell::Float).collect();
+        Column { labels: tenantscope_model::Labels::default(), drop_name: false, cells }
+    }
+
+    /// Whether an expression is a scalar.
+    pub(crate) fn is_scalar(expr: &Expr) -> bool {
+        expr.value_type() == ValueType::Scalar
+    }
+}
+
+fn scalar_operation(op: BinaryOp, left: f64, right: f64) -> f64 {
+    let (value, keep) = float_operation(op, left, right);
+    match (op.is_comparison(), keep) {
+        (false, _) => value,
+        (true, true) => 1.0,
+        (true, false) => 0.0,
+    }
+}
+
+fn repeated(column: Column, count: usize) -> Column {
+    let cell = column.cells.into_iter().next().unwrap_or_default();
+    Column { cells: vec![cell; count], ..column }
+}
+
+fn negated(mut column: Column) -> Column {
+    column.drop_name = true;
+    for cell in &mut column.cells {
+        *cell = match std::mem::take(cell) {
+            Cell::Empty => Cell::Empty,
+            Cell::Float(value) => Cell::Float(-value),
+            Cell::Histogram(histogram) => Cell::histogram(native::scaled(&histogram, -1.0)),
+        };
+    }
+    column
+}

@@ -1,0 +1,216 @@
+//! The functions of classic and native histograms.
+
+use std::collections::HashMap;
+
+use tenantscope_model::{Histogram, Labels};
+
+use crate::ast::Call;
+use crate::column::{Cell, Column, Grid, Sink};
+use crate::error::EngineError;
+use crate::evaluation::Evaluation;
+use crate::notes::Note;
+use crate::print::number_text;
+use crate::quantile::{self, ClassicBucket};
+
+/// A classic histogram: its buckets' series, by upper bound.
+struct Classic {
+    labels: Labels,
+    buckets: Vec<(f64, usize)>,
+}
+
+/// What a function computes of each histogram; the step chooses the scalar arguments.
+trait Measure {
+    fn native(&self, step: usize, histogram: &Histogram, metric: &str) -> f64;
+    fn classic(&self, step: usize, buckets: Vec<ClassicBucket>, metric: &str) -> f64;
+}
+
+struct Quantile<'a, 'e> {
+    evaluation: &'a Evaluation<'e>,
+    q: Vec<f64>,
+}
+
+impl Measure for Quantile<'_, '_> {
+    fn native(&self, step: usize, histogram: &Histogram, metric: &str) -> f64 {
+        let q = self.q.get(step).copied().unwrap_or(f64::NAN);
+        quantile::of_native(q, histogram, metric, &mut |note| self.evaluation.note(note))
+    }
+
+    fn classic(&self, step: usize, buckets: Vec<ClassicBucket>, metric: &str) -> f64 {
+        let q = self.q.get(step).copied().unwrap_or(f64::NAN);
+        let (value, forced) = quantile::of_classic(q, buckets);
+        if forced {
+            self.evaluation.note(Note::ForcedMonotonicity(metric));
+        }
+        value
+    }
+}
+
+struct Fraction<'a, 'e> {
+    evaluation: &'a Evaluation<'e>,
+    lower: Vec<f64>,
+    upper: Vec<f64>,
+}
+
+impl Measure for Fraction<'_, '_> {
+    fn native(&self, step: usize, histogram: &Histogram, metric: &str) -> f64 {
+        let at = |values: &[f64]| values.get(step).copied().unwrap_or(f64::NAN);
+        let (lower, upper) = (at(&self.lower), at(&self.upper));
+        quantile::native_fraction(lower, upper, histogram, metric, &mut |note| self.evaluation.note(note))
+    }
+
+    fn classic(&self, step: usize, buckets: Vec<ClassicBucket>, _: &str) -> f64 {
+        let at = |values: &[f64]| values.get(step).copied().unwrap_or(f64::NAN);
+        quantile::classic_fraction(at(&self.lower), at(&self.upper), buckets)
+    }
+}
+
+impl Evaluation<'_> {
+    pub(crate) fn histogram_function(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        let scalars = |index: usize| self.scalars(self.argument(call, index)?, grid);
+        match call.function.name {
+            "histogram_quantile" => {
+                let measure = self.quantile(scalars(0)?);
+                let columns = self.collect(self.argument(call, 1)?, grid)?;
+                self.measure(&columns, &measure, grid)?.into_iter().try_for_each(sink)
+            }
+            "histogram_quantiles" => self.quantiles(call, grid, sink),
+            "histogram_fraction" => {
+                let measure = Fraction { evaluation: self, lower: scalars(0)?, upper: scalars(1)? };
+                let columns = self.collect(self.argument(call, 2)?, grid)?;
+                self.measure(&columns, &measure, grid)?.into_iter().try_for_each(sink)
+            }
+            name => {
+                let function: fn(&Histogram) -> f64 = match name {
+                    "histogram_count" => |h| h.count,
+                    "histogram_sum" => |h| h.sum,
+                    "histogram_avg" => |h| h.sum / h.count,
+                    "histogram_stdvar" => quantile::native_variance,
+                    "histogram_stddev" => |h| quantile::native_variance(h).sqrt(),
+                    _ => return Err(EngineError::execution(format!("function {name} is not implemented"))),
+                };
+                self.columns(self.argument(call, 0)?, grid, &mut |mut column| {
+                    column.drop_name = true;
+                    for cell in &mut column.cells {
+                        *cell = match cell {
+                            Cell::Histogram(histogram) => Cell::Float(function(histogram)),
+                            Cell::Empty | Cell::Float(_) => Cell::Empty,
+                        };
+                    }
+                    if column.has_values() { sink(column) } else { Ok(()) }
+                })
+            }
+        }
+    }
+
+    fn quantile(&self, q: Vec<f64>) -> Quantile<'_, '_> {
+        for outside in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            self.note(Note::InvalidQuantile(*outside));
+        }
+        Quantile { evaluation: self, q }
+    }
+
+    fn quantiles(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        let label = self.text(call.arguments.get(1))?;
+        let columns = self.collect(self.argument(call, 0)?, grid)?;
+        for argument in call.arguments.iter().skip(2) {
+            let measure = self.quantile(self.scalars(argument, grid)?);
+            let first = measure.q.first().copied().unwrap_or(f64::NAN);
+            let mut text = number_text(first);
+            if first.is_finite() && !text.contains(['.', 'e']) {
+                text.push_str(".0");
+            }
+            for mut column in self.measure(&columns, &measure, grid)? {
+                let mut builder = column.labels.to_builder();
+                builder.set(label, text.as_str());
+                column.labels = builder.build();
+                sink(column)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&self, columns: &[Column], measure: &dyn Measure, grid: &Grid) -> Result<Vec<Column>, EngineError> {
+        let classics = self.classics(columns);
+        let classic_index: HashMap<&Labels, usize> =
+            classics.iter().enumerate().map(|(at, classic)| (&classic.labels, at)).collect();
+        let mut outputs: Vec<Column> = Vec::new();
+        let mut natives: HashMap<&Labels, &Column> = HashMap::new();
+        for column in columns.iter().filter(|c| c.cells.iter().any(|cell| matches!(cell, Cell::Histogram(_)))) {
+            self.budget.check()?;
+            natives.insert(&column.labels, column);
+            let classic = classic_index.get(&column.labels).and_then(|&at| classics.get(at));
+            let one = |(step, cell): (usize, &Cell)| match cell {
+                Cell::Histogram(histogram) => {
+                    let metric = column.labels.metric_name();
+                    if classic.is_some_and(|classic| !buckets_at(classic, columns, step).is_empty()) {
+                        self.note(Note::MixedClassicNative(metric));
+                        return Cell::Empty;
+                    }
+                    Cell::Float(measure.native(step, histogram, metric))
+                }
+                Cell::Empty | Cell::Float(_) => Cell::Empty,
+            };
+            let cells = column.cells.iter().enumerate().map(one).collect();
+            outputs.push(Column { labels: column.labels.clone(), drop_name: true, cells });
+        }
+        for classic in &classics {
+            self.budget.check()?;
+            let native = natives.get(&classic.labels);
+            let one = |step: usize| {
+                let is_native = |c: &&Column| matches!(c.cells.get(step), Some(Cell::Histogram(_)));
+                let buckets = buckets_at(classic, columns, step);
+                if buckets.is_empty() || native.is_some_and(|c| is_native(&c)) {
+                    return Cell::Empty;
+                }
+                Cell::Float(measure.classic(step, buckets, classic.labels.metric_name()))
+            };
+            let cells = (0..grid.count).map(one).collect();
+            outputs.push(Column { labels: classic.labels.clone(), drop_name: true, cells });
+        }
+        outputs.retain(Column::has_values);
+        crate::column::merge_same_labels(outputs)
+    }
+
+    /// The classic histograms among the columns: those that agree in all labels but `le`.
+    fn classics(&self, columns: &[Column]) -> Vec<Classic> {
+        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut classics: Vec<Classic> = Vec::new();
+        for (at, column) in columns.iter().enumerate() {
+            if !column.cells.iter().any(|cell| matches!(cell, Cell::Float(_))) {
+                continue;
+            }
+            let le = column.labels.get("le").unwrap_or("");
+            let Some(upper) = parse_bound(le) else {
+                self.note(Note::BadBucketLabel { metric: column.labels.metric_name(), le });
+                continue;
+            };
+            let labels = column.labels.filter(|label| &*label.name != "le");
+            let at_classic = *index.entry(labels.clone()).or_insert_with(|| {
+                classics.push(Classic { labels, buckets: Vec::new() });
+                classics.len() - 1
+            });
+            if let Some(classic) = classics.get_mut(at_classic) {
+                classic.buckets.push((upper, at));
+            }
+        }
+        classics
+    }
+}
+
+fn buckets_at(classic: &Classic, columns: &[Column], step: usize) -> Vec<ClassicBucket> {
+    let one = |&(upper, at): &(f64, usize)| match columns.get(at)?.cells.get(step)? {
+        Cell::Float(count) => Some(ClassicBucket { upper, count: *count }),
+        Cell::Empty | Cell::Histogram(_) => None,
+    };
+    classic.buckets.iter().filter_map(one).collect()
+}
+
+/// A bound as Go reads floats.
+fn parse_bound(le: &str) -> Option<f64> {
+    match le {
+        "" => None,
+        "+Inf" | "Inf" | "+inf" | "inf" => Some(f64::INFINITY),
+        "-Inf" | "-inf" => Some(f64::NEG_INFINITY),
+        _ => le.parse().ok(),
+    }
+}

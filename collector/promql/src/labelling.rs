@@ -1,0 +1,208 @@
+//! Functions of labels, and orders.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use regex::Regex;
+use tenantscope_model::{Labels, METRIC_NAME};
+
+use crate::ast::Call;
+use crate::column::{Cell, Column, Grid, Sink, merge_same_labels};
+use crate::error::EngineError;
+use crate::evaluation::Evaluation;
+use crate::notes::Note;
+
+impl Evaluation<'_> {
+    pub(crate) fn label_replace(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        let text = |index| self.text(call.arguments.get(index));
+        let (target, replacement, source, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
+        let regex = Regex::new(&format!("^(?s:{pattern})$"))
+            .map_err(|_| EngineError::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        if target.is_empty() {
+            return Err(EngineError::execution("invalid destination label name in label_replace(): "));
+        }
+        let replacement = Template::parse(replacement);
+        let mut columns = self.collect(self.argument(call, 0)?, grid)?;
+        for column in &mut columns {
+            let value = column.labels.get(source).unwrap_or("").to_owned();
+            if let Some(captures) = regex.captures(&value) {
+                set_label(column, target, replacement.expand(&captures));
+            }
+        }
+        merge_same_labels(columns)?.into_iter().try_for_each(sink)
+    }
+
+    pub(crate) fn label_join(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        let (target, separator) = (self.text(call.arguments.get(1))?, self.text(call.arguments.get(2))?);
+        let sources = call.arguments.iter().skip(3).map(|argument| self.text(Some(argument)));
+        let sources: Vec<&str> = sources.collect::<Result<_, _>>()?;
+        if let Some(wrong) = sources.iter().find(|source| source.is_empty()) {
+            return Err(EngineError::execution(format!("invalid source label name in label_join(): {wrong}")));
+        }
+        if target.is_empty() {
+            return Err(EngineError::execution("invalid destination label name in label_join(): "));
+        }
+        let mut columns = self.collect(self.argument(call, 0)?, grid)?;
+        for column in &mut columns {
+            let values: Vec<&str> = sources.iter().map(|source| column.labels.get(source).unwrap_or("")).collect();
+            let joined = values.join(separator);
+            set_label(column, target, joined);
+        }
+        merge_same_labels(columns)?.into_iter().try_for_each(sink)
+    }
+
+    pub(crate) fn sort(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        let mut columns = self.collect(self.argument(call, 0)?, grid)?;
+        if self.is_range {
+            self.note(Note::SortInRange);
+        }
+        let name = call.function.name;
+        if matches!(name, "sort" | "sort_desc") {
+            for cell in columns.iter_mut().flat_map(|column| &mut column.cells) {
+                if matches!(cell, Cell::Histogram(_)) {
+                    *cell = Cell::Empty;
+                }
+            }
+            let value = |column: &Column| match column.cells.first() {
+                Some(Cell::Float(value)) => *value,
+                _ => f64::NAN,
+            };
+            columns.sort_by(|a, b| by_value(value(a), value(b), name == "sort_desc"));
+        } else {
+            let labels = call.arguments.iter().skip(1).map(|argument| self.text(Some(argument)));
+            let labels: Vec<&str> = labels.collect::<Result<_, _>>()?;
+            let ascending = |a: &Column, b: &Column| by_labels(&a.labels, &b.labels, &labels);
+            columns.sort_by(|a, b| if name == "sort_by_label" { ascending(a, b) } else { ascending(b, a) });
+        }
+        columns.into_iter().filter(Column::has_values).try_for_each(sink)
+    }
+}
+
+fn set_label(column: &mut Column, name: &str, value: String) {
+    let mut builder = column.labels.to_builder();
+    builder.set(name, Arc::<str>::from(value));
+    column.labels = builder.build();
+    if name == METRIC_NAME {
+        // A name that was just given is not dropped.
+        column.drop_name = false;
+    }
+}
+
+/// NaN comes last in both directions.
+fn by_value(a: f64, b: f64, descending: bool) -> Ordering {
+    let order = if descending { b.partial_cmp(&a) } else { a.partial_cmp(&b) };
+    order.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
+fn by_labels(a: &Labels, b: &Labels, names: &[&str]) -> Ordering {
+    for name in names {
+        let order = natural(a.get(name).unwrap_or(""), b.get(name).unwrap_or(""));
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    a.cmp(b)
+}
+
+/// The natural order: runs of digits compare as numbers.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut a_rest, mut b_rest) = (a, b);
+    while let (Some(a_first), Some(b_first)) = (a_rest.chars().next(), b_rest.chars().next()) {
+        if a_first.is_ascii_digit() && b_first.is_ascii_digit() {
+            let (a_digits, b_digits) = (digits(a_rest), digits(b_rest));
+            let (a_number, b_number) = (a_digits.trim_start_matches('0'), b_digits.trim_start_matches('0'));
+            let order = a_number.len().cmp(&b_number.len()).then_with(|| a_number.cmp(b_number));
+            if order != Ordering::Equal {
+                return order;
+            }
+            let order = a_digits.len().cmp(&b_digits.len());
+            if order != Ordering::Equal {
+                return order;
+            }
+            a_rest = a_rest.get(a_digits.len()..).unwrap_or("");
+            b_rest = b_rest.get(b_digits.len()..).unwrap_or("");
+        } else if a_first == b_first {
+            a_rest = a_rest.get(a_first.len_utf8()..).unwrap_or("");
+            b_rest = b_rest.get(b_first.len_utf8()..).unwrap_or("");
+        } else {
+            return a_first.cmp(&b_first);
+        }
+    }
+    a_rest.len().cmp(&b_rest.len())
+}
+
+fn digits(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text.get(..end).unwrap_or("")
+}
+
+/// A replacement as Go's regular expressions expand it: `$1`, `$name`, `${name}`, `$$`.
+struct Template(Vec<Part>);
+
+enum Part {
+    Literal(String),
+    Group(String),
+}
+
+impl Template {
+    fn parse(text: &str) -> Self {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            parts.push(Part::Literal(before.to_owned()));
+            rest = after;
+            if let Some(after) = rest.strip_prefix('$') {
+                parts.push(Part::Literal("$".to_owned()));
+                rest = after;
+            } else if let Some((name, after)) = rest.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
+                parts.push(Part::Group(name.to_owned()));
+                rest = after;
+            } else {
+                let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+                let (name, after) = rest.split_at(end);
+                match name {
+                    "" => parts.push(Part::Literal("$".to_owned())),
+                    _ => parts.push(Part::Group(name.to_owned())),
+                }
+                rest = after;
+            }
+        }
+        parts.push(Part::Literal(rest.to_owned()));
+        Self(parts)
+    }
+
+    fn expand(&self, captures: &regex::Captures<'_>) -> String {
+        let one = |part: &Part| match part {
+            Part::Literal(text) => text.clone(),
+            Part::Group(name) => {
+                let group = match name.parse::<usize>() {
+                    Ok(number) => captures.get(number),
+                    Err(_) => captures.name(name),
+                };
+                group.map_or_else(String::new, |found| found.as_str().to_owned())
+            }
+        };
+        self.0.iter().map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_labels_sort_as_numbers() {
+        let mut names = ["node10", "node2", "node1", "a"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["a", "node1", "node2", "node10"]);
+    }
+
+    #[test]
+    fn replacements_expand_as_in_go() {
+        let regex = Regex::new("^(?s:(.*)-(?P<n>.*))$").unwrap();
+        let captures = regex.captures("a-b").unwrap();
+        let expand = |text: &str| Template::parse(text).expand(&captures);
+        assert_eq!(expand("$1/${n}$$x"), "a/b$x");
+        assert_eq!(expand("$1x"), "");
+    }
+}

@@ -1,0 +1,270 @@
+//! Functions of a range that need no more than its samples.
+
+use tenantscope_model::Sample;
+
+use crate::ast::{Call, ValueType};
+use crate::column::{Cell, Column, Grid, Sink};
+use crate::error::EngineError;
+use crate::evaluation::Evaluation;
+use crate::kahan::{KahanSum, Mean};
+use crate::native;
+use crate::notes::Note;
+use crate::source::Window;
+use crate::{quantile, rate};
+
+/// What a kernel may use besides its window.
+pub(crate) struct Context<'a, 'e> {
+    pub(crate) evaluation: &'a Evaluation<'e>,
+    pub(crate) metric: &'a str,
+    /// The scalar arguments at this time.
+    pub(crate) scalars: [f64; 2],
+}
+
+impl Context<'_, '_> {
+    pub(crate) fn note(&self, note: Note<'_>) {
+        self.evaluation.note(note);
+    }
+}
+
+/// From a window to a value.
+pub(crate) type Kernel = fn(&Context<'_, '_>, &Window<'_>) -> Cell;
+
+/// The kernel of a function.
+pub(crate) fn kernel(name: &str) -> Option<Kernel> {
+    Some(match name {
+        "rate" => rate::rate,
+        "increase" => rate::increase,
+        "delta" => rate::delta,
+        "irate" => rate::irate,
+        "idelta" => rate::idelta,
+        "resets" => rate::resets,
+        "changes" => rate::changes,
+        "deriv" => rate::deriv,
+        "predict_linear" => rate::predict_linear,
+        "double_exponential_smoothing" => rate::double_exponential_smoothing,
+        "sum_over_time" => sum,
+        "avg_over_time" => avg,
+        "min_over_time" => |c, w| best(c, w, |new, best| new < best || best.is_nan()).map_or(Cell::Empty, value),
+        "max_over_time" => |c, w| best(c, w, |new, best| new > best || best.is_nan()).map_or(Cell::Empty, value),
+        "ts_of_min_over_time" => |c, w| best(c, w, |new, best| new <= best || best.is_nan()).map_or(Cell::Empty, time),
+        "ts_of_max_over_time" => |c, w| best(c, w, |new, best| new >= best || best.is_nan()).map_or(Cell::Empty, time),
+        "count_over_time" => |_, w| Cell::Float((w.floats.len() + w.histograms.len()) as f64),
+        "present_over_time" => |_, _| Cell::Float(1.0),
+        "first_over_time" => |_, w| first(w).1,
+        "ts_of_first_over_time" => |_, w| Cell::Float(first(w).0 as f64 / 1000.0),
+        "last_over_time" => |_, w| last(w).1,
+        "ts_of_last_over_time" => |_, w| Cell::Float(last(w).0 as f64 / 1000.0),
+        "quantile_over_time" => quantile_over_time,
+        "mad_over_time" => mad,
+        "stdvar_over_time" => |c, w| variance(c, w).map_or(Cell::Empty, Cell::Float),
+        "stddev_over_time" => |c, w| variance(c, w).map_or(Cell::Empty, |v| Cell::Float(v.sqrt())),
+        _ => return None,
+    })
+}
+
+impl Evaluation<'_> {
+    pub(crate) fn over_time(
+        &self,
+        call: &Call,
+        kernel: Kernel,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EngineError> {
+        let name = call.function.name;
+        let mut scalars: Vec<Vec<f64>> = Vec::new();
+        for argument in call.arguments.iter().filter(|a| a.value_type() == ValueType::Scalar) {
+            scalars.push(self.scalars(argument, grid)?);
+        }
+        self.check_scalars(name, &scalars)?;
+        let is_range = |a: &&crate::ast::Expr| a.value_type() == ValueType::Matrix;
+        let Some(range) = call.arguments.iter().find(is_range) else {
+            return Err(EngineError::execution(format!("{name} needs a range vector")));
+        };
+        let keeps_name = matches!(name, "last_over_time" | "first_over_time");
+        let expects_counter = matches!(name, "rate" | "increase");
+        self.range_series(range, grid, &mut |series, frames| {
+            let metric = series.labels.metric_name();
+            let mut context = Context { evaluation: self, metric, scalars: [f64::NAN; 2] };
+            let mut any_float = false;
+            let cells = series.slide(frames, |window| {
+                for (slot, values) in context.scalars.iter_mut().zip(&scalars) {
+                    *slot = values.get(window.step).copied().unwrap_or(f64::NAN);
+                }
+                let cell = kernel(&context, window);
+                any_float |= matches!(cell, Cell::Float(_));
+                cell
+            });
+            if expects_counter && any_float && !is_counter_name(metric) {
+                self.note(Note::PossibleNonCounter(metric));
+            }
+            let column = Column { labels: series.labels, drop_name: series.drop_name || !keeps_name, cells };
+            if column.has_values() { sink(column) } else { Ok(()) }
+        })
+    }
+
+    fn check_scalars(&self, name: &str, scalars: &[Vec<f64>]) -> Result<(), EngineError> {
+        let first = scalars.first().into_iter().flatten();
+        if name == "quantile_over_time" {
+            for q in first.filter(|q| !(0.0..=1.0).contains(*q)) {
+                self.note(Note::InvalidQuantile(*q));
+            }
+        } else if name == "double_exponential_smoothing" {
+            for (values, what) in scalars.iter().zip(["smoothing", "trend"]) {
+                if let Some(wrong) = values.iter().find(|v| !(**v > 0.0 && **v < 1.0)) {
+                    let letter = if what == "smoothing" { "sf" } else { "tf" };
+                    return Err(EngineError::execution(format!(
+                        "invalid {what} factor. Expected: 0 < {letter} < 1, got: {wrong:.6}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_counter_name(name: &str) -> bool {
+    name.is_empty() || ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+fn value(sample: Sample) -> Cell {
+    Cell::Float(sample.value)
+}
+
+fn time(sample: Sample) -> Cell {
+    Cell::Float(sample.t_ms as f64 / 1000.0)
+}
+
+/// Whether there are floats; notes histograms beside them, which the function leaves out.
+pub(crate) fn only_floats<'w>(context: &Context<'_, '_>, window: &Window<'w>) -> Option<&'w [Sample]> {
+    if window.floats.is_empty() {
+        return None;
+    }
+    if !window.histograms.is_empty() {
+        context.note(Note::HistogramIgnoredInMixedRange(context.metric));
+    }
+    Some(window.floats)
+}
+
+/// Whether the window holds both floats and histograms, noted.
+pub(crate) fn is_mixed(context: &Context<'_, '_>, window: &Window<'_>) -> bool {
+    let mixed = !window.floats.is_empty() && !window.histograms.is_empty();
+    if mixed {
+        context.note(Note::MixedFloatsHistograms(context.metric));
+    }
+    mixed
+}
+
+fn sum(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
+    if is_mixed(context, window) {
+        return Cell::Empty;
+    }
+    if window.floats.is_empty() {
+        return histogram_sum(context, window).map_or(Cell::Empty, |h| Cell::histogram(native::compacted(&h)));
+    }
+    let mut sum = KahanSum::default();
+    for sample in window.floats {
+        sum.add(sample.value);
+    }
+    Cell::Float(sum.value())
+}
+
+fn histogram_sum(context: &Context<'_, '_>, window: &Window<'_>) -> Option<tenantscope_model::Histogram> {
+    let (first, rest) = window.histograms.split_first()?;
+    let mut sum = (*first.histogram).clone();
+    for sample in rest {
+        match native::added(&sum, &sample.histogram) {
+            Ok((next, reconciled)) => {
+                if reconciled {
+                    context.note(Note::BoundsReconciled("aggregation"));
+                }
+                sum = next;
+            }
+            Err(native::Incompatible) => {
+                context.note(Note::MixedExponentialCustom(context.metric));
+                return None;
+            }
+        }
+    }
+    Some(sum)
+}
+
+fn avg(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
+    if is_mixed(context, window) {
+        return Cell::Empty;
+    }
+    let Some((first, rest)) = window.floats.split_first() else {
+        let count = window.histograms.len() as f64;
+        return histogram_sum(context, window)
+            .map_or(Cell::Empty, |h| Cell::histogram(native::compacted(&native::divided(&h, count))));
+    };
+    let mut mean = Mean::of(first.value);
+    for sample in rest {
+        mean.add(sample.value);
+    }
+    Cell::Float(mean.value())
+}
+
+fn best(context: &Context<'_, '_>, window: &Window<'_>, better: fn(f64, f64) -> bool) -> Option<Sample> {
+    let floats = only_floats(context, window)?;
+    let mut best = *floats.first()?;
+    for sample in floats {
+        if better(sample.value, best.value) {
+            best = *sample;
+        }
+    }
+    Some(best)
+}
+
+fn first(window: &Window<'_>) -> (i64, Cell) {
+    match (window.floats.first(), window.histograms.first()) {
+        (Some(f), Some(h)) if h.t_ms <= f.t_ms => (h.t_ms, Cell::Histogram(h.histogram.clone())),
+        (Some(f), _) => (f.t_ms, Cell::Float(f.value)),
+        (None, Some(h)) => (h.t_ms, Cell::Histogram(h.histogram.clone())),
+        (None, None) => (0, Cell::Empty),
+    }
+}
+
+fn last(window: &Window<'_>) -> (i64, Cell) {
+    match (window.floats.last(), window.histograms.last()) {
+        (Some(f), Some(h)) if h.t_ms >= f.t_ms => (h.t_ms, Cell::Histogram(h.histogram.clone())),
+        (Some(f), _) => (f.t_ms, Cell::Float(f.value)),
+        (None, Some(h)) => (h.t_ms, Cell::Histogram(h.histogram.clone())),
+        (None, None) => (0, Cell::Empty),
+    }
+}
+
+fn values(floats: &[Sample]) -> Vec<f64> {
+    floats.iter().map(|sample| sample.value).collect()
+}
+
+fn quantile_over_time(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
+    let Some(floats) = only_floats(context, window) else { return Cell::Empty };
+    let [q, _] = context.scalars;
+    Cell::Float(quantile::of_values(q, &mut values(floats)))
+}
+
+fn mad(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
+    let Some(floats) = only_floats(context, window) else { return Cell::Empty };
+    let mut values = values(floats);
+    if values.iter().any(|value| value.is_nan()) {
+        return Cell::Float(f64::NAN);
+    }
+    let median = quantile::of_values(0.5, &mut values);
+    for value in &mut values {
+        *value = (*value - median).abs();
+    }
+    Cell::Float(quantile::of_values(0.5, &mut values))
+}
+
+fn variance(context: &Context<'_, '_>, window: &Window<'_>) -> Option<f64> {
+    let floats = only_floats(context, window)?;
+    let (mut mean, mut squares) = (KahanSum::default(), KahanSum::default());
+    let mut count = 0.0;
+    for sample in floats {
+        count += 1.0;
+        let delta = sample.value - (mean.sum + mean.lost);
+        mean.add(delta / count);
+        squares.add(delta * (sample.value - (mean.sum + mean.lost)));
+    }
+    Some((squares.sum + squares.lost) / count)
+}
