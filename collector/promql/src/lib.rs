@@ -57,6 +57,6 @@ pub use engine::{Engine, Limits, QueryOptions, Times};
 pub use error::{EngineError, ParseError};
 pub use evaluator::Evaluator;
 pub use function::{Arity, Function};
-pub use native::{Bucket, buckets as histogram_buckets};
+pub use native::{Bucket, Combined, Incompatible, added as histogram_added, buckets as histogram_buckets};
 pub use print::{duration_text, number_text};
 pub use value::{Answer, Element, PointValue, Series, Value};

@@ -12,10 +12,10 @@ pub(crate) const CUSTOM_SCHEMA: i32 = -53;
 
 /// Exponential and custom buckets met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Incompatible;
+pub struct Incompatible;
 
 /// A sum or difference, and whether custom bounds had to be reconciled.
-pub(crate) type Combined = Result<(Histogram, bool), Incompatible>;
+pub type Combined = Result<(Histogram, bool), Incompatible>;
 
 /// Whether the buckets have bounds of their own.
 pub(crate) fn is_custom(histogram: &Histogram) -> bool {
@@ -201,7 +201,7 @@ fn combined(a: &Histogram, b: &Histogram, sign: f64) -> Combined {
 }
 
 /// `a + b`.
-pub(crate) fn added(a: &Histogram, b: &Histogram) -> Combined {
+pub fn added(a: &Histogram, b: &Histogram) -> Combined {
     combined(a, b, 1.0)
 }
 
