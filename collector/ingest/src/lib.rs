@@ -1,1 +1,44 @@
 //! Receivers, deduplication, admission, and the way of a batch into journal and store.
+//!
+//! ```text
+//! headers → Identity → Sender ─ reserve ─ body → lane (is it new?) → decode → decide → stamp → Sink::prepare
+//!    ↑                                                                                             │ all refusals end here
+//!    └── Accepted ←── state (lane, sources, totals) ←── Sink::apply ←── fsync ←── journal record ←─┘
+//! ```
+//! A [`Record`](tenantscope_codec::Record) holds the stamps as decided and the body as it was received. What stands
+//! right of the fsync runs on the journal's writer thread, in journal order, before anybody is told.
+//!
+//! # Invariants
+//! - Everything that can be refused is refused before anything is durable; what was acknowledged was fsynced.
+//! - A batch with an identity is stored once. A refusal does not advance its lane; a resend waits for the first.
+//! - The registry is asked once for each resource, when it comes; a replay asks nobody.
+//! - The state of a line is exactly what its records up to its position make of it, so a replay from any state file
+//!   ends at the same state.
+//! - Bodies under way, lanes, sources and running totals are bounded, and one sender's share of the bodies as well.
+//!
+//! It must never look into a payload for a tenant, acknowledge what is not on the disk, or skip a store.
+
+mod answers;
+mod bodies;
+mod clock;
+mod epochs;
+mod exchange;
+mod intake;
+mod lanes;
+mod limits;
+mod line;
+mod refusal;
+mod remote_write;
+mod replay;
+mod routes;
+mod state;
+mod state_files;
+mod store;
+mod telemetry;
+mod tenant_info;
+
+pub use intake::{Intake, IntakeError};
+pub use limits::{Limits, Permit};
+pub use line::LineError;
+pub use routes::write_routes;
+pub use store::Stores;

@@ -1,0 +1,38 @@
+//! HTTP answers of the routes that are not OTLP's.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{Extensions, HeaderValue, StatusCode};
+use tenantscope_wire::{Peer, Refused, RefusedKind};
+
+/// Nothing but a status.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// A refusal, with its reason as text and, where it helps, the delay.
+pub(crate) fn refused(refused: &Refused) -> Response {
+    let mut response = Response::new(Body::from(format!("{refused}\n")));
+    *response.status_mut() = refused.kind.http_status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if let Some(delay) = refused.retry_after {
+        // Whole seconds, rounded up: never sooner than asked.
+        headers.insert(RETRY_AFTER, HeaderValue::from(delay.as_millis().div_ceil(1000).min(3600) as u64));
+    }
+    if refused.kind == RefusedKind::Unauthenticated {
+        headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Who is at the other end; unspecified where the listener did not say.
+pub(crate) fn peer(extensions: &Extensions) -> Peer {
+    let unknown = Peer { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), tls: false };
+    extensions.get::<Peer>().copied().unwrap_or(unknown)
+}

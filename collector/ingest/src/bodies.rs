@@ -1,0 +1,26 @@
+//! Bodies, read within bounds.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tenantscope_wire::Refused;
+
+/// The declared length; `None` where none is declared.
+pub(crate) fn declared(content_length: Option<&HeaderValue>) -> Result<Option<usize>, Refused> {
+    let Some(value) = content_length else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| Refused::invalid("content_length", "content-length is no number"))
+}
+
+/// The whole body, if it is no longer than that.
+pub(crate) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, Refused> {
+    let collected = Limited::new(body, max_bytes).collect().await.map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            Refused::too_large("body_too_large", format!("body is over {max_bytes} bytes"))
+        } else {
+            Refused::invalid("body_broken", "the body ended early")
+        }
+    })?;
+    Ok(collected.to_bytes())
+}

@@ -1,0 +1,60 @@
+//! The identity exchange: a proof for a token, and what an agent needs to go on where it stopped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tenantscope_wire::{BoxFuture, Identify, IdentityRequest, IdentityResponse, Name, Peer, Refused};
+
+use crate::clock::now_ms;
+use crate::intake::Intake;
+
+impl Intake {
+    async fn exchange(&self, request: IdentityRequest) -> Result<IdentityResponse, Refused> {
+        let proved = self.identity.prove(&request.proof, now_ms()).await?;
+        let owner = proved.lane_owner();
+        let epoch = if request.wants_epoch { Some(self.new_epoch(&owner, &request.agent)?) } else { None };
+        let issued = self.identity.issue(&proved, &request.agent, epoch, now_ms());
+        tracing::info!(agent = %request.agent, %owner, version = request.version, epoch, "agent identified");
+        Ok(IdentityResponse {
+            token: issued.token,
+            expires_at_ms: issued.expires_at_ms,
+            valid_for_ms: u64::try_from(issued.valid_for.as_millis()).unwrap_or(u64::MAX),
+            account: proved.account,
+            tenant: proved.tenant,
+            epoch,
+            document: None,
+            positions: self.positions(&owner, &request.agent),
+        })
+    }
+
+    /// Above every epoch that was given, and above what the agent's spools used before.
+    fn new_epoch(&self, owner: &str, agent: &Name) -> Result<u64, Refused> {
+        let used = self.lines.iter().filter_map(|line| line.state.lock().lanes.epoch_of(owner, agent)).max();
+        let now = u64::try_from(now_ms()).unwrap_or(0);
+        let floor = used.map_or(now, |used| now.max(used.saturating_add(1)));
+        // Blocks on an fsync, once for many epochs.
+        self.epochs.next(floor).map_err(|error| {
+            tracing::error!(%error, "epoch could not be written");
+            Refused::unavailable("epochs_io", "no epoch can be given now", Duration::from_secs(5))
+        })
+    }
+
+    /// Over all signals, of each source the newest. Journal positions of two signals can't be compared, but a source
+    /// feeds one signal.
+    fn positions(&self, owner: &str, agent: &Name) -> BTreeMap<String, Value> {
+        let mut positions = BTreeMap::new();
+        for line in &self.lines {
+            let sources = line.state.lock().sources_of(owner, agent);
+            positions.extend(sources.into_iter().map(|(source, (_, value))| (source, value)));
+        }
+        positions
+    }
+}
+
+/// Answers on the listeners' behalf.
+impl Identify for Intake {
+    fn identify(&self, request: IdentityRequest, _peer: Peer) -> BoxFuture<'_, Result<IdentityResponse, Refused>> {
+        Box::pin(self.exchange(request))
+    }
+}

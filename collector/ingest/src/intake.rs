@@ -1,0 +1,275 @@
+//! The way in, for every sender.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tenantscope_codec::DecodeLimits;
+use tenantscope_journal::{Journal, Options};
+use tenantscope_model::{FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
+use tenantscope_tenancy::{Identity, Registry, Sender};
+use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
+
+use crate::clock::now_ms;
+use crate::epochs::Epochs;
+use crate::lanes::{Flight, LaneKey, Standing};
+use crate::limits::{InFlight, Limits, Permit};
+use crate::line::{Line, LineError, Sending};
+use crate::refusal;
+use crate::store::Stores;
+use crate::telemetry;
+use crate::tenant_info::TenantInfo;
+
+/// Takes batches: dedups, decides, makes durable, hands to the store, acknowledges. One for the program's life.
+pub struct Intake {
+    pub(crate) lines: [Arc<Line>; 3],
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) registry: Option<Arc<Registry>>,
+    pub(crate) epochs: Epochs,
+    pub(crate) limits: Limits,
+    pub(crate) tenant_info: TenantInfo,
+    in_flight: InFlight,
+}
+
+/// Why the way in can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The folder.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A signal's line.
+    #[error("{signal}: {source}")]
+    Line {
+        /// Which.
+        signal: Signal,
+        /// What is wrong.
+        source: Box<LineError>,
+    },
+}
+
+impl Intake {
+    /// Opens the three journals in `dir`, loads their states, and brings the stores up to date. Blocks, possibly for
+    /// long.
+    ///
+    /// `journal` bounds each of the journals. Without a registry there is no `tenantscope_tenant_info`.
+    pub fn open(
+        dir: &Path,
+        stores: &Stores,
+        identity: Arc<Identity>,
+        registry: Option<Arc<Registry>>,
+        limits: Limits,
+        journal: &Options,
+    ) -> Result<Self, IntakeError> {
+        let at = |source| IntakeError::Io { path: dir.to_owned(), source };
+        std::fs::create_dir_all(dir).map_err(at)?;
+        let epochs = Epochs::open(&dir.join("epochs")).map_err(at)?;
+        let decode_limits = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };
+        let open = |signal: Signal| {
+            let store = stores.of(signal);
+            Line::open(dir, signal, journal.clone(), store, decode_limits, limits.max_decoding)
+                .map(Arc::new)
+                .map_err(|source| IntakeError::Line { signal, source: Box::new(source) })
+        };
+        let lines = [open(Signal::Metrics)?, open(Signal::Logs)?, open(Signal::Spans)?];
+        let in_flight = InFlight::new(&limits);
+        let tenant_info = TenantInfo::default();
+        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, in_flight })
+    }
+
+    /// The journal of a signal, for forward targets.
+    pub fn journal(&self, signal: Signal) -> &Journal {
+        &self.line(signal).journal
+    }
+
+    /// The bounds in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Stores series of our own (rule results, our own counts): durable and queryable when this returns.
+    pub async fn write_own(&self, series: Vec<StampedSeries>) -> Result<(), Refused> {
+        self.write_own_families(series, Vec::new()).await
+    }
+
+    /// As [`Intake::write_own`], with what their families say of themselves.
+    pub async fn write_own_families(
+        &self,
+        series: Vec<StampedSeries>,
+        metadata: Vec<FamilyMetadata>,
+    ) -> Result<(), Refused> {
+        if series.is_empty() && metadata.is_empty() {
+            return Ok(());
+        }
+        let line = Arc::clone(self.line(Signal::Metrics));
+        let queued = blocking(move || line.take_own(series, metadata, now_ms())).await;
+        let stored = match queued {
+            Ok(append) => append.await.map(drop).map_err(|error| refusal::of_append(&error)),
+            Err(refused) => Err(refused),
+        };
+        stored.inspect_err(|refused| telemetry::refused(Signal::Metrics, refused.reason))
+    }
+
+    /// Writes state files and tenant information and lets the cursors follow the stores, until `stop` ends; then once
+    /// more.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let mut upkeep = interval(self.limits.upkeep_interval.0);
+        let mut tenant_info = interval(self.limits.tenant_info_interval.0);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = upkeep.tick() => self.upkeep().await,
+                _ = tenant_info.tick() => self.write_tenant_info().await,
+            }
+        }
+        self.upkeep().await;
+    }
+
+    /// One round of what [`Intake::run`] does for the journals.
+    pub async fn upkeep(&self) {
+        for line in &self.lines {
+            let line = Arc::clone(line);
+            let done = tokio::task::spawn_blocking(move || {
+                line.upkeep().inspect_err(|error| {
+                    tracing::error!(signal = %line.signal, %error, "state could not be written, trying again later");
+                })
+            });
+            if let Err(error) = done.await {
+                tracing::error!(%error, "upkeep ended early");
+            }
+        }
+    }
+
+    pub(crate) fn line(&self, signal: Signal) -> &Arc<Line> {
+        let [metrics, logs, spans] = &self.lines;
+        match signal {
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+            Signal::Spans => spans,
+        }
+    }
+
+    async fn take(
+        &self,
+        sender: Sender,
+        body: ReceivedBody,
+        header: Option<BatchHeader>,
+        permit: Permit,
+    ) -> Result<Accepted, Refused> {
+        let line = Arc::clone(self.line(body.signal));
+        let owner = sender.lane_owner();
+        let flight = match &header {
+            None => None,
+            Some(header) => {
+                check_agent(&sender, header)?;
+                match take_off(&line, &owner, header).await {
+                    Ok(flight) => Some(flight),
+                    Err(answer) => return answer,
+                }
+            }
+        };
+        let slot = Arc::clone(&line.decoding).acquire_owned().await;
+        let slot = slot.map_err(|_| Refused::unavailable("shutting_down", "shutting down", Duration::from_secs(5)))?;
+        // Runs to its end even if the sender goes away: queued is queued, and the lane must know.
+        let underway = blocking(move || {
+            let _slot = slot;
+            let decide = |claim: &tenantscope_model::Claim| sender.decide(claim);
+            let from = Sending { owner, from_agent: sender.may_claim_cadence(), decide: &decide };
+            line.take(&from, body, header, now_ms(), (permit, flight))
+        })
+        .await?;
+        let Some(underway) = underway else { return Ok(Accepted::default()) };
+        underway.append.await.map_err(|error| refusal::of_append(&error))?;
+        Ok(underway.accepted)
+    }
+}
+
+/// The header's agent must be the one whose proof the token stands for.
+fn check_agent(sender: &Sender, header: &BatchHeader) -> Result<(), Refused> {
+    match sender {
+        Sender::Account { agent: Some(agent), .. } if agent.name != header.agent => {
+            let message = format!("the token is for agent {}, the batch is from {}", agent.name, header.agent);
+            Err(Refused::forbidden("other_agent", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Waits for the lane's turn. The error is the answer where there is nothing left to do.
+async fn take_off(line: &Line, owner: &str, header: &BatchHeader) -> Result<Flight, Result<Accepted, Refused>> {
+    let key = LaneKey::new(owner, header);
+    let check = || match line.standing(&key, header) {
+        Standing::New => Ok(()),
+        Standing::Stored => {
+            telemetry::repeat(line.signal);
+            Err(Ok(Accepted::default()))
+        }
+        Standing::OldEpoch { newest } => {
+            let message = format!("epoch {} of lane {} was replaced by {newest}", header.epoch, header.lane);
+            Err(Err(Refused::invalid("old_epoch", message)))
+        }
+    };
+    line.flights.take_off(&key, check).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "taking a batch ended early");
+        Err(Refused::unavailable("internal", "the batch could not be taken", Duration::from_secs(5)))
+    })
+}
+
+fn interval(every: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(every.max(Duration::from_millis(100)));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
+impl Receive for Intake {
+    type Sender = Sender;
+    type Permit = Permit;
+
+    async fn authorize(&self, headers: &HeaderMap, _peer: Peer) -> Result<Sender, Refused> {
+        self.identity.sender(headers, now_ms())
+    }
+
+    fn reserve(&self, sender: &Sender, body_bytes: usize) -> Result<Permit, Refused> {
+        self.in_flight.reserve(sender.lane_owner(), body_bytes)
+    }
+
+    async fn receive(
+        &self,
+        sender: Sender,
+        body: ReceivedBody,
+        header: Option<BatchHeader>,
+        permit: Permit,
+    ) -> Result<Accepted, Refused> {
+        let signal = body.signal;
+        let taken = self.take(sender, body, header, permit).await;
+        taken.inspect_err(|refused| telemetry::refused(signal, refused.reason))
+    }
+}
+
+impl Reporting for Intake {
+    fn seen(&self, scope: &Scope) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        for line in &self.lines {
+            let state = line.state.lock();
+            seen.extend(state.seen().filter(|(reporter, _)| scope.allows(Some(&reporter.tenant))).map(
+                |(reporter, last_ms)| Seen {
+                    tenant: reporter.tenant.clone(),
+                    account: reporter.account,
+                    signal: line.signal,
+                    last_ms,
+                },
+            ));
+        }
+        seen
+    }
+}

@@ -1,0 +1,150 @@
+//! What may be under way at the same time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use tenantscope_model::{Bytes, TimeSpan};
+use tenantscope_wire::Refused;
+
+use crate::telemetry;
+
+/// Bounds of the way in, each a configuration key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The largest body as received. Default 16 MiB.
+    pub max_body_bytes: Bytes,
+    /// The largest body once decompressed. Default 64 MiB.
+    pub max_decoded_bytes: Bytes,
+    /// Bodies of all senders that are being received or wait for the disk. Default 200 MiB.
+    pub max_in_flight_bytes: Bytes,
+    /// The share of one account (or forwarder) in these, in percent. Default 50.
+    pub max_sender_percent: u8,
+    /// Bodies that are decoded at the same time, for each signal. Default 4.
+    pub max_decoding: usize,
+    /// How often state files are written and cursors follow the stores. Default 10 s.
+    pub upkeep_interval: TimeSpan,
+    /// How often `tenantscope_tenant_info` is written. Default 60 s.
+    pub tenant_info_interval: TimeSpan,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: Bytes(16 << 20),
+            max_decoded_bytes: Bytes(64 << 20),
+            max_in_flight_bytes: Bytes(200 << 20),
+            max_sender_percent: 50,
+            max_decoding: 4,
+            upkeep_interval: TimeSpan::from_secs(10),
+            tenant_info_interval: TimeSpan::from_secs(60),
+        }
+    }
+}
+
+impl Limits {
+    /// The largest body as received, as a size in memory.
+    pub fn body_bytes(&self) -> usize {
+        usize::try_from(self.max_body_bytes.0).unwrap_or(usize::MAX)
+    }
+
+    /// The largest body once decompressed, as a size in memory.
+    pub(crate) fn decoded_bytes(&self) -> usize {
+        usize::try_from(self.max_decoded_bytes.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// Counts the bytes of bodies that are under way, over all and by sender.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    max_body_bytes: usize,
+    max_bytes: u64,
+    max_sender_bytes: u64,
+    used: Arc<Mutex<Used>>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    bytes: u64,
+    by_sender: HashMap<String, u64>,
+}
+
+/// Bytes that are reserved; given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    used: Arc<Mutex<Used>>,
+    sender: String,
+    bytes: u64,
+}
+
+impl InFlight {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let max_bytes = limits.max_in_flight_bytes.0;
+        let share = u128::from(max_bytes) * u128::from(limits.max_sender_percent.clamp(1, 100)) / 100;
+        // One largest body must always fit, or it would be refused for ever with "try again".
+        let max_bytes = max_bytes.max(limits.max_body_bytes.0);
+        let max_sender_bytes = u64::try_from(share).unwrap_or(u64::MAX).max(limits.max_body_bytes.0);
+        Self { max_body_bytes: limits.body_bytes(), max_bytes, max_sender_bytes, used: Arc::default() }
+    }
+
+    pub(crate) fn reserve(&self, sender: String, body_bytes: usize) -> Result<Permit, Refused> {
+        if body_bytes > self.max_body_bytes {
+            let message = format!("body of {body_bytes} bytes is over {} bytes", self.max_body_bytes);
+            return Err(Refused::too_large("body_too_large", message));
+        }
+        let bytes = body_bytes as u64;
+        let mut used = self.used.lock();
+        if used.bytes + bytes > self.max_bytes {
+            let message = "too many bytes are under way";
+            return Err(Refused::unavailable("in_flight", message, Duration::from_secs(1)));
+        }
+        let of_sender = used.by_sender.get(&sender).copied().unwrap_or(0) + bytes;
+        if of_sender > self.max_sender_bytes {
+            let message = "too many bytes of this sender are under way";
+            return Err(Refused::throttled("sender_in_flight", message, Duration::from_secs(1)));
+        }
+        used.bytes += bytes;
+        used.by_sender.insert(sender.clone(), of_sender);
+        telemetry::in_flight(used.bytes);
+        drop(used);
+        Ok(Permit { used: Arc::clone(&self.used), sender, bytes })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut used = self.used.lock();
+        used.bytes = used.bytes.saturating_sub(self.bytes);
+        telemetry::in_flight(used.bytes);
+        if let Some(of_sender) = used.by_sender.get_mut(&self.sender) {
+            *of_sender = of_sender.saturating_sub(self.bytes);
+            if *of_sender == 0 {
+                used.by_sender.remove(&self.sender);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tenantscope_wire::RefusedKind;
+
+    #[test]
+    fn one_sender_at_its_share_leaves_room_for_others() {
+        let limits = Limits { max_body_bytes: Bytes(40), max_in_flight_bytes: Bytes(100), ..Limits::default() };
+        let in_flight = InFlight::new(&limits);
+        let kind = |result: Result<Permit, Refused>| result.unwrap_err().kind;
+        assert_eq!(kind(in_flight.reserve("a".into(), 41)), RefusedKind::TooLarge);
+        let first = in_flight.reserve("a".into(), 40).unwrap();
+        assert_eq!(kind(in_flight.reserve("a".into(), 20)), RefusedKind::Throttled);
+        let others = in_flight.reserve("b".into(), 40).unwrap();
+        assert_eq!(kind(in_flight.reserve("c".into(), 21)), RefusedKind::Unavailable);
+        drop((first, others));
+        assert!(in_flight.reserve("a".into(), 40).is_ok());
+        assert!(in_flight.used.lock().by_sender.is_empty());
+    }
+}

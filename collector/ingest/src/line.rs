@@ -1,0 +1,255 @@
+//! One signal's line: from a decoded batch to its place in journal and store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Stamped, decode, stamp};
+use tenantscope_journal::{Append, Cursor, CursorError, Journal, OpenError, Options};
+use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries};
+use tenantscope_wire::{Accepted, BatchHeader, ReceivedBody, Refused};
+use tokio::sync::Semaphore;
+
+use crate::lanes::{Flight, Flights, LaneKey, Standing};
+use crate::limits::Permit;
+use crate::refusal;
+use crate::replay;
+use crate::state::{Change, State};
+use crate::state_files::StateFiles;
+use crate::store::Store;
+use crate::telemetry;
+
+/// Why a line can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// Its journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// A cursor of its journal.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+    /// Its journal can't be read.
+    #[error(transparent)]
+    Read(#[from] tenantscope_journal::ReadError),
+    /// Its state files.
+    #[error("{path}: {source}", path = path.display())]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The store has what the journal has not: new records would get positions that the store takes for its own.
+    #[error("the {signal} store holds up to position {durable}, but its journal ends at {end}: was it restored?")]
+    StoreAhead {
+        /// Which.
+        signal: Signal,
+        /// The store's position.
+        durable: u64,
+        /// The journal's.
+        end: u64,
+    },
+}
+
+/// Who sends a batch and how its resources are named.
+pub(crate) struct Sending<'a> {
+    pub(crate) owner: String,
+    pub(crate) from_agent: bool,
+    pub(crate) decide: &'a (dyn Fn(&Claim) -> Decision + Send + Sync),
+}
+
+/// Journal, store and state of one signal. Shared by all receivers.
+///
+/// The state is changed on the journal's writer thread only, after the store has the batch.
+pub(crate) struct Line {
+    pub(crate) signal: Signal,
+    pub(crate) journal: Journal,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) flights: Flights,
+    pub(crate) decoding: Arc<Semaphore>,
+    /// Held from stamping until the batch is durable: running totals grow one batch after another.
+    deltas: Arc<tokio::sync::Mutex<()>>,
+    kept: Mutex<Kept>,
+    limits: DecodeLimits,
+}
+
+struct Kept {
+    files: StateFiles,
+    folder: PathBuf,
+    store: Cursor,
+    state: Cursor,
+}
+
+/// A batch on its way to the disk, and what its sender will be told.
+pub(crate) struct Underway {
+    pub(crate) append: Append,
+    pub(crate) accepted: Accepted,
+}
+
+impl Line {
+    /// Opens journal and state, and replays. Blocks, possibly for long.
+    pub(crate) fn open(
+        dir: &Path,
+        signal: Signal,
+        options: Options,
+        store: Arc<dyn Store>,
+        limits: DecodeLimits,
+        max_decoding: usize,
+    ) -> Result<Self, LineError> {
+        let folder = dir.join(format!("{signal}-state"));
+        let journal = Journal::open(dir.join(signal.as_str()), options)?;
+        let durable = store.durable().0;
+        let end = journal.end();
+        if durable > end {
+            return Err(LineError::StoreAhead { signal, durable, end });
+        }
+        let at = |source| LineError::State { path: folder.clone(), source };
+        let files = StateFiles::open(&folder).map_err(at)?;
+        let mut state = files.load(durable);
+        let kept = Kept { store: journal.cursor("store", 0)?, state: journal.cursor("state", 0)?, files, folder };
+        replay::run(signal, &journal, &*store, &mut state)?;
+        telemetry::lanes(signal, state.lanes.len());
+        Ok(Self {
+            signal,
+            journal,
+            store,
+            state: Arc::new(Mutex::new(state)),
+            flights: Flights::default(),
+            decoding: Arc::new(Semaphore::new(max_decoding.max(1))),
+            deltas: Arc::default(),
+            kept: Mutex::new(kept),
+            limits,
+        })
+    }
+
+    /// How a batch stands to its lane.
+    pub(crate) fn standing(&self, key: &LaneKey, header: &BatchHeader) -> Standing {
+        self.state.lock().lanes.standing(key, header)
+    }
+
+    /// Decodes, decides, stamps and prepares a batch, and queues it for the disk. Whatever can be refused is refused
+    /// here, before anything is durable. Blocks. `None`: there was nothing to store.
+    pub(crate) fn take(
+        &self,
+        from: &Sending<'_>,
+        body: ReceivedBody,
+        header: Option<BatchHeader>,
+        received_at_ms: i64,
+        held: (Permit, Option<Flight>),
+    ) -> Result<Option<Underway>, Refused> {
+        let decoded = decode(&body, &self.limits)?;
+        let claims = decoded.claims();
+        let records = decoded.records();
+        if records == 0 && claims.is_empty() && header.is_none() {
+            return Ok(None);
+        }
+        let decisions: Vec<Decision> = claims.iter().map(from.decide).collect();
+        if let Some(refused) = refusal::of_all(&decisions) {
+            return Err(refused);
+        }
+        let body_bytes = body.bytes.len() as u64;
+        let record = Record {
+            received_at_ms,
+            sender: from.owner.clone(),
+            from_agent: from.from_agent,
+            header,
+            body: RecordBody::Received { decisions, body },
+        };
+        let delta_turn = decoded.has_deltas().then(|| Arc::clone(&self.deltas).blocking_lock_owned());
+        let stamped = self.stamped(decoded, &record, delta_turn.is_some());
+        let (rejected, moved_claims) = (stamped.rejected.clone(), stamped.moved_claims);
+        let stored = records.saturating_sub(rejected.total());
+        let append = self.append(&record, stamped, (stored, body_bytes), (delta_turn, held))?;
+        telemetry::moved_claims(self.signal, moved_claims);
+        for (reason, records) in rejected.by_reason() {
+            telemetry::rejected(self.signal, reason, records);
+        }
+        Ok(Some(Underway { append, accepted: Accepted { rejected: rejected.total(), message: rejected.message() } }))
+    }
+
+    /// Queues series of our own.
+    pub(crate) fn take_own(
+        &self,
+        series: Vec<StampedSeries>,
+        metadata: Vec<FamilyMetadata>,
+        received_at_ms: i64,
+    ) -> Result<Append, Refused> {
+        let samples: usize = series.iter().map(|series| series.samples.len() + series.histograms.len()).sum();
+        let record = Record {
+            received_at_ms,
+            sender: String::new(),
+            from_agent: false,
+            header: None,
+            body: RecordBody::Own { series, metadata },
+        };
+        let stamped = record.replay(&Accumulators::new(0))?;
+        self.append(&record, stamped, (samples as u64, 0), ())
+    }
+
+    fn stamped(&self, decoded: Decoded, record: &Record, has_deltas: bool) -> Stamped {
+        let RecordBody::Received { decisions, .. } = &record.body else {
+            return stamp(decoded, &[], record.origin(), &Accumulators::new(0));
+        };
+        if has_deltas {
+            // Only a batch with deltas changes the totals, and this is the only one under way.
+            return stamp(decoded, decisions, record.origin(), &self.state.lock().accumulators);
+        }
+        stamp(decoded, decisions, record.origin(), &Accumulators::new(0))
+    }
+
+    /// Prepares and queues; on the writer's thread, in journal order: store, state, then whatever was `held`.
+    fn append(
+        &self,
+        record: &Record,
+        stamped: Stamped,
+        (records, body_bytes): (u64, u64),
+        held: impl Send + 'static,
+    ) -> Result<Append, Refused> {
+        let signal = self.signal;
+        let change = Change::of(record);
+        let ready = self.store.prepare(stamped.batch)?;
+        let state = Arc::clone(&self.state);
+        let deltas = stamped.deltas;
+        let on_durable = move |position: u64| {
+            ready(tenantscope_model::Position(position));
+            state.lock().advance(position, change, deltas);
+            telemetry::stored(signal, records, body_bytes);
+            // The lane's next batch, and the next one with deltas, may only start from the state above.
+            drop(held);
+        };
+        self.journal.append_then(record.to_bytes(), on_durable).map_err(|error| refusal::of_append(&error))
+    }
+
+    /// Writes the state if it moved, and lets the cursors follow the store. Blocks.
+    pub(crate) fn upkeep(&self) -> Result<(), LineError> {
+        let mut kept = self.kept.lock();
+        let kept = &mut *kept;
+        let at = |source| LineError::State { path: kept.folder.clone(), source };
+        let newest = kept.files.newest();
+        let written = {
+            let state = self.state.lock();
+            telemetry::lanes(self.signal, state.lanes.len());
+            let moved = newest.is_none_or(|newest| state.position > newest) && state.position > 0;
+            moved.then(|| (state.position, state.to_bytes()))
+        };
+        if let Some((position, bytes)) = written {
+            let bytes = bytes.map_err(|error| at(std::io::Error::other(error)))?;
+            kept.files.write(position, &bytes).map_err(at)?;
+        }
+        let durable = self.store.durable().0;
+        let replay_from = kept.files.prune(durable).map_err(at)?;
+        kept.store.advance(durable)?;
+        kept.state.advance(replay_from)?;
+        Ok(())
+    }
+}
+
+/// A batch of nothing, for what a replay can't read.
+pub(crate) fn is_empty(batch: &StampedBatch) -> bool {
+    match batch {
+        StampedBatch::Metrics { series, metadata } => series.is_empty() && metadata.is_empty(),
+        StampedBatch::Logs(resources) => resources.is_empty(),
+        StampedBatch::Spans(resources) => resources.is_empty(),
+    }
+}

@@ -1,0 +1,35 @@
+//! What senders are told when a batch is not taken, in one place.
+
+use std::time::Duration;
+
+use tenantscope_journal::AppendError;
+use tenantscope_model::Decision;
+use tenantscope_wire::Refused;
+
+/// A refusal where no resource of a batch is taken; `None` where one is, or where there is none at all.
+pub(crate) fn of_all(decisions: &[Decision]) -> Option<Refused> {
+    let mut first = None;
+    for decision in decisions {
+        match decision {
+            Decision::Stamp(_) => return None,
+            Decision::Refuse { reason } => first = first.or(Some(*reason)),
+        }
+    }
+    first.map(|reason| Refused::forbidden(reason, format!("the sender may not send this: {reason}")))
+}
+
+/// Why the journal did not take a batch. All but a record that can never fit may work later.
+pub(crate) fn of_append(error: &AppendError) -> Refused {
+    let message = error.to_string();
+    match error {
+        AppendError::Full { .. } => Refused::unavailable("journal_full", message, Duration::from_secs(10)),
+        AppendError::Busy => Refused::unavailable("journal_busy", message, Duration::from_secs(1)),
+        AppendError::TooLarge { .. } => Refused::too_large("record_too_large", message),
+        AppendError::Io(_) => {
+            tracing::error!(%error, "journal could not be written");
+            // The system's words are for the log; the sender need not learn our paths.
+            Refused::unavailable("journal_io", "the batch could not be written", Duration::from_secs(10))
+        }
+        AppendError::Closed => Refused::unavailable("shutting_down", message, Duration::from_secs(5)),
+    }
+}

@@ -1,0 +1,277 @@
+//! What a line remembers of its journal beside the store: lanes, source positions, who reported, running totals.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tenantscope_codec::{Accumulators, Deltas, Record, RecordBody};
+use tenantscope_model::{AccountId, Decision, Stamp, TenantId};
+use tenantscope_wire::Name;
+
+use crate::lanes::{LaneKey, Lanes, Newest};
+
+/// The state as of a journal position: exactly what the records up to there, in order, make of an empty one.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The last record that counts.
+    pub(crate) position: u64,
+    pub(crate) lanes: Lanes,
+    pub(crate) accumulators: Accumulators,
+    sources: HashMap<AgentKey, BTreeMap<String, SourcePosition>>,
+    seen: BTreeMap<Reporter, i64>,
+}
+
+/// Delta series of all senders whose running total is kept.
+pub(crate) const MAX_DELTA_SERIES: usize = 1_000_000;
+/// Sources of one agent; past that the one that moved longest ago is forgotten.
+const MAX_SOURCES_OF_AGENT: usize = 4096;
+/// Agents of one owner whose sources are kept.
+const MAX_AGENTS: usize = 100_000;
+/// A running total that got nothing for so long is forgotten.
+const IDLE_DELTA_MS: i64 = 24 * 3_600_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct AgentKey {
+    owner: String,
+    agent: Name,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct SourcePosition {
+    value: Value,
+    at: u64,
+}
+
+/// Who sent something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Reporter {
+    pub(crate) tenant: TenantId,
+    pub(crate) account: Option<AccountId>,
+}
+
+/// What a record changes beside the accumulators, taken from it before it is gone.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    received_at_ms: i64,
+    lane: Option<(LaneKey, u64, u64)>,
+    sources: BTreeMap<String, Value>,
+    reporters: Vec<Reporter>,
+}
+
+impl Change {
+    pub(crate) fn of(record: &Record) -> Self {
+        let header = record.header.as_ref();
+        let lane = header.map(|header| (LaneKey::new(&record.sender, header), header.epoch, header.sequence));
+        let sources = header.map(|header| header.positions.by_source().clone()).unwrap_or_default();
+        let mut reporters = match &record.body {
+            RecordBody::Received { decisions, .. } => decisions.iter().filter_map(reporter).collect(),
+            // Our own series say nothing of a tenant's sender.
+            RecordBody::Own { .. } => Vec::new(),
+        };
+        reporters.sort_unstable();
+        reporters.dedup();
+        Self { received_at_ms: record.received_at_ms, lane, sources, reporters }
+    }
+}
+
+fn reporter(decision: &Decision) -> Option<Reporter> {
+    match decision {
+        Decision::Stamp(Stamp { tenant, account, .. }) => Some(Reporter { tenant: tenant.clone(), account: *account }),
+        Decision::Refuse { .. } => None,
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            position: 0,
+            lanes: Lanes::default(),
+            accumulators: Accumulators::new(MAX_DELTA_SERIES),
+            sources: HashMap::new(),
+            seen: BTreeMap::new(),
+        }
+    }
+}
+
+impl State {
+    /// Takes over what the record at `position` changes. In journal order, each record once.
+    pub(crate) fn advance(&mut self, position: u64, change: Change, deltas: Deltas) {
+        self.position = position;
+        if let Some((key, epoch, sequence)) = change.lane {
+            self.move_sources(&key, change.sources, position);
+            self.lanes.advance(key, Newest { epoch, sequence, position });
+        }
+        for reporter in change.reporters {
+            let last_ms = self.seen.entry(reporter).or_insert(change.received_at_ms);
+            *last_ms = change.received_at_ms.max(*last_ms);
+        }
+        if !deltas.is_empty() {
+            self.accumulators.commit(deltas);
+            // Here, and not by a clock, so that a replay forgets the same totals at the same place.
+            if position.is_multiple_of(256) {
+                self.accumulators.expire(change.received_at_ms.saturating_sub(IDLE_DELTA_MS));
+            }
+        }
+    }
+
+    fn move_sources(&mut self, key: &LaneKey, moved: BTreeMap<String, Value>, position: u64) {
+        if moved.is_empty() {
+            return;
+        }
+        let agent = AgentKey { owner: key.owner.clone(), agent: key.agent.clone() };
+        if self.sources.len() >= MAX_AGENTS && !self.sources.contains_key(&agent) {
+            tracing::warn!(agents = MAX_AGENTS, "too many agents, their source positions are not kept");
+            return;
+        }
+        let sources = self.sources.entry(agent).or_default();
+        for (source, value) in moved {
+            sources.insert(source, SourcePosition { value, at: position });
+        }
+        while sources.len() > MAX_SOURCES_OF_AGENT {
+            let oldest = sources.iter().min_by_key(|(_, position)| position.at).map(|(source, _)| source.clone());
+            oldest.and_then(|oldest| sources.remove(&oldest));
+        }
+    }
+
+    /// The newest positions of an agent's sources, each with the journal position that moved it.
+    pub(crate) fn sources_of(&self, owner: &str, agent: &Name) -> BTreeMap<String, (u64, Value)> {
+        let key = AgentKey { owner: owner.to_owned(), agent: agent.clone() };
+        let sources = self.sources.get(&key).into_iter().flatten();
+        sources.map(|(source, position)| (source.clone(), (position.at, position.value.clone()))).collect()
+    }
+
+    /// Who reported, and when last.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (&Reporter, i64)> {
+        self.seen.iter().map(|(reporter, last_ms)| (reporter, *last_ms))
+    }
+}
+
+/// The state as it is written down.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    position: u64,
+    lanes: Vec<(LaneKey, Newest)>,
+    sources: Vec<(AgentKey, BTreeMap<String, SourcePosition>)>,
+    seen: Vec<(Reporter, i64)>,
+}
+
+/// The first bytes of a state file: what it is, and its version.
+const MAGIC: &[u8; 8] = b"TSSTATE1";
+
+/// Why bytes are no state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StateError {
+    /// Not written by us, or by a release that we do not know.
+    #[error("it is no state file of version 1")]
+    Magic,
+    /// Its checksum or its content is wrong.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+}
+
+impl State {
+    /// `magic, length of the document (u64, little endian), document (JSON), accumulators, CRC-32 of all that`.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let document = Document {
+            position: self.position,
+            lanes: self.lanes.iter().map(|(key, newest)| (key.clone(), *newest)).collect(),
+            sources: self.sources.iter().map(|(key, sources)| (key.clone(), sources.clone())).collect(),
+            seen: self.seen.iter().map(|(reporter, last_ms)| (reporter.clone(), *last_ms)).collect(),
+        };
+        let json = serde_json::to_vec(&document)?;
+        let accumulators = self.accumulators.to_bytes();
+        let mut bytes = Vec::with_capacity(MAGIC.len() + 12 + json.len() + accumulators.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&(json.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&json);
+        bytes.extend_from_slice(&accumulators);
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        Ok(bytes)
+    }
+
+    pub(crate) fn from_bytes(mut bytes: Bytes) -> Result<Self, StateError> {
+        let damaged = |what: &str| StateError::Damaged(what.to_owned());
+        if !bytes.starts_with(MAGIC) {
+            return Err(StateError::Magic);
+        }
+        if bytes.len() < MAGIC.len() + 12 {
+            return Err(damaged("it ends early"));
+        }
+        let checksum = bytes.split_off(bytes.len() - 4);
+        if checksum != crc32fast::hash(&bytes).to_le_bytes()[..] {
+            return Err(damaged("its checksum is wrong"));
+        }
+        let mut rest = bytes.split_off(MAGIC.len());
+        let length = rest.split_to(8);
+        let length =
+            <[u8; 8]>::try_from(&length[..]).map(u64::from_le_bytes).map_err(|_| damaged("it has no length"))?;
+        let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
+        let json = rest.split_to(length.ok_or_else(|| damaged("its length is wrong"))?);
+        let document: Document =
+            serde_json::from_slice(&json).map_err(|error| StateError::Damaged(error.to_string()))?;
+        let accumulators =
+            Accumulators::from_bytes(rest, MAX_DELTA_SERIES).map_err(|error| StateError::Damaged(error.to_string()))?;
+        let mut lanes = Lanes::default();
+        for (key, newest) in document.lanes {
+            lanes.advance(key, newest);
+        }
+        Ok(Self {
+            position: document.position,
+            lanes,
+            accumulators,
+            sources: document.sources.into_iter().collect(),
+            seen: document.seen.into_iter().collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tenantscope_model::Signal;
+    use tenantscope_wire::{BatchHeader, BodyForm, Encoding, Positions, ReceivedBody};
+
+    fn record(sequence: u64, source: &str) -> Record {
+        let name = |text| Name::try_new(text).unwrap();
+        let positions = Positions::try_new(BTreeMap::from([(source.to_owned(), sequence.into())])).unwrap();
+        let stamp = Stamp { tenant: TenantId::anonymous(), account: None, region: None };
+        Record {
+            received_at_ms: 1000 + sequence as i64,
+            sender: "o".into(),
+            from_agent: true,
+            header: Some(BatchHeader { agent: name("a"), lane: name("l"), epoch: 1, sequence, positions }),
+            body: RecordBody::Received {
+                decisions: vec![Decision::Stamp(stamp), Decision::Refuse { reason: "x" }],
+                body: ReceivedBody {
+                    signal: Signal::Logs,
+                    form: BodyForm::OtlpProtobuf,
+                    encoding: Encoding::Identity,
+                    bytes: Bytes::new(),
+                },
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut state = State::default();
+        for (position, source) in [(1, "x"), (2, "y"), (3, "x")] {
+            state.advance(position, Change::of(&record(position * 10, source)), Deltas::default());
+        }
+        let bytes = Bytes::from(state.to_bytes().unwrap());
+        let read = State::from_bytes(bytes.clone()).unwrap();
+        assert_eq!((read.position, read.lanes.len()), (3, 1));
+        let agent = Name::try_new("a").unwrap();
+        let sources = read.sources_of("o", &agent);
+        assert_eq!(sources, BTreeMap::from([("x".into(), (3, 30.into())), ("y".into(), (2, 20.into()))]));
+        assert_eq!(read.seen().map(|(_, last_ms)| last_ms).collect::<Vec<_>>(), [1030]);
+        for at in 0..bytes.len() {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= 1;
+            assert!(State::from_bytes(changed.into()).is_err(), "at {at}");
+            assert!(State::from_bytes(bytes.slice(..at)).is_err(), "cut at {at}");
+        }
+    }
+}

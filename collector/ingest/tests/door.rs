@@ -1,0 +1,444 @@
+//! The way in at its door, with real journals; only the store is the test's own, which is what the seam is for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data,
+    number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use parking_lot::Mutex;
+use prost::Message as _;
+use tenantscope_ingest::{Intake, Limits, Stores};
+use tenantscope_journal::Options;
+use tenantscope_model::{Position, Refusal, Reporting as _, Scope, Signal, Sink, StampedBatch, TimeSpan};
+use tenantscope_tenancy::{Identity, IdentityConfig, Registry, RegistryConfig, Unknown};
+use tenantscope_wire::{
+    Accepted, AgentMode, BatchHeader, BodyForm, Encoding, Identify as _, IdentityRequest, Name, Peer, Positions,
+    ProofOfAccount, Receive as _, ReceivedBody, Refused, RefusedKind,
+};
+
+/// Keeps what was applied; refuses, waits and is durable as the test says.
+#[derive(Default)]
+struct Kept {
+    applied: Mutex<Vec<(u64, StampedBatch)>>,
+    durable: Mutex<u64>,
+    refuse: Mutex<Option<Refusal>>,
+}
+
+impl Sink for Kept {
+    type Prepared = StampedBatch;
+
+    fn prepare(&self, batch: StampedBatch) -> Result<StampedBatch, Refusal> {
+        match self.refuse.lock().clone() {
+            Some(refusal) => Err(refusal),
+            None => Ok(batch),
+        }
+    }
+
+    fn apply(&self, prepared: StampedBatch, position: Position) {
+        self.applied.lock().push((position.0, prepared));
+    }
+
+    fn prepare_replay(&self, batch: StampedBatch) -> StampedBatch {
+        batch
+    }
+
+    fn durable(&self) -> Position {
+        Position(*self.durable.lock())
+    }
+}
+
+impl Kept {
+    fn positions(&self) -> Vec<u64> {
+        self.applied.lock().iter().map(|(position, _)| *position).collect()
+    }
+
+    /// The bodies of the log records, in the order in which they were applied.
+    fn lines(&self) -> Vec<String> {
+        let applied = self.applied.lock();
+        let resources = applied.iter().flat_map(|(_, batch)| match batch {
+            StampedBatch::Logs(resources) => resources.clone(),
+            _ => Vec::new(),
+        });
+        let records = resources.flat_map(|resource| resource.records.scope_logs).flat_map(|scope| scope.log_records);
+        records.filter_map(|record| text_of(record.body)).collect()
+    }
+
+    /// The float values of a metric, in the order in which they were applied.
+    fn values(&self, name: &str) -> Vec<f64> {
+        let applied = self.applied.lock();
+        let series = applied.iter().flat_map(|(_, batch)| match batch {
+            StampedBatch::Metrics { series, .. } => series.clone(),
+            _ => Vec::new(),
+        });
+        let named = series.filter(|series| series.labels.metric_name() == name);
+        named.flat_map(|series| series.samples).map(|sample| sample.value).collect()
+    }
+}
+
+fn text_of(value: Option<AnyValue>) -> Option<String> {
+    match value?.value? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+struct Setup {
+    intake: Arc<Intake>,
+    metrics: Arc<Kept>,
+    logs: Arc<Kept>,
+}
+
+fn open_with(dir: &Path, identity: Identity, registry: Option<Arc<Registry>>, metrics: Kept, logs: Kept) -> Setup {
+    let (metrics, logs) = (Arc::new(metrics), Arc::new(logs));
+    let stores = Stores::new(Arc::clone(&metrics), Arc::clone(&logs), Arc::new(Kept::default()));
+    let options = Options { segment_max_bytes: 1 << 20, max_bytes: 16 << 20, ..Options::default() };
+    let limits = Limits { tenant_info_interval: TimeSpan::from_secs(3600), ..Limits::default() };
+    let intake = Intake::open(dir, &stores, Arc::new(identity), registry, limits, &options).unwrap();
+    Setup { intake: Arc::new(intake), metrics, logs }
+}
+
+fn open(dir: &Path) -> Setup {
+    open_with(dir, Identity::open(), None, Kept::default(), Kept::default())
+}
+
+fn strict(dir: &Path) -> Setup {
+    let tenants = r#"tenants: [{id: acme, accounts: ["111122223333"]}, {id: beta, accounts: ["222233334444"]}]"#;
+    std::fs::write(dir.join("tenants.yaml"), tenants).unwrap();
+    for token in ["acme", "both"] {
+        std::fs::write(dir.join(token), format!("{token}-token")).unwrap();
+    }
+    let config: IdentityConfig = serde_saphyr::from_str(
+        r#"tokens: [{name: acme, token_file: acme, accounts: ["111122223333"]}, {name: both, token_file: both, accounts: ["111122223333", "222233334444"]}]"#,
+    )
+    .unwrap();
+    let registry = RegistryConfig { file: "tenants.yaml".into(), unknown: Unknown::Refuse, home: None };
+    let registry = Arc::new(Registry::open(&registry, dir).unwrap());
+    let identity = Identity::try_new(&config, Arc::clone(&registry), dir, dir).unwrap();
+    open_with(&dir.join("ingest"), identity, Some(registry), Kept::default(), Kept::default())
+}
+
+fn peer() -> Peer {
+    Peer { address: "127.0.0.1:1".parse().unwrap(), tls: false }
+}
+
+fn header(epoch: u64, sequence: u64) -> Option<BatchHeader> {
+    let positions = BTreeMap::from([("group".to_owned(), sequence.into())]);
+    Some(BatchHeader {
+        agent: Name::try_new("agent-1").unwrap(),
+        lane: Name::try_new("lane-1").unwrap(),
+        epoch,
+        sequence,
+        positions: Positions::try_new(positions).unwrap(),
+    })
+}
+
+fn resource(account: Option<&str>) -> Option<Resource> {
+    let attribute = |account: &str| KeyValue {
+        key: "cloud.account.id".into(),
+        value: Some(AnyValue { value: Some(Value::StringValue(account.into())) }),
+        ..KeyValue::default()
+    };
+    Some(Resource { attributes: account.into_iter().map(attribute).collect(), ..Resource::default() })
+}
+
+fn logs(lines: &[(Option<&str>, &str)]) -> ReceivedBody {
+    let resource_logs = lines.iter().map(|(account, line)| {
+        let body = Some(AnyValue { value: Some(Value::StringValue((*line).into())) });
+        let log_records = vec![LogRecord { body, time_unix_nano: 1, ..LogRecord::default() }];
+        let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
+        ResourceLogs { resource: resource(*account), scope_logs, ..ResourceLogs::default() }
+    });
+    let request = ExportLogsServiceRequest { resource_logs: resource_logs.collect() };
+    received(Signal::Logs, request.encode_to_vec())
+}
+
+fn delta(t_s: u64, value: f64) -> ReceivedBody {
+    let point = NumberDataPoint {
+        time_unix_nano: t_s * 1_000_000_000,
+        value: Some(number_data_point::Value::AsDouble(value)),
+        ..NumberDataPoint::default()
+    };
+    let sum = Sum {
+        data_points: vec![point],
+        aggregation_temporality: AggregationTemporality::Delta as i32,
+        is_monotonic: true,
+    };
+    let metric = Metric { name: "requests".into(), data: Some(Data::Sum(sum)), ..Metric::default() };
+    let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
+    let resource_metrics =
+        vec![ResourceMetrics { resource: resource(None), scope_metrics, ..ResourceMetrics::default() }];
+    received(Signal::Metrics, ExportMetricsServiceRequest { resource_metrics }.encode_to_vec())
+}
+
+fn received(signal: Signal, bytes: Vec<u8>) -> ReceivedBody {
+    ReceivedBody { signal, form: BodyForm::OtlpProtobuf, encoding: Encoding::Identity, bytes: bytes.into() }
+}
+
+async fn send_as(
+    intake: &Intake,
+    headers: &HeaderMap,
+    body: ReceivedBody,
+    header: Option<BatchHeader>,
+) -> Result<Accepted, Refused> {
+    let sender = intake.authorize(headers, peer()).await?;
+    let permit = intake.reserve(&sender, body.bytes.len())?;
+    intake.receive(sender, body, header, permit).await
+}
+
+async fn send(intake: &Intake, body: ReceivedBody, header: Option<BatchHeader>) -> Result<Accepted, Refused> {
+    send_as(intake, &HeaderMap::new(), body, header).await
+}
+
+fn bearer(token: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    headers
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    for line in ["a", "b", "c"] {
+        send(&first.intake, logs(&[(None, line)]), None).await.unwrap();
+    }
+    assert_eq!(first.logs.lines(), ["a", "b", "c"]);
+    drop(first);
+    let again = open(dir.path());
+    assert_eq!(again.logs.lines(), ["a", "b", "c"]);
+    assert_eq!(again.logs.positions(), [1, 2, 3]);
+    send(&again.intake, logs(&[(None, "d")]), None).await.unwrap();
+    assert_eq!(again.logs.positions(), [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_batch_with_an_identity_is_stored_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    send(&first.intake, logs(&[(None, "1")]), header(1, 1)).await.unwrap();
+    send(&first.intake, logs(&[(None, "1")]), header(1, 1)).await.unwrap();
+    send(&first.intake, logs(&[(None, "5")]), header(1, 5)).await.unwrap();
+    send(&first.intake, logs(&[(None, "4")]), header(1, 4)).await.unwrap();
+    assert_eq!(first.logs.lines(), ["1", "5"]);
+    send(&first.intake, logs(&[(None, "new spool")]), header(2, 1)).await.unwrap();
+    let old = send(&first.intake, logs(&[(None, "late")]), header(1, 9)).await.unwrap_err();
+    assert_eq!((old.kind, old.reason), (RefusedKind::Invalid, "old_epoch"));
+    drop(first);
+
+    let again = open(dir.path());
+    send(&again.intake, logs(&[(None, "new spool")]), header(2, 1)).await.unwrap();
+    assert!(send(&again.intake, logs(&[(None, "late")]), header(1, 9)).await.is_err());
+    assert_eq!(again.logs.lines(), ["1", "5", "new spool"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resends_at_the_same_time_are_stored_once_and_all_are_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    let sends = (0..20).map(|_| send(&setup.intake, logs(&[(None, "once")]), header(1, 1)));
+    for answer in futures::future::join_all(sends).await {
+        answer.unwrap();
+    }
+    assert_eq!(setup.logs.lines(), ["once"]);
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_durable_and_does_not_advance_the_lane() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let busy = Refusal::Unavailable { reason: "store_memory", retry_after: Duration::from_secs(1) };
+    *first.logs.refuse.lock() = Some(busy);
+    let refused = send(&first.intake, logs(&[(None, "1")]), header(1, 1)).await.unwrap_err();
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Unavailable, "store_memory"));
+    assert!(refused.retry_after.is_some());
+    let broken = received(Signal::Logs, b"\xff\xff not otlp".to_vec());
+    assert_eq!(send(&first.intake, broken, header(1, 2)).await.unwrap_err().kind, RefusedKind::Invalid);
+    *first.logs.refuse.lock() = None;
+    assert_eq!(first.intake.journal(Signal::Logs).end(), 0);
+    send(&first.intake, logs(&[(None, "1")]), header(1, 1)).await.unwrap();
+    drop(first);
+    assert_eq!(open(dir.path()).logs.lines(), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_applied_in_journal_order_whoever_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    let sends = (0..200).map(|i| {
+        let intake = Arc::clone(&setup.intake);
+        tokio::spawn(async move { send(&intake, logs(&[(None, &i.to_string())]), None).await })
+    });
+    for answer in futures::future::join_all(sends).await {
+        answer.unwrap().unwrap();
+    }
+    assert_eq!(setup.logs.positions(), (1..=200).collect::<Vec<u64>>());
+    let lines = setup.logs.lines();
+    drop(setup);
+    assert_eq!(open(dir.path()).logs.lines(), lines);
+}
+
+#[tokio::test]
+async fn a_sender_that_goes_away_leaves_nothing_half_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    for sequence in 1..20 {
+        let sending = send(&setup.intake, logs(&[(None, &sequence.to_string())]), header(1, sequence));
+        // Dropped after so many polls, wherever it is then.
+        tokio::time::timeout(Duration::from_micros(sequence * 50), sending).await.ok();
+        send(&setup.intake, logs(&[(None, &sequence.to_string())]), header(1, sequence)).await.unwrap();
+    }
+    assert_eq!(setup.logs.lines(), (1..20).map(|sequence| sequence.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn running_totals_and_lanes_come_back_from_state_and_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    for t_s in 1..=3 {
+        send(&first.intake, delta(t_s, 10.0), header(1, t_s)).await.unwrap();
+    }
+    assert_eq!(first.metrics.values("requests_total"), [10.0, 20.0, 30.0]);
+    first.intake.upkeep().await;
+    *first.metrics.durable.lock() = 3;
+    first.intake.upkeep().await;
+    send(&first.intake, delta(4, 10.0), header(1, 4)).await.unwrap();
+    drop(first);
+
+    // The store's files hold up to 3: only 4 is applied again, upon the totals of 3.
+    let durable = Kept { durable: Mutex::new(3), ..Kept::default() };
+    let again = open_with(dir.path(), Identity::open(), None, durable, Kept::default());
+    assert_eq!(again.metrics.positions(), [4]);
+    send(&again.intake, delta(4, 10.0), header(1, 4)).await.unwrap();
+    send(&again.intake, delta(5, 2.0), header(1, 5)).await.unwrap();
+    assert_eq!(again.metrics.values("requests_total"), [40.0, 42.0]);
+}
+
+#[tokio::test]
+async fn a_state_ahead_of_the_store_is_not_used_for_what_the_store_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    for t_s in 1..=3 {
+        send(&first.intake, delta(t_s, 10.0), None).await.unwrap();
+        first.intake.upkeep().await;
+    }
+    drop(first);
+    let again = open(dir.path());
+    assert_eq!(again.metrics.values("requests_total"), [10.0, 20.0, 30.0]);
+    let durable = Kept { durable: Mutex::new(2), ..Kept::default() };
+    drop(again);
+    let again = open_with(dir.path(), Identity::open(), None, durable, Kept::default());
+    assert_eq!(again.metrics.values("requests_total"), [30.0]);
+}
+
+#[tokio::test]
+async fn a_refused_delta_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    send(&setup.intake, delta(1, 1.0), None).await.unwrap();
+    *setup.metrics.refuse.lock() =
+        Some(Refusal::Unavailable { reason: "store_memory", retry_after: Duration::from_secs(1) });
+    send(&setup.intake, delta(2, 1.0), None).await.unwrap_err();
+    *setup.metrics.refuse.lock() = None;
+    send(&setup.intake, delta(2, 1.0), None).await.unwrap();
+    assert_eq!(setup.metrics.values("requests_total"), [1.0, 2.0]);
+}
+
+#[tokio::test]
+async fn a_refused_resource_is_told_and_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = strict(dir.path());
+    let batch = logs(&[(Some("111122223333"), "mine"), (Some("999999999999"), "not mine"), (None, "whose")]);
+    let accepted = send_as(&setup.intake, &bearer("both-token"), batch, None).await.unwrap();
+    assert_eq!(accepted.rejected, 2);
+    assert!(accepted.message.contains("foreign_account: 1") && accepted.message.contains("no_account: 1"));
+    assert_eq!(setup.logs.lines(), ["mine"]);
+    let refused = send_as(&setup.intake, &bearer("both-token"), logs(&[(None, "whose")]), None).await.unwrap_err();
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Forbidden, "no_account"));
+    assert_eq!(setup.intake.journal(Signal::Logs).end(), 1);
+    let refused = send(&setup.intake, logs(&[(None, "x")]), None).await.unwrap_err();
+    assert_eq!(refused.kind, RefusedKind::Unauthenticated);
+
+    let seen = setup.intake.seen(&Scope::All);
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].tenant.as_str(), seen[0].signal), ("acme", Signal::Logs));
+    assert!(setup.intake.seen(&Scope::none()).is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_without_a_spool_goes_on_where_the_last_one_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let request = |wants_epoch| IdentityRequest {
+        agent: Name::try_new("agent-1").unwrap(),
+        mode: AgentMode::Run,
+        version: "0.1.0".into(),
+        proof: ProofOfAccount::Token { token: "acme-token".into() },
+        wants_epoch,
+        document_version: None,
+    };
+    let first = strict(dir.path());
+    let answer = first.intake.identify(request(true), peer()).await.unwrap();
+    let epoch = answer.epoch.unwrap();
+    assert_eq!(answer.tenant.unwrap().as_str(), "acme");
+    assert!(answer.positions.is_empty());
+    send_as(&first.intake, &bearer(&answer.token), logs(&[(None, "a")]), header(epoch, 7)).await.unwrap();
+    let mut other = header(epoch, 8).unwrap();
+    other.agent = Name::try_new("agent-2").unwrap();
+    let refused = send_as(&first.intake, &bearer(&answer.token), logs(&[(None, "b")]), Some(other)).await;
+    assert_eq!(refused.unwrap_err().reason, "other_agent");
+    drop(first);
+
+    let again = strict(dir.path());
+    let next = again.intake.identify(request(true), peer()).await.unwrap();
+    assert!(next.epoch.unwrap() > epoch);
+    assert_eq!(next.positions, BTreeMap::from([("group".to_owned(), 7.into())]));
+    assert_eq!(again.intake.identify(request(false), peer()).await.unwrap().epoch, None);
+    // The token of before the restart still holds.
+    send_as(&again.intake, &bearer(&answer.token), logs(&[(None, "c")]), header(epoch, 8)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_journal_refuses_until_the_store_caught_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    let large = "x".repeat(1 << 20);
+    let mut sent = 0;
+    let refused = loop {
+        match send(&setup.intake, logs(&[(None, &large)]), None).await {
+            Ok(_) => sent += 1,
+            Err(refused) => break refused,
+        }
+        assert!(sent < 100, "the journal has a bound");
+    };
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Unavailable, "journal_full"));
+    setup.intake.upkeep().await;
+    *setup.logs.durable.lock() = sent;
+    setup.intake.upkeep().await;
+    send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn our_own_series_go_the_same_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = strict(dir.path());
+    let stop = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(Arc::clone(&setup.intake).run(async move { stop.1.await.unwrap_or(()) }));
+    while setup.metrics.positions().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(stop.0);
+    running.await.unwrap();
+    assert_eq!(setup.metrics.values("tenantscope_tenant_info"), [1.0, 1.0]);
+    drop(setup);
+    assert_eq!(strict(dir.path()).metrics.values("tenantscope_tenant_info"), [1.0, 1.0]);
+}
