@@ -15,19 +15,29 @@
 //! - Tokens, proofs and bodies are never logged.
 
 mod body;
+pub mod client;
+mod compress;
 mod document;
 pub mod header;
 mod identity;
+pub mod listener;
+mod messages;
 mod name;
+pub mod otlp;
 pub mod proof;
 mod receive;
 mod refused;
+pub mod tls;
 
 pub use body::{BodyForm, Encoding, ReceivedBody};
+pub use client::OtlpClient;
+pub use compress::compress;
 pub use document::{AgentDocument, CloudWatchSource, LogsSource, OtlpSource, Sources, StatisticsChoice, XraySource};
 pub use header::{BatchHeader, InvalidBatchHeader, Positions};
 pub use identity::{AgentMode, IDENTITY_PATH, IdentityRequest, IdentityResponse, MAX_IDENTITY_BYTES, ProofOfAccount};
+pub use listener::Listener;
 pub use name::{InvalidName, Name};
+pub use otlp::{OtlpLimits, OtlpService};
 pub use proof::Proof;
 pub use receive::{Accepted, BoxFuture, Identify, Peer, Receive};
 pub use refused::{Refused, RefusedKind};

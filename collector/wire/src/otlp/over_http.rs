@@ -1,0 +1,89 @@
+//! OTLP over HTTP: one path for each signal, protobuf and JSON.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use tenantscope_model::Signal;
+
+use super::reply::{self, ReplyForm};
+use super::{ReplyBody, Shared, body, header_text, peer_of};
+use crate::{Accepted, BatchHeader, BodyForm, Encoding, Receive, ReceivedBody, Refused};
+
+pub(super) async fn answer<R: Receive, B>(
+    shared: &Shared<R>,
+    signal: Signal,
+    request: Request<B>,
+) -> Response<ReplyBody>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if request.method() != Method::POST {
+        return reply::method_not_allowed();
+    }
+    let Some((form, reply_form)) = form_of(request.headers()) else {
+        let message = "content-type must be application/x-protobuf or application/json";
+        return reply::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+    };
+    match take(shared, signal, form, request).await {
+        Ok(accepted) => reply::http_accepted(reply_form, rejected_name(signal), &accepted),
+        Err(refused) => reply::http_refused(reply_form, &refused),
+    }
+}
+
+async fn take<R: Receive, B>(
+    shared: &Shared<R>,
+    signal: Signal,
+    form: BodyForm,
+    request: Request<B>,
+) -> Result<Accepted, Refused>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let encoding = encoding_of(request.headers())?;
+    let sender = shared.receive.authorize(request.headers(), peer_of(&request)).await?;
+    let header = BatchHeader::from_headers(request.headers())
+        .map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
+    let max_bytes = shared.limits.max_body_bytes;
+    let declared = body::declared_bytes(request.body()).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if declared.is_some_and(|bytes| bytes > max_bytes) {
+        return Err(body::too_large(max_bytes));
+    }
+    let permit = shared.receive.reserve(&sender, declared.unwrap_or(max_bytes))?;
+    let bytes = body::read(request.into_body(), max_bytes, shared.limits.body_read_timeout).await?;
+    shared.receive.receive(sender, ReceivedBody { signal, form, encoding, bytes }, header, permit).await
+}
+
+fn form_of(headers: &HeaderMap) -> Option<(BodyForm, ReplyForm)> {
+    let content_type = header_text(headers, header::CONTENT_TYPE)?;
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/x-protobuf") {
+        Some((BodyForm::OtlpProtobuf, ReplyForm::Protobuf))
+    } else if media_type.eq_ignore_ascii_case("application/json") {
+        Some((BodyForm::OtlpJson, ReplyForm::Json))
+    } else {
+        None
+    }
+}
+
+fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refused> {
+    let name = headers.get(header::CONTENT_ENCODING).map_or(Some(""), |value| value.to_str().ok());
+    match name.and_then(Encoding::from_name) {
+        Some(encoding @ (Encoding::Identity | Encoding::Gzip | Encoding::Zstd)) => Ok(encoding),
+        Some(Encoding::Snappy) | None => {
+            let name: String = name.unwrap_or("?").chars().take(64).collect();
+            Err(Refused::unsupported("encoding", format!("content-encoding {name:?} is not identity, gzip or zstd")))
+        }
+    }
+}
+
+/// How protobuf's JSON mapping calls the count of what was rejected.
+fn rejected_name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Metrics => "rejectedDataPoints",
+        Signal::Logs => "rejectedLogRecords",
+        Signal::Spans => "rejectedSpans",
+    }
+}
