@@ -1,0 +1,73 @@
+//! The built-in pages: the fleet, a tenant, incidents, objectives. They work without scripts, and show what the reader's
+//! scope allows and nothing else.
+
+mod fleet;
+mod layout;
+mod plot;
+mod queries;
+mod tenant;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use maud::Markup;
+use tenantscope_lake::Lake;
+use tenantscope_model::{Reporting, Select};
+use tenantscope_promql::Engine;
+use tenantscope_rules::Runner;
+use tenantscope_tenancy::Registry;
+
+use queries::Queries;
+
+/// What the pages read.
+pub struct Sources {
+    /// The PromQL engine.
+    pub engine: Arc<Engine>,
+    /// The metric store.
+    pub select: Arc<dyn Select>,
+    /// Logs and spans.
+    pub lake: Arc<Lake>,
+    /// Rules and their alerts.
+    pub rules: Arc<Runner>,
+    /// Who has data.
+    pub reporting: Arc<dyn Reporting>,
+    /// Tenants and their attributes; none in open mode.
+    pub registry: Option<Arc<Registry>>,
+}
+
+struct State {
+    queries: Queries,
+    sources: Sources,
+}
+
+type Shared = axum::extract::State<Arc<State>>;
+
+/// The pages' routes.
+pub fn routes(sources: Sources) -> Router {
+    let queries = Queries::new(Arc::clone(&sources.engine), Arc::clone(&sources.select));
+    Router::new()
+        .route("/", get(fleet::show))
+        .route("/tenants/{tenant}", get(tenant::show))
+        .with_state(Arc::new(State { queries, sources }))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A page as a response: no scripts, nothing from elsewhere, never cached for another reader.
+fn respond(status: StatusCode, page: Markup) -> Response {
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; frame-ancestors 'none'";
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    ];
+    (status, headers, Html(page.into_string())).into_response()
+}

@@ -1,0 +1,272 @@
+//! `/tenants/{tenant}`: golden signals, alerts, error logs, slow and failed traces of one tenant.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::{Markup, html};
+use tenantscope_lake::{Direction, LogAnswer, LogEntry, LogRequest, SearchRequest, TimeRange, TraceSummary};
+use tenantscope_model::{AlertState, Scope, TenantId};
+use tenantscope_rules::AlertView;
+
+use super::layout::{self, Place};
+use super::plot::{self, Line, Span};
+use super::{Shared, now_ms, respond};
+use crate::Scoped;
+
+const MINUTE_MS: i64 = 60_000;
+/// What the plots show.
+const PLOT_MS: i64 = 60 * MINUTE_MS;
+/// How many log lines and traces are listed.
+const LISTED: usize = 20;
+
+/// A plot: its title, the axis' unit, and its queries as (PromQL, label that names a line, line's name).
+struct Plot {
+    title: &'static str,
+    unit: &'static str,
+    queries: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const FUNCTION: &str = "dimension_FunctionName";
+
+/// Golden signals, from what CloudWatch and OpenTelemetry SDKs report.
+const PLOTS: [Plot; 6] = [
+    Plot {
+        title: "Invocations each minute",
+        unit: "",
+        queries: &[("sum by (dimension_FunctionName) (aws_lambda_invocations_sum)", FUNCTION, "")],
+    },
+    Plot {
+        title: "Errors each minute",
+        unit: "",
+        queries: &[
+            ("sum by (dimension_FunctionName) (aws_lambda_errors_sum)", FUNCTION, ""),
+            ("sum by (dimension_ApiName) (aws_apigateway_5xx_error_sum)", "dimension_ApiName", "API"),
+        ],
+    },
+    Plot {
+        title: "Duration of functions",
+        unit: " ms",
+        queries: &[
+            ("avg by (dimension_FunctionName) (aws_lambda_duration_average)", FUNCTION, "average"),
+            ("max by (dimension_FunctionName) (aws_lambda_duration_maximum)", FUNCTION, "maximum"),
+        ],
+    },
+    Plot {
+        title: "Requests of HTTP servers, 95th percentile",
+        unit: " s",
+        queries: &[(
+            "histogram_quantile(0.95, sum by (job, le) (rate(http_server_request_duration_seconds_bucket[5m])))",
+            "job",
+            "",
+        )],
+    },
+    Plot {
+        title: "Messages that wait",
+        unit: "",
+        queries: &[(
+            "max by (dimension_QueueName) (aws_sqs_approximate_number_of_messages_visible_average)",
+            "dimension_QueueName",
+            "",
+        )],
+    },
+    Plot {
+        title: "Concurrent executions",
+        unit: "",
+        queries: &[("max by (dimension_FunctionName) (aws_lambda_concurrent_executions_maximum)", FUNCTION, "")],
+    },
+];
+
+pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tenant): Path<String>) -> Response {
+    // A tenant that is outside the scope and one that does not exist look alike.
+    let Some(tenant) = TenantId::try_new(&tenant).ok().filter(|tenant| known(&state, &reader, tenant)) else {
+        let missing = html! { h1 { "No such tenant" } p { a href="/" { "The fleet" } } };
+        return respond(StatusCode::NOT_FOUND, layout::page("No such tenant", Place::Tenant, &reader, missing));
+    };
+    let scope = Scope::only(tenant.clone());
+    let now_ms = now_ms();
+    let (plots, logs, traces) =
+        tokio::join!(plots(&state, &scope, now_ms), error_logs(&state, &scope, now_ms), traces(&state, &scope, now_ms));
+    let alerts = state.sources.rules.alerts(&scope);
+    let budgets = state.queries.instant(&scope, "slo:error_budget_remaining:ratio", now_ms).await;
+    let content = html! {
+        h1 { (tenant) }
+        (about(&state, &tenant))
+        @match &budgets {
+            Ok(budgets) if !budgets.is_empty() => div.cards {
+                @for budget in budgets {
+                    div.card { div { (layout::budget_bar(budget.value)) } div.what { "budget left of " (budget.labels.get("slo").unwrap_or("")) } }
+                }
+            },
+            Ok(_) => {},
+            Err(why) => (layout::unreadable("error budgets", why)),
+        }
+        (alerts_section(&alerts, now_ms))
+        div.plots { @for plot in plots { (plot) } }
+        section.card { h2 { "Recent error logs" } (logs) }
+        section.card { h2 { "Slow and failed traces of the last hour" } (traces) }
+    };
+    respond(StatusCode::OK, layout::page(tenant.as_str(), Place::Tenant, &reader, content))
+}
+
+fn known(state: &super::State, reader: &Scope, tenant: &TenantId) -> bool {
+    let registered =
+        || state.sources.registry.as_ref().is_some_and(|registry| registry.tenants().get(tenant).is_some());
+    let reported = || !state.sources.reporting.seen(&Scope::only(tenant.clone())).is_empty();
+    reader.allows(Some(tenant)) && (registered() || reported())
+}
+
+fn about(state: &super::State, tenant: &TenantId) -> Markup {
+    let tenants = state.sources.registry.as_ref().map(|registry| registry.tenants());
+    let entry = tenants.as_ref().and_then(|tenants| tenants.get(tenant));
+    html! {
+        @if let Some(entry) = entry {
+            p.soft {
+                "accounts " @for (n, account) in entry.accounts.iter().enumerate() { @if n > 0 { ", " } (account) }
+                @for (name, value) in &entry.attributes { " · " (name) " " (value) }
+            }
+        }
+    }
+}
+
+async fn plots(state: &Arc<super::State>, scope: &Scope, now_ms: i64) -> Vec<Markup> {
+    let step_ms = MINUTE_MS;
+    let end_ms = now_ms / step_ms * step_ms;
+    let span = Span { start_ms: end_ms - PLOT_MS, end_ms, step_ms };
+    let mut drawn = Vec::with_capacity(PLOTS.len());
+    for Plot { title, unit, queries } in &PLOTS {
+        let mut lines: Vec<Line> = Vec::new();
+        let mut problem = None;
+        for (query, label, name) in *queries {
+            match state.queries.lines(scope, query, label, name, span).await {
+                Ok(more) => lines.extend(more),
+                Err(why) => problem = Some(why),
+            }
+        }
+        drawn.push(match problem {
+            Some(why) => html! { section.card { h2 { (title) } (layout::unreadable("this", &why)) } },
+            None => plot::plot(title, unit, &lines, span),
+        });
+    }
+    drawn
+}
+
+fn alerts_section(alerts: &[AlertView], now_ms: i64) -> Markup {
+    html! {
+        section.card {
+            h2 { "Alerts" }
+            @if alerts.is_empty() { p.soft { "none" } } @else {
+                table {
+                    thead { tr { th scope="col" { "State" } th scope="col" { "Alert" } th scope="col" { "What" } th.n scope="col" { "Since" } } }
+                    tbody {
+                        @for alert in alerts {
+                            @let (class, text) = if alert.state == AlertState::Firing { ("bad", "firing") } else { ("warn", "pending") };
+                            tr {
+                                td { span.badge class=(class) { (text) } }
+                                td { (alert.labels.get("alertname").unwrap_or("")) }
+                                td { (alert.annotations.get("summary").or_else(|| alert.annotations.get("description")).map_or("", String::as_str)) }
+                                td.n { (layout::age(now_ms - alert.active_at)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn last_hour(now_ms: i64) -> TimeRange {
+    let ns = |ms: i64| ms.saturating_mul(1_000_000);
+    TimeRange { start_ns: ns(now_ms - PLOT_MS), end_ns: ns(now_ms + MINUTE_MS) }
+}
+
+async fn error_logs(state: &Arc<super::State>, scope: &Scope, now_ms: i64) -> Markup {
+    let request = LogRequest {
+        query: r#"{level=~"error|fatal|critical"}"#,
+        range: last_hour(now_ms),
+        step: None,
+        limit: LISTED,
+        direction: Direction::Backward,
+    };
+    let streams = match state.sources.lake.log_query(scope, &request).await {
+        Ok(LogAnswer::Streams(streams)) => streams,
+        Ok(_) => Vec::new(),
+        Err(error) => return layout::unreadable("logs", &error.to_string()),
+    };
+    let mut entries: Vec<(String, LogEntry)> = Vec::new();
+    for stream in streams {
+        let service = stream.labels.get("service_name").cloned().unwrap_or_default();
+        entries.extend(stream.entries.into_iter().map(|entry| (service.clone(), entry)));
+    }
+    entries.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.time_ns));
+    html! {
+        @if entries.is_empty() { p.soft { "none in the last hour" } } @else {
+            table {
+                thead { tr { th scope="col" { "Time (UTC)" } th scope="col" { "Service" } th scope="col" { "Line" } } }
+                tbody {
+                    @for (service, entry) in &entries {
+                        tr { td.time { (layout::clock(entry.time_ns / 1_000_000)) } td { (service) } td.line { (shortened(&entry.line)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A line as far as a page shows it.
+fn shortened(line: &str) -> String {
+    const SHOWN: usize = 400;
+    let mut text: String = line.chars().take(SHOWN).collect();
+    if line.chars().nth(SHOWN).is_some() {
+        text.push('…');
+    }
+    text
+}
+
+async fn traces(state: &Arc<super::State>, scope: &Scope, now_ms: i64) -> Markup {
+    let request = |query| SearchRequest {
+        query: Some(query),
+        tags: Vec::new(),
+        min_duration: None,
+        max_duration: None,
+        range: last_hour(now_ms),
+        limit: LISTED,
+        spans_per_trace: 1,
+    };
+    let mut found: Vec<TraceSummary> = Vec::new();
+    for query in ["{ status = error }", "{ duration > 100ms }"] {
+        match state.sources.lake.search(scope, &request(query)).await {
+            Ok(traces) => found.extend(traces),
+            Err(error) => return layout::unreadable("traces", &error.to_string()),
+        }
+    }
+    found.sort_by(|a, b| b.duration_ns.cmp(&a.duration_ns).then_with(|| a.trace_id.cmp(&b.trace_id)));
+    found.dedup_by(|a, b| a.trace_id == b.trace_id);
+    found.truncate(LISTED);
+    html! {
+        @if found.is_empty() { p.soft { "none" } } @else {
+            table {
+                thead { tr {
+                    th scope="col" { "Begun (UTC)" } th scope="col" { "Trace" } th scope="col" { "Root" }
+                    th.n scope="col" { "Duration" } th.n scope="col" { "Spans" } th.n scope="col" { "Failed" }
+                } }
+                tbody { @for trace in &found { (trace_row(trace)) } }
+            }
+        }
+    }
+}
+
+fn trace_row(trace: &TraceSummary) -> Markup {
+    let milliseconds = trace.duration_ns as f64 / 1e6;
+    html! {
+        tr {
+            td.time { (layout::clock(trace.start_ns / 1_000_000)) }
+            td.line { a href={ "/tempo/api/traces/" (trace.trace_id) } { (trace.trace_id) } }
+            td { (trace.root_service) " " (trace.root_name) }
+            td.n { (layout::short(milliseconds)) " ms" }
+            td.n { (trace.spans) }
+            td.n { @if trace.errors > 0 { span.bad { (trace.errors) } } @else { "0" } }
+        }
+    }
+}
