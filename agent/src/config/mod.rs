@@ -1,0 +1,226 @@
+//! The agent's configuration: `agent.yaml`, environment and flags become one [`Config`], or an error that names what
+//! is wrong. No string leaves this module unchecked.
+
+mod document;
+mod error;
+mod glob;
+mod options;
+mod quantity;
+mod sources;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+
+pub use document::{Compression, Document, ProofKind, Statistic};
+pub use error::ConfigError;
+pub use glob::Glob;
+pub use options::Options;
+pub use quantity::{Bytes, InvalidQuantity, Span};
+pub use sources::{CloudWatch, Logs, OtlpReceiver, Sources, StatisticsRule, Xray};
+
+/// The longest agent name.
+const MAX_NAME_BYTES: usize = 128;
+
+/// The longest time that a shutdown may take to deliver what is spooled.
+const MAX_DRAIN: Span = Span::from_secs(600);
+
+/// Everything that the agent goes by, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address of the collector.
+    pub collector: Uri,
+    /// The agent's name, a part of its lanes' key.
+    pub name: String,
+    /// The name that a proof is signed for.
+    pub server_name: String,
+    /// How the account is proved.
+    pub proof: Proof,
+    /// PEM file of the authorities to trust.
+    pub tls_ca: Option<PathBuf>,
+    /// How batches are compressed.
+    pub compression: Compression,
+    /// The buffer on disk.
+    pub spool: Spool,
+    /// What is collected.
+    pub sources: Sources,
+    /// What collection may cost in a month.
+    pub budget_usd_per_month: Option<f64>,
+    /// Address of the agent's own metrics.
+    pub telemetry_listen: Option<SocketAddr>,
+    /// Where the agent's own spans go.
+    pub traces_endpoint: Option<String>,
+    /// How long a shutdown may take to deliver what is spooled. Default 10 s.
+    pub drain: Span,
+}
+
+/// How the account is proved.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A signed `sts:GetCallerIdentity`.
+    Sts,
+    /// A static token.
+    Token(String),
+    /// None, for a collector in open mode.
+    None,
+}
+
+impl std::fmt::Debug for Proof {
+    // A token is a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sts => "Sts",
+            Self::Token(_) => "Token(…)",
+            Self::None => "None",
+        })
+    }
+}
+
+/// The buffer on disk.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    /// The folder. Default `./tenantscope-agent-spool`.
+    pub dir: PathBuf,
+    /// Its size. Default 512 MiB.
+    pub max_bytes: Bytes,
+    /// The age past which a batch is dropped; none by default.
+    pub max_age: Option<Span>,
+}
+
+impl Config {
+    /// Puts file, environment and flags together and checks all of it.
+    pub fn load(options: &Options) -> Result<Self, ConfigError> {
+        let document = match &options.config {
+            Some(path) => Document::load(path)?,
+            None => Document::default(),
+        };
+        Self::resolve(document, options)
+    }
+
+    fn resolve(document: Document, options: &Options) -> Result<Self, ConfigError> {
+        let collector = collector_address(options.collector.clone().or(document.collector))?;
+        let server_name = match options.server_name.clone().or(document.server_name) {
+            Some(name) => name,
+            None => collector.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+        };
+        let proof = proof(
+            options.proof.or(document.proof).unwrap_or(ProofKind::Sts),
+            options.token_file.clone().or(document.token_file),
+            options.token_env.clone().or(document.token_env),
+        )?;
+        let spool = spool(&document.spool, options)?;
+        let sources = Sources::resolve(document.sources, options)?;
+        let tls_ca = options.tls_ca.clone().or(document.tls.ca);
+        if let Some(path) = tls_ca.as_deref().filter(|path| !path.is_file()) {
+            return Err(ConfigError::option("tls.ca", format!("{} is no file", path.display())));
+        }
+        Ok(Self {
+            collector,
+            name: agent_name(options.name.clone().or(document.name))?,
+            server_name,
+            proof,
+            tls_ca,
+            compression: options.compression.or(document.compression).unwrap_or(Compression::Zstd),
+            spool,
+            sources,
+            budget_usd_per_month: budget(options.budget_usd_per_month.or(document.budget_usd_per_month))?,
+            telemetry_listen: options.telemetry_listen.or(document.listen.http),
+            traces_endpoint: options.traces_endpoint.clone().or(document.traces.endpoint),
+            drain: options.drain.or(document.drain).unwrap_or(Span::from_secs(10)).min(MAX_DRAIN),
+        })
+    }
+}
+
+fn collector_address(text: Option<String>) -> Result<Uri, ConfigError> {
+    let text = text.ok_or_else(|| {
+        ConfigError::option("collector", "is not set (key `collector`, --collector or TENANTSCOPE_COLLECTOR)")
+    })?;
+    let wrong = |what: &str| ConfigError::option("collector", format!("{text:?} {what}"));
+    let address: Uri = text.parse().map_err(|_| wrong("is not a URL such as https://collector.example.com:4317"))?;
+    match address.scheme_str() {
+        Some("http" | "https") => {}
+        _ => return Err(wrong("must begin with http:// or https://")),
+    }
+    if address.host().is_none_or(str::is_empty) {
+        return Err(wrong("names no host"));
+    }
+    if !matches!(address.path(), "" | "/") {
+        return Err(wrong("must have no path: it is the collector's OTLP/gRPC address"));
+    }
+    Ok(address)
+}
+
+fn agent_name(name: Option<String>) -> Result<String, ConfigError> {
+    let name = match name {
+        Some(name) => name,
+        None => host_name().unwrap_or_else(|| "agent".to_owned()),
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(allowed) {
+        let message = format!("{name:?} is not 1 to {MAX_NAME_BYTES} letters, digits or any of -_.:/@");
+        return Err(ConfigError::option("name", message));
+    }
+    Ok(name)
+}
+
+fn host_name() -> Option<String> {
+    let from_kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    from_kernel
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+}
+
+fn proof(kind: ProofKind, file: Option<PathBuf>, variable: Option<String>) -> Result<Proof, ConfigError> {
+    match (kind, file, variable) {
+        (ProofKind::Sts, ..) => Ok(Proof::Sts),
+        (ProofKind::None, ..) => Ok(Proof::None),
+        (ProofKind::Token, Some(file), _) => {
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| ConfigError::option("token_file", format!("{}: {error}", file.display())))?;
+            token("token_file", &text)
+        }
+        (ProofKind::Token, None, Some(variable)) => match std::env::var(&variable) {
+            Ok(text) => token("token_env", &text),
+            Err(_) => Err(ConfigError::option("token_env", format!("the variable {variable} is not set"))),
+        },
+        (ProofKind::Token, None, None) => {
+            Err(ConfigError::option("proof", "token needs token_file or token_env"))
+        }
+    }
+}
+
+fn token(option: &'static str, text: &str) -> Result<Proof, ConfigError> {
+    let text = text.trim();
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(ConfigError::option(option, "the token is empty or has characters that a header cannot carry"));
+    }
+    Ok(Proof::Token(text.to_owned()))
+}
+
+fn spool(section: &document::SpoolSection, options: &Options) -> Result<Spool, ConfigError> {
+    const SMALLEST: Bytes = Bytes(1 << 20);
+    let dir = options.spool_dir.clone().or_else(|| section.dir.clone());
+    let max_bytes = options.spool_max_bytes.or(section.max_bytes).unwrap_or(Bytes(512 << 20));
+    if max_bytes < SMALLEST {
+        return Err(ConfigError::option("spool.max_bytes", "is less than 1MiB"));
+    }
+    Ok(Spool {
+        dir: dir.unwrap_or_else(|| Path::new("tenantscope-agent-spool").to_path_buf()),
+        max_bytes,
+        max_age: options.spool_max_age.or(section.max_age),
+    })
+}
+
+fn budget(usd: Option<f64>) -> Result<Option<f64>, ConfigError> {
+    match usd {
+        Some(usd) if !usd.is_finite() || usd < 0.0 => {
+            Err(ConfigError::option("budget_usd_per_month", format!("{usd} is not an amount")))
+        }
+        other => Ok(other),
+    }
+}
+
+#[cfg(test)]
+mod tests;

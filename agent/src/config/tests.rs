@@ -1,0 +1,85 @@
+use std::path::Path;
+
+use super::*;
+
+fn parsed(text: &str) -> Result<Config, ConfigError> {
+    let document = Document::parse(text, Path::new("agent.yaml"))?;
+    Config::resolve(document, &Options::default())
+}
+
+#[test]
+fn the_documented_shape_is_taken() {
+    let config = parsed(
+        r#"
+collector: "https://collector.example.com:4317"
+proof: sts
+spool: {dir: /var/lib/tenantscope-agent, max_bytes: 512MiB}
+sources:
+  cloudwatch: {regions: [eu-west-1]}
+  logs: {groups: ["/aws/lambda/*"]}
+  xray: {}
+  otlp: {grpc: "127.0.0.1:4317", http: "127.0.0.1:4318"}
+budget_usd_per_month: 1.0
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.server_name, "collector.example.com");
+    assert_eq!(config.spool.max_bytes, Bytes(512 << 20));
+    assert_eq!(config.proof, Proof::Sts);
+    assert_eq!(config.sources.cloudwatch.unwrap().regions.len(), 1);
+    assert!(config.sources.xray.is_some());
+    assert_eq!(config.sources.otlp.unwrap().grpc, Some("127.0.0.1:4317".parse().unwrap()));
+}
+
+#[test]
+fn unknown_keys_are_errors_with_file_and_line() {
+    let error = parsed("collector: \"http://127.0.0.1:4317\"\nsources:\n  cloudwatch:\n    regoins: [eu-west-1]\n");
+    let text = error.unwrap_err().to_string();
+    assert!(text.starts_with("agent.yaml:4:"), "{text}");
+    assert!(text.contains("regoins"), "{text}");
+}
+
+#[test]
+fn wrong_values_name_what_was_expected() {
+    for (text, expected) in [
+        ("collector: \"http://c:4317\"\nspool: {max_bytes: 12parsecs}", "agent.yaml:2"),
+        ("collector: \"collector:4317\"", "http"),
+        ("spool: {}", "collector: is not set"),
+        ("collector: \"http://c:4317\"\nsources: {}", "no source is on"),
+        ("collector: \"http://c:4317\"\nsources: {otlp: {}}", "needs an address"),
+        ("collector: \"http://c:4317\"\nproof: token", "token_file or token_env"),
+        ("collector: \"http://c:4317\"\nname: \"a b\"", "name:"),
+        ("collector: \"http://c:4317/x\"", "no path"),
+        (
+            "collector: \"http://c:4317\"\nsources:\n  cloudwatch:\n    statistics: [{namespace: X, statistics: [Median]}]",
+            "Median",
+        ),
+    ] {
+        let error = parsed(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn statistics_as_cloudwatch_names_them() {
+    for name in ["Sum", "Average", "SampleCount", "p99", "p99.9", "tm90", "TM(10%:90%)", "PR(:300)", "IQM"] {
+        assert!(Statistic::try_new(name).is_ok(), "{name}");
+    }
+    for name in ["", "sum", "p", "p101", "Median", "TM()", "x99"] {
+        assert!(Statistic::try_new(name).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn an_option_turns_its_source_on_and_counts_before_the_file() {
+    let document = Document::parse("collector: \"http://c:4317\"\nsources: {xray: {}}", Path::new("a")).unwrap();
+    let options = Options {
+        collector: Some("http://127.0.0.1:9".to_owned()),
+        otlp_grpc: Some("127.0.0.1:0".parse().unwrap()),
+        ..Options::default()
+    };
+    let config = Config::resolve(document, &options).unwrap();
+    assert_eq!(config.collector.host(), Some("127.0.0.1"));
+    assert!(config.sources.otlp.is_some());
+    assert!(config.sources.cloudwatch.is_none());
+}

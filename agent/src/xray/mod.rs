@@ -1,0 +1,211 @@
+//! X-Ray traces.
+//!
+//! ```text
+//! GetTraceSummaries (overlapping windows) → BatchGetTraces in fives → segments not sent yet → OTLP spans → spool
+//! ```
+//! Windows go by the time of a trace's last update and overlap, so that a segment that comes late brings its trace up
+//! again; then only what was not sent goes out. A repeated span does no harm: the collector knows spans by their ids.
+
+mod document;
+mod fields;
+mod mapping;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_xray::Client;
+use aws_sdk_xray::primitives::DateTime;
+use aws_sdk_xray::types::{TimeRangeType, Trace, TraceSummary};
+use tenantscope_model::Signal;
+
+use document::Segment;
+
+use crate::aws::{self, CallError};
+use crate::source::{Source, SourceError, Surroundings};
+use crate::spool::{Key, Move};
+use crate::{batch, config, telemetry, trace_id};
+
+/// What one BatchGetTraces takes.
+const TRACES_PER_CALL: usize = 5;
+/// GetTraceSummaries takes windows of up to six hours.
+const LONGEST_WINDOW_MS: i64 = 6 * 3_600_000;
+/// X-Ray keeps traces for 30 days.
+const KEPT_MS: i64 = 30 * 86_400_000;
+/// A trace may have begun this long before its last update; what it sent is remembered for so long.
+const LONGEST_TRACE_MS: i64 = 3_600_000;
+/// The most pages of one window's summaries.
+const MAX_PAGES: usize = 400;
+/// The most spans of one batch.
+const BATCH_SPANS: usize = 2_000;
+
+/// The source for one region.
+pub struct XrayTraces {
+    client: Client,
+    config: config::Xray,
+    surroundings: Surroundings,
+    key: String,
+}
+
+/// What is waiting to be handed over.
+#[derive(Default)]
+struct Portion {
+    spans: Vec<opentelemetry_proto::tonic::trace::v1::ResourceSpans>,
+    count: usize,
+    seen: Vec<Key>,
+}
+
+impl XrayTraces {
+    /// A source that speaks to the region of `aws`.
+    pub fn new(aws: &SdkConfig, config: config::Xray, surroundings: Surroundings) -> Self {
+        let key = format!("xray/{}", surroundings.origin.region);
+        Self { client: Client::new(aws), config, surroundings, key }
+    }
+
+    async fn read_window(&mut self, start_ms: i64, end_ms: i64) -> Result<(), SourceError> {
+        let summaries = self.summaries(start_ms, end_ms).await?;
+        let mut revisions: Vec<(String, Key)> = summaries.iter().filter_map(summary_key).collect();
+        let known = |(_, key): &(String, Key)| self.surroundings.spool.has_seen(&self.key, *key);
+        let unchanged: BTreeSet<String> = revisions.iter().filter(|it| known(it)).map(|(id, _)| id.clone()).collect();
+        revisions.retain(|(id, _)| !unchanged.contains(id));
+        let ids: BTreeSet<String> =
+            summaries.iter().filter_map(TraceSummary::id).filter(|id| !unchanged.contains(*id)).map(str::to_owned).collect();
+        let ids: Vec<String> = ids.into_iter().collect();
+        let mut portion = Portion::default();
+        for asked in ids.chunks(TRACES_PER_CALL) {
+            let (traces, unprocessed) = self.traces(asked).await?;
+            traces.iter().for_each(|trace| self.map(trace, &mut portion));
+            let complete = |id: &String| asked.contains(id) && !unprocessed.contains(id);
+            portion.seen.extend(revisions.iter().filter(|(id, _)| complete(id)).map(|(_, key)| *key));
+            if portion.count >= BATCH_SPANS {
+                self.hand_over(std::mem::take(&mut portion)).await?;
+            }
+        }
+        self.hand_over(portion).await?;
+        let floor_ms = end_ms - self.config.overlap.as_ms() - LONGEST_TRACE_MS;
+        let step = Move { source: self.key.clone(), position_ms: end_ms, floor_ms, seen: Vec::new() };
+        self.surroundings.spool.advance(&step);
+        Ok(())
+    }
+
+    async fn summaries(&self, start_ms: i64, end_ms: i64) -> Result<Vec<TraceSummary>, CallError> {
+        let mut summaries = Vec::new();
+        let mut next_token = None;
+        for _ in 0..MAX_PAGES {
+            let request = self
+                .client
+                .get_trace_summaries()
+                .start_time(DateTime::from_millis(start_ms))
+                .end_time(DateTime::from_millis(end_ms))
+                .time_range_type(TimeRangeType::Event)
+                .set_filter_expression(self.config.filter.clone())
+                .set_next_token(next_token);
+            let answer = aws::call("xray", "GetTraceSummaries", request.send()).await?;
+            next_token = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            summaries.extend(answer.trace_summaries.unwrap_or_default());
+            if next_token.is_none() {
+                break;
+            }
+        }
+        Ok(summaries)
+    }
+
+    /// Whole traces, and the ids that X-Ray did not get to: the next rounds ask for those again.
+    async fn traces(&self, ids: &[String]) -> Result<(Vec<Trace>, Vec<String>), CallError> {
+        let mut traces = Vec::new();
+        let mut unprocessed = Vec::new();
+        let mut next_token = None;
+        for _ in 0..MAX_PAGES {
+            let request =
+                self.client.batch_get_traces().set_trace_ids(Some(ids.to_vec())).set_next_token(next_token);
+            let answer = aws::call("xray", "BatchGetTraces", request.send()).await?;
+            next_token = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            traces.extend(answer.traces.unwrap_or_default());
+            unprocessed.extend(answer.unprocessed_trace_ids.unwrap_or_default());
+            if next_token.is_none() {
+                break;
+            }
+        }
+        Ok((traces, unprocessed))
+    }
+
+    /// Adds the spans of the segments that were not sent yet.
+    fn map(&self, trace: &Trace, portion: &mut Portion) {
+        let mut segments = Vec::new();
+        let mut unseen = Vec::new();
+        for found in trace.segments() {
+            let Some(text) = found.document() else { continue };
+            let mut segment = match Segment::parse(text) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    telemetry::skipped("xray", "document", 1);
+                    tracing::debug!(%error, trace = trace.id(), "segment document cannot be read");
+                    continue;
+                }
+            };
+            let trace_id = segment.trace_id.get_or_insert_with(|| trace.id().unwrap_or_default().to_owned());
+            let start_ms = trace_id::xray_trace_start_ms(trace_id).unwrap_or(0);
+            let key = Key::of(start_ms, &[trace_id, &segment.id, text]);
+            unseen.push(Some(key).filter(|key| !self.surroundings.spool.has_seen(&self.key, *key)));
+            segments.push(segment);
+        }
+        let is_unseen = |place: usize| unseen.get(place).is_some_and(Option::is_some);
+        for mapped in mapping::spans(&self.surroundings.origin, &segments, is_unseen) {
+            portion.count += mapped.count;
+            portion.spans.push(mapped.spans);
+        }
+        portion.seen.extend(unseen.into_iter().flatten());
+    }
+
+    async fn hand_over(&self, portion: Portion) -> Result<(), SourceError> {
+        if portion.spans.is_empty() {
+            return Ok(());
+        }
+        let request = mapping::request(portion.spans);
+        let batch = batch::pack(Signal::Spans, &request, portion.count, self.surroundings.compression)?;
+        let spool = &self.surroundings.spool;
+        // The position as it is: the window's own comes when all of it was handed over.
+        let position_ms = spool.position_ms(&self.key).unwrap_or(0);
+        let step = Move { source: self.key.clone(), position_ms, floor_ms: 0, seen: portion.seen };
+        spool.append(&batch, &[step]).await?;
+        Ok(())
+    }
+}
+
+/// A trace in the revision that the summary tells; none where X-Ray does not tell revisions.
+fn summary_key(summary: &TraceSummary) -> Option<(String, Key)> {
+    let id = summary.id()?;
+    let revision = Some(summary.revision()).filter(|revision| *revision > 0)?;
+    let start_ms = trace_id::xray_trace_start_ms(id)?;
+    Some((id.to_owned(), Key::of(start_ms, &["revision", id, &revision.to_string()])))
+}
+
+impl Source for XrayTraces {
+    fn kind(&self) -> &'static str {
+        "xray"
+    }
+
+    fn region(&self) -> &str {
+        self.surroundings.origin.region.as_str()
+    }
+
+    fn interval(&self) -> Duration {
+        self.config.interval.0
+    }
+
+    async fn round(&mut self, now_ms: i64) -> Result<(), SourceError> {
+        let stored = self.surroundings.spool.position_ms(&self.key).filter(|position| *position > 0);
+        let start_ms = match stored {
+            Some(position_ms) => position_ms - self.config.overlap.as_ms(),
+            None => now_ms - self.config.lookback.as_ms(),
+        };
+        let mut start_ms = start_ms.max(now_ms - KEPT_MS);
+        while start_ms < now_ms {
+            let end_ms = now_ms.min(start_ms + LONGEST_WINDOW_MS);
+            self.read_window(start_ms, end_ms).await?;
+            start_ms = end_ms;
+        }
+        telemetry::round("xray", true);
+        Ok(())
+    }
+}
