@@ -1,0 +1,204 @@
+//! The thread that flushes, and keeps the table small.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::compute::concat_batches;
+use tenantscope_model::Position;
+use tenantscope_table::{Change, LiveFile, Partition, TableError};
+
+use crate::files::day_text;
+use crate::store::{Store, now_ns};
+use crate::telemetry;
+
+/// After a flush that failed the next one waits so long.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+impl Store {
+    /// Runs until the lake closes; flushes a last time then.
+    pub(crate) fn keep(&self) {
+        let mut maintained = Instant::now();
+        while self.wait_for_work() {
+            let flushed = self.flush();
+            if let Err(error) = &flushed {
+                tracing::error!(signal = self.form.signal, %error, "flush failed, rows stay in the buffer");
+                self.pause(RETRY_AFTER);
+            }
+            if maintained.elapsed() >= self.options.maintenance_interval {
+                self.maintain();
+                maintained = Instant::now();
+            }
+        }
+        if let Err(error) = self.flush() {
+            tracing::error!(signal = self.form.signal, %error, "last flush failed, the journal still has the rows");
+        }
+    }
+
+    /// Waits until a flush is due; false when the lake closes.
+    fn wait_for_work(&self) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            if state.closing {
+                return false;
+            }
+            let waited = state.active_since.map(|since| since.elapsed());
+            let is_old = waited.is_some_and(|waited| waited >= self.options.flush_interval);
+            let is_failed = !state.flushing.is_empty();
+            if state.active_bytes >= self.options.flush_bytes || is_old || is_failed {
+                return true;
+            }
+            let left = self.options.flush_interval.saturating_sub(waited.unwrap_or_default());
+            let timed_out = self.wake.wait_for(&mut state, left.max(Duration::from_millis(1))).timed_out();
+            if timed_out && state.active_since.is_none() {
+                return true;
+            }
+        }
+    }
+
+    fn pause(&self, duration: Duration) {
+        let mut state = self.state.lock();
+        if !state.closing {
+            self.wake.wait_for(&mut state, duration);
+        }
+    }
+
+    /// Writes everything up to one position and commits it; queries see files instead of buffer from then on.
+    pub(crate) fn flush(&self) -> Result<Position, TableError> {
+        let _maintaining = self.maintaining.lock();
+        let (rows, position) = {
+            let mut state = self.state.lock();
+            if state.applied == state.durable {
+                return Ok(state.durable);
+            }
+            let active = std::mem::take(&mut state.active);
+            state.flushing.extend(active);
+            state.flushing_bytes += std::mem::take(&mut state.active_bytes);
+            state.active_since = None;
+            (state.flushing.clone(), state.applied)
+        };
+        let committed = self.commit_rows(&rows, position);
+        self.count("flush", committed.is_ok());
+        committed?;
+
+        let mut state = self.state.lock();
+        state.flushing.clear();
+        let bytes = std::mem::take(&mut state.flushing_bytes);
+        state.files = self.table.files();
+        state.durable = position;
+        drop(state);
+        self.release(bytes);
+        self.show_files();
+        tracing::debug!(signal = self.form.signal, %position, bytes, "flushed");
+        Ok(position)
+    }
+
+    fn commit_rows(&self, rows: &[arrow::array::RecordBatch], position: Position) -> Result<(), TableError> {
+        let version = i64::try_from(position.0).unwrap_or(i64::MAX);
+        let add = if rows.is_empty() { Vec::new() } else { self.write_rows(rows, now_ns())? };
+        let transaction = Some((self.journal.clone(), version));
+        let change = Change { add, transaction, changes_rows: true, ..Change::default() };
+        match self.table.commit(change) {
+            Ok(_) => Ok(()),
+            Err(error @ (TableError::Conflict(_) | TableError::Doubtful(_))) => {
+                self.table.reload()?;
+                // The commit may have happened all the same; then nothing must be written again.
+                match self.table.app_version(&self.journal)? {
+                    Some(at) if at >= version => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Retention, compaction and expiry; a failure is told, and tried again next time.
+    pub(crate) fn maintain(&self) {
+        let _maintaining = self.maintaining.lock();
+        let steps: [(&'static str, Result<bool, TableError>); 2] =
+            [("retention", self.drop_old_days()), ("compact", self.compact())];
+        for (kind, outcome) in steps {
+            match outcome {
+                Ok(false) => {}
+                Ok(true) => self.count(kind, true),
+                Err(error) => {
+                    self.count(kind, false);
+                    tracing::error!(signal = self.form.signal, kind, %error, "maintenance failed");
+                }
+            }
+        }
+        self.state.lock().files = self.table.files();
+        self.show_files();
+        match self.table.expire(self.options.removed_grace) {
+            Ok(0) => {}
+            Ok(files) => tracing::debug!(signal = self.form.signal, files, "deleted files without a version"),
+            Err(error) => tracing::warn!(signal = self.form.signal, %error, "expiry failed"),
+        }
+    }
+
+    fn drop_old_days(&self) -> Result<bool, TableError> {
+        let oldest = day_text(self.oldest_day(now_ns()));
+        let files = self.table.files();
+        let is_old = |file: &&LiveFile| file.partition.get("day").is_some_and(|day| *day < oldest);
+        let remove: Vec<String> = files.iter().filter(is_old).map(|file| file.path.clone()).collect();
+        if remove.is_empty() {
+            return Ok(false);
+        }
+        tracing::info!(
+            signal = self.form.signal,
+            files = remove.len(),
+            before = oldest,
+            "dropping days past retention"
+        );
+        self.table.commit(Change { remove, changes_rows: true, ..Change::default() })?;
+        Ok(true)
+    }
+
+    /// Merges the small files of each day that has too many.
+    fn compact(&self) -> Result<bool, TableError> {
+        let files = self.table.files();
+        let mut days: BTreeMap<&Partition, Vec<&LiveFile>> = BTreeMap::new();
+        for file in files.iter().filter(|file| file.size_bytes < self.options.compact_max_bytes / 2) {
+            days.entry(&file.partition).or_default().push(file);
+        }
+        let mut compacted = false;
+        for (partition, mut small) in days {
+            if small.len() <= self.options.compact_files {
+                continue;
+            }
+            small.sort_by_key(|file| file.size_bytes);
+            let mut total_bytes = 0;
+            small.retain(|file| {
+                total_bytes += file.size_bytes;
+                total_bytes <= self.options.compact_max_bytes
+            });
+            if small.len() > 1 {
+                self.merge(partition, &small)?;
+                compacted = true;
+            }
+        }
+        Ok(compacted)
+    }
+
+    fn merge(&self, partition: &Partition, files: &[&LiveFile]) -> Result<(), TableError> {
+        let mut rows = Vec::new();
+        for file in files {
+            rows.extend(self.read_file(&file.path)?);
+        }
+        let merged = self.write_day(partition, &concat_batches(&self.form.columns, &rows)?)?;
+        let remove = files.iter().map(|file| file.path.clone()).collect();
+        self.table.commit(Change { add: vec![merged], remove, ..Change::default() })?;
+        Ok(())
+    }
+
+    fn count(&self, kind: &str, ok: bool) {
+        let outcome = if ok { "ok" } else { "failed" };
+        telemetry::COMMITS.with_label_values(&[self.form.signal, kind, outcome]).inc();
+    }
+
+    fn show_files(&self) {
+        let files = Arc::clone(&self.state.lock().files);
+        let gauge = telemetry::FILES.with_label_values(&[self.form.signal]);
+        gauge.set(i64::try_from(files.len()).unwrap_or(i64::MAX));
+    }
+}

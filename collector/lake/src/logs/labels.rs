@@ -1,0 +1,97 @@
+//! Names and values of stream labels.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::dataframe::DataFrame;
+use datafusion::functions_aggregate::expr_fn::max;
+use datafusion::logical_expr::{col, lit};
+use tenantscope_model::Scope;
+
+use super::row::{LABELS, label_column, text};
+use crate::answer::{LabelRequest, TimeRange};
+use crate::logql::{self, LogSelector};
+use crate::session::{Flow, for_each};
+use crate::{Lake, QueryError};
+
+impl Lake {
+    /// The names of labels that some record has, sorted.
+    pub async fn log_label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<Vec<String>, QueryError> {
+        let Some(frame) = self.labelled(scope, request)? else { return Ok(Vec::new()) };
+        let greatest = LABELS.iter().map(|(_, column)| max(col(*column)).alias(*column)).collect();
+        let frame = frame.aggregate(Vec::new(), greatest)?;
+        let names = async {
+            let mut names = Vec::new();
+            for_each(frame, |rows| {
+                for (name, column) in LABELS {
+                    let values = text(rows, column)?;
+                    if values.iter().flatten().any(|value| !value.is_empty()) {
+                        names.push(name.to_owned());
+                    }
+                }
+                Ok(Flow::More)
+            })
+            .await?;
+            Ok(names)
+        };
+        self.queries.run("log_labels", names).await
+    }
+
+    /// The values of one label, sorted; none for a label that no record has.
+    pub async fn log_label_values(
+        &self,
+        scope: &Scope,
+        label: &str,
+        request: &LabelRequest<'_>,
+    ) -> Result<Vec<String>, QueryError> {
+        let Some(column) = label_column(label) else { return Ok(Vec::new()) };
+        let Some(frame) = self.labelled(scope, request)? else { return Ok(Vec::new()) };
+        self.queries.run("log_labels", self.distinct_text(frame, column)).await
+    }
+
+    /// The label sets of streams that fulfil any of the selectors.
+    pub async fn log_series(
+        &self,
+        scope: &Scope,
+        selectors: &[&str],
+        range: TimeRange,
+    ) -> Result<Vec<BTreeMap<String, String>>, QueryError> {
+        let mut found = BTreeSet::new();
+        for selector in selectors {
+            let request = LabelRequest { selector: Some(selector), range };
+            let Some(frame) = self.labelled(scope, &request)? else { continue };
+            let columns = LABELS.iter().map(|(_, column)| col(*column)).collect();
+            let frame = frame.aggregate(columns, Vec::new())?.limit(0, Some(self.options.max_series))?;
+            let reading = for_each(frame, |rows| {
+                let columns = LABELS.iter().map(|(name, column)| Ok((*name, text(rows, column)?)));
+                let columns = columns.collect::<Result<Vec<_>, QueryError>>()?;
+                for row in 0..rows.num_rows() {
+                    let pairs = columns.iter().map(|(name, values)| (*name, values.value(row)));
+                    let present = pairs.filter(|(_, value)| !value.is_empty());
+                    found.insert(present.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+                }
+                Ok(Flow::More)
+            });
+            self.queries.run("log_labels", reading).await?;
+        }
+        Ok(found.into_iter().take(self.options.max_series).collect())
+    }
+
+    fn labelled(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<Option<DataFrame>, QueryError> {
+        let everything = LogSelector { matchers: Vec::new(), stages: Vec::new() };
+        let selector = request.selector.map_or(Ok(everything), logql::parse_selector)?;
+        self.log_rows(scope, &selector, request.range)
+    }
+
+    /// The distinct values of a text column, sorted, the empty one left out.
+    pub(crate) async fn distinct_text(&self, frame: DataFrame, column: &str) -> Result<Vec<String>, QueryError> {
+        let frame = frame.filter(col(column).not_eq(lit("")))?.aggregate(vec![col(column)], Vec::new())?;
+        let frame = frame.limit(0, Some(self.options.max_entries))?;
+        let mut values = BTreeSet::new();
+        for_each(frame, |rows| {
+            values.extend(text(rows, column)?.iter().flatten().map(str::to_owned));
+            Ok(Flow::More)
+        })
+        .await?;
+        Ok(values.into_iter().collect())
+    }
+}

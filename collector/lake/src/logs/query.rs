@@ -1,0 +1,127 @@
+//! Lines: from a selector to a plan, from rows to streams.
+
+use std::collections::BTreeMap;
+
+use datafusion::dataframe::DataFrame;
+use datafusion::functions::expr_fn::contains;
+use datafusion::logical_expr::{Expr as Plan, Operator, binary_expr, col, lit, not};
+use tenantscope_model::{MatchOp, Matcher, Scope};
+
+use super::row::{COLUMNS, Row, Rows, label_column};
+use crate::answer::{Direction, LogAnswer, LogEntry, LogRequest, LogStream, TimeRange};
+use crate::logql::{self, Expr, LineOp, LogSelector, Pipeline, Stage};
+use crate::session::{Flow, for_each};
+use crate::{Lake, QueryError};
+
+impl Lake {
+    /// Answers a LogQL query.
+    pub async fn log_query(&self, scope: &Scope, request: &LogRequest<'_>) -> Result<LogAnswer, QueryError> {
+        let expr = logql::parse(request.query)?;
+        match &expr {
+            Expr::Logs(_) if request.step.is_none() && request.range.start_ns == request.range.end_ns => Err(
+                QueryError::Invalid("log queries are not supported as an instant query type, please change your query to a range query type".to_owned()),
+            ),
+            Expr::Logs(selector) => {
+                let streams = self.queries.run("log_lines", self.lines(scope, selector, request)).await?;
+                Ok(LogAnswer::Streams(streams))
+            }
+            _ => self.queries.run("log_metric", self.log_metric(scope, &expr, request)).await,
+        }
+    }
+
+    async fn lines(
+        &self,
+        scope: &Scope,
+        selector: &LogSelector,
+        request: &LogRequest<'_>,
+    ) -> Result<Vec<LogStream>, QueryError> {
+        let limit = request.limit.min(self.options.max_entries);
+        let Some(frame) = self.log_rows(scope, selector, request.range)? else { return Ok(Vec::new()) };
+        let pipeline = Pipeline::new(&selector.stages);
+        let is_ascending = request.direction == Direction::Forward;
+        let mut frame = frame.select_columns(&COLUMNS)?.sort(vec![col("time_ns").sort(is_ascending, false)])?;
+        if pipeline.is_only_line_filters() {
+            frame = frame.limit(0, Some(limit))?;
+        }
+        let mut streams = Streams::default();
+        let mut taken = 0;
+        for_each(frame, |rows| {
+            for mut row in Rows::new(rows)?.iter() {
+                if taken >= limit {
+                    return Ok(Flow::Enough);
+                }
+                if pipeline.apply(&mut row) {
+                    streams.push(row);
+                    taken += 1;
+                }
+            }
+            Ok(Flow::More)
+        })
+        .await?;
+        Ok(streams.0.into_iter().map(|(labels, entries)| LogStream { labels, entries }).collect())
+    }
+
+    /// The records that a selector's matchers and line filters let through; `None` where no record can.
+    pub(crate) fn log_rows(
+        &self,
+        scope: &Scope,
+        selector: &LogSelector,
+        range: TimeRange,
+    ) -> Result<Option<DataFrame>, QueryError> {
+        let mut frame = self.queries.table(&self.logs, scope, range)?.filter(within(range))?;
+        for matcher in &selector.matchers {
+            match matcher_filter(matcher) {
+                Some(filter) => frame = frame.filter(filter)?,
+                None if matcher.matches_absent() => {}
+                None => return Ok(None),
+            }
+        }
+        // A filter behind a parser sees the same line, so all of them may go into the plan.
+        for stage in &selector.stages {
+            if let Some(filter) = line_filter(stage) {
+                frame = frame.filter(filter)?;
+            }
+        }
+        Ok(Some(frame))
+    }
+}
+
+/// Streams by their labels, entries in the order in which they came.
+#[derive(Default)]
+struct Streams(BTreeMap<BTreeMap<String, String>, Vec<LogEntry>>);
+
+impl Streams {
+    fn push(&mut self, row: Row) {
+        let entry = LogEntry { time_ns: row.time_ns, line: row.line, metadata: row.metadata };
+        self.0.entry(row.labels).or_default().push(entry);
+    }
+}
+
+pub(crate) fn within(range: TimeRange) -> Plan {
+    col("time_ns").gt_eq(lit(range.start_ns)).and(col("time_ns").lt(lit(range.end_ns)))
+}
+
+/// A condition on a column; `None` for a label that no stream has.
+fn matcher_filter(matcher: &Matcher) -> Option<Plan> {
+    let column = col(label_column(matcher.name())?);
+    let anchored = || lit(format!("^(?s:{})$", matcher.value()));
+    Some(match matcher.op() {
+        MatchOp::Equal => column.eq(lit(matcher.value())),
+        MatchOp::NotEqual => column.not_eq(lit(matcher.value())),
+        MatchOp::Regex => binary_expr(column, Operator::RegexMatch, anchored()),
+        MatchOp::NotRegex => binary_expr(column, Operator::RegexNotMatch, anchored()),
+    })
+}
+
+fn line_filter(stage: &Stage) -> Option<Plan> {
+    let Stage::Line { op, texts, .. } = stage else { return None };
+    let one = |text: &String| match op {
+        LineOp::Contains | LineOp::ContainsNot => contains(col("body"), lit(text.as_str())),
+        LineOp::Matches | LineOp::MatchesNot => binary_expr(col("body"), Operator::RegexMatch, lit(text.as_str())),
+    };
+    let any = texts.iter().map(one).reduce(Plan::or)?;
+    Some(match op {
+        LineOp::Contains | LineOp::Matches => any,
+        LineOp::ContainsNot | LineOp::MatchesNot => not(any),
+    })
+}

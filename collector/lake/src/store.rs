@@ -1,0 +1,197 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use parking_lot::{Condvar, Mutex};
+use tenantscope_model::{Position, Refusal, Sink, StampedBatch};
+use tenantscope_table::{LiveFile, Table, TableError};
+
+use crate::form::Form;
+use crate::{Options, telemetry};
+
+/// Small batches are joined when there are so many, so that a query does not visit thousands.
+const MAX_BUFFERED_BATCHES: usize = 128;
+
+/// The store of one signal: a buffer over the journal, and the table. Shared by the sink, queries, and the thread that
+/// flushes.
+pub struct Store {
+    pub(crate) form: &'static Form,
+    pub(crate) table: Table,
+    /// The journal's id, under which the table keeps how far it has come.
+    pub(crate) journal: String,
+    pub(crate) options: Options,
+    pub(crate) state: Mutex<State>,
+    /// One flush, compaction or expiry at a time.
+    pub(crate) maintaining: Mutex<()>,
+    /// Told when the buffer is worth a flush or the lake closes.
+    pub(crate) wake: Condvar,
+    held_bytes: Arc<AtomicUsize>,
+}
+
+/// What a query takes under one lock.
+pub(crate) struct State {
+    /// Applied since the last flush began.
+    pub(crate) active: Vec<RecordBatch>,
+    pub(crate) active_bytes: usize,
+    pub(crate) active_since: Option<Instant>,
+    /// Being written; they stay here until the commit that has them.
+    pub(crate) flushing: Vec<RecordBatch>,
+    pub(crate) flushing_bytes: usize,
+    pub(crate) files: Arc<Vec<LiveFile>>,
+    pub(crate) applied: Position,
+    pub(crate) durable: Position,
+    pub(crate) closing: bool,
+}
+
+/// Buffer and files at one moment: every record is in it once.
+pub(crate) struct View {
+    pub(crate) memory: Vec<RecordBatch>,
+    pub(crate) files: Arc<Vec<LiveFile>>,
+}
+
+/// Bytes of the buffer, given back when dropped.
+struct Reservation {
+    bytes: usize,
+    held_bytes: Arc<AtomicUsize>,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A batch as rows, with its share of the buffer.
+pub struct Prepared {
+    rows: RecordBatch,
+    reservation: Reservation,
+}
+
+impl Store {
+    pub(crate) fn open(dir: &Path, form: &'static Form, journal: u128, options: Options) -> Result<Self, TableError> {
+        let table = Table::open(&dir.join(form.signal), &form.table_spec())?;
+        let journal = format!("{journal:032x}");
+        let durable = Position(table.app_version(&journal)?.and_then(|at| u64::try_from(at).ok()).unwrap_or(0));
+        let files = table.files();
+        telemetry::FILES.with_label_values(&[form.signal]).set(i64::try_from(files.len()).unwrap_or(i64::MAX));
+        let state = State {
+            active: Vec::new(),
+            active_bytes: 0,
+            active_since: None,
+            flushing: Vec::new(),
+            flushing_bytes: 0,
+            files,
+            applied: durable,
+            durable,
+            closing: false,
+        };
+        Ok(Self {
+            form,
+            table,
+            journal,
+            options,
+            state: Mutex::new(state),
+            maintaining: Mutex::new(()),
+            wake: Condvar::new(),
+            held_bytes: Arc::default(),
+        })
+    }
+
+    /// Buffer and files at this moment.
+    pub(crate) fn view(&self) -> View {
+        let state = self.state.lock();
+        let memory = state.flushing.iter().chain(&state.active).cloned().collect();
+        View { memory, files: Arc::clone(&state.files) }
+    }
+
+    /// Gives back what a flush has written.
+    pub(crate) fn release(&self, bytes: usize) {
+        let before = self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.show_bytes(before.saturating_sub(bytes));
+    }
+
+    fn show_bytes(&self, bytes: usize) {
+        let gauge = telemetry::BUFFER_BYTES.with_label_values(&[self.form.signal]);
+        gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    fn reserve(&self, rows: RecordBatch) -> Prepared {
+        let bytes = rows.get_array_memory_size();
+        let before = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.show_bytes(before + bytes);
+        Prepared { rows, reservation: Reservation { bytes, held_bytes: Arc::clone(&self.held_bytes) } }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Refusal {
+        let (Refusal::Unavailable { reason, .. } | Refusal::Invalid { reason, .. }) = &refusal;
+        telemetry::REFUSED.with_label_values(&[self.form.signal, reason]).inc();
+        refusal
+    }
+
+    fn full(&self) -> Refusal {
+        self.refused(Refusal::Unavailable { reason: "lake_buffer", retry_after: Duration::from_secs(1) })
+    }
+}
+
+impl Sink for Store {
+    type Prepared = Prepared;
+
+    fn prepare(&self, batch: StampedBatch) -> Result<Prepared, Refusal> {
+        if self.held_bytes.load(Ordering::Relaxed) >= self.options.buffer_max_bytes {
+            return Err(self.full());
+        }
+        let rows = (self.form.encode)(&batch, now_ns()).map_err(|refusal| self.refused(refusal))?;
+        let prepared = self.reserve(rows);
+        if self.held_bytes.load(Ordering::Relaxed) > self.options.buffer_max_bytes {
+            return Err(self.full());
+        }
+        Ok(prepared)
+    }
+
+    fn apply(&self, prepared: Prepared, position: Position) {
+        let Prepared { rows, mut reservation } = prepared;
+        let mut state = self.state.lock();
+        // A replay may begin before the table's position; what the table has is not taken again.
+        if position <= state.applied {
+            return;
+        }
+        state.applied = position;
+        telemetry::ROWS.with_label_values(&[self.form.signal]).inc_by(rows.num_rows() as u64);
+        state.active_since.get_or_insert_with(Instant::now);
+        if rows.num_rows() > 0 {
+            // From here on the bytes belong to the buffer, and a flush gives them back.
+            state.active_bytes += std::mem::take(&mut reservation.bytes);
+            state.active.push(rows);
+        }
+        if state.active.len() >= MAX_BUFFERED_BATCHES {
+            if let Ok(joined) = concat_batches(&self.form.columns, &state.active) {
+                state.active = vec![joined];
+            }
+        }
+        if state.active_bytes >= self.options.flush_bytes {
+            self.wake.notify_one();
+        }
+    }
+
+    fn prepare_replay(&self, batch: StampedBatch) -> Prepared {
+        let rows = (self.form.encode)(&batch, now_ns()).unwrap_or_else(|refusal| {
+            // It was taken once, so this is a fault of ours; the record stays in the journal of forward targets.
+            tracing::error!(signal = self.form.signal, %refusal, "a journaled batch can't be stored");
+            RecordBatch::new_empty(Arc::clone(&self.form.columns))
+        });
+        self.reserve(rows)
+    }
+
+    fn durable(&self) -> Position {
+        self.state.lock().durable
+    }
+}
+
+/// Nanoseconds since the epoch.
+pub(crate) fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
