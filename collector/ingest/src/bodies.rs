@@ -6,6 +6,8 @@ use http::HeaderValue;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tenantscope_wire::Refused;
 
+use crate::routes::BODY_READ_TIMEOUT;
+
 /// The declared length; `None` where none is declared.
 pub(crate) fn declared(content_length: Option<&HeaderValue>) -> Result<Option<usize>, Refused> {
     let Some(value) = content_length else { return Ok(None) };
@@ -13,9 +15,11 @@ pub(crate) fn declared(content_length: Option<&HeaderValue>) -> Result<Option<us
     length.map(Some).ok_or_else(|| Refused::invalid("content_length", "content-length is no number"))
 }
 
-/// The whole body, if it is no longer than that.
+/// The whole body, if it is no longer than that and comes in time.
 pub(crate) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, Refused> {
-    let collected = Limited::new(body, max_bytes).collect().await.map_err(|error| {
+    let reading = tokio::time::timeout(BODY_READ_TIMEOUT, Limited::new(body, max_bytes).collect()).await;
+    let read = reading.map_err(|_| Refused::invalid("body_slow", "the body took too long to come"))?;
+    let collected = read.map_err(|error| {
         if error.downcast_ref::<LengthLimitError>().is_some() {
             Refused::too_large("body_too_large", format!("body is over {max_bytes} bytes"))
         } else {

@@ -240,7 +240,8 @@ impl Receive for Intake {
     }
 
     fn reserve(&self, sender: &Sender, body_bytes: usize) -> Result<Permit, Refused> {
-        self.in_flight.reserve(sender.lane_owner(), body_bytes)
+        let reserved = self.in_flight.reserve(sender.lane_owner(), body_bytes);
+        reserved.inspect_err(|refused| telemetry::unreserved(refused.reason))
     }
 
     async fn receive(

@@ -40,5 +40,5 @@ mod tenant_info;
 pub use intake::{Intake, IntakeError};
 pub use limits::{Limits, Permit};
 pub use line::LineError;
-pub use routes::write_routes;
+pub use routes::{otlp_service, write_routes};
 pub use store::Stores;

@@ -106,7 +106,7 @@ impl Line {
         }
         let at = |source| LineError::State { path: folder.clone(), source };
         let files = StateFiles::open(&folder).map_err(at)?;
-        let mut state = files.load(durable);
+        let mut state = files.load(durable, journal.first());
         let kept = Kept { store: journal.cursor("store", 0)?, state: journal.cursor("state", 0)?, files, folder };
         replay::run(signal, &journal, &*store, &mut state)?;
         telemetry::lanes(signal, state.lanes.len());

@@ -28,23 +28,22 @@ pub(crate) async fn write(State(intake): State<Arc<Intake>>, request: Request) -
 
 async fn take(intake: &Intake, request: Request) -> Result<tenantscope_wire::Accepted, Refused> {
     let (parts, body) = request.into_parts();
+    let counted = |refused: &Refused| telemetry::refused(Signal::Metrics, refused.reason);
     let sender = intake.authorize(&parts.headers, answers::peer(&parts.extensions)).await?;
-    let read = async {
-        check_form(&parts.headers)?;
-        let header = BatchHeader::from_headers(&parts.headers)
-            .map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
-        let max_bytes = intake.limits().body_bytes();
-        let declared = bodies::declared(parts.headers.get(CONTENT_LENGTH))?;
-        let permit = intake.reserve(&sender, declared.unwrap_or(max_bytes))?;
-        let bytes = bodies::read(body, declared.unwrap_or(max_bytes)).await?;
-        Ok((header, permit, bytes))
-    };
-    // What follows counts its own refusals.
-    let (header, permit, bytes) =
-        read.await.inspect_err(|refused: &Refused| telemetry::refused(Signal::Metrics, refused.reason))?;
+    let (header, declared) = read_headers(&parts.headers).inspect_err(counted)?;
+    let reserved = declared.unwrap_or(intake.limits().body_bytes());
+    let permit = intake.reserve(&sender, reserved)?;
+    let bytes = bodies::read(body, reserved).await.inspect_err(counted)?;
     let body =
         ReceivedBody { signal: Signal::Metrics, form: BodyForm::RemoteWriteV1, encoding: Encoding::Snappy, bytes };
     intake.receive(sender, body, header, permit).await
+}
+
+fn read_headers(headers: &HeaderMap) -> Result<(Option<BatchHeader>, Option<usize>), Refused> {
+    check_form(headers)?;
+    let header =
+        BatchHeader::from_headers(headers).map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
+    Ok((header, bodies::declared(headers.get(CONTENT_LENGTH))?))
 }
 
 /// Remote write 1.0 is protobuf in snappy's block form; 2.0 says so in its content type.

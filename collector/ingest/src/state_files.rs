@@ -35,11 +35,12 @@ impl StateFiles {
         Ok(Self { folder: folder.to_owned(), positions })
     }
 
-    /// The newest readable state that is not ahead of `durable`; where all are ahead, the oldest readable one, since
-    /// lanes that are forgotten would take batches twice. Empty where there is none.
-    pub(crate) fn load(&self, durable: u64) -> State {
+    /// The newest readable state that is not ahead of `durable`. Where there is none, the empty one if the journal goes
+    /// back to its beginning; else (the store was lost) the oldest one ahead, since lanes that are forgotten would take
+    /// batches twice.
+    pub(crate) fn load(&self, durable: u64, journal_first: u64) -> State {
         let behind = self.positions.iter().rev().filter(|position| **position <= durable);
-        let ahead = self.positions.iter().filter(|position| **position > durable);
+        let ahead = self.positions.iter().filter(|position| **position > durable && journal_first > 1);
         for position in behind.chain(ahead) {
             let path = self.path(*position);
             let read = fs::read(&path).map_err(|error| error.to_string());
@@ -108,12 +109,13 @@ mod tests {
     fn the_newest_state_not_ahead_of_the_store_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let mut files = StateFiles::open(dir.path()).unwrap();
-        assert_eq!(files.load(5).position, 0);
+        assert_eq!(files.load(5, 1).position, 0);
         for position in [10, 20, 30] {
             write(&mut files, position);
         }
-        assert_eq!(files.load(25).position, 20);
-        assert_eq!(files.load(5).position, 10, "all are ahead: the oldest");
+        assert_eq!(files.load(25, 2).position, 20);
+        assert_eq!(files.load(5, 1).position, 0, "the journal has it all");
+        assert_eq!(files.load(5, 2).position, 10, "all are ahead: the oldest");
         assert_eq!(files.prune(5).unwrap(), 0);
         assert_eq!(files.prune(25).unwrap(), 20);
         let mut files = StateFiles::open(dir.path()).unwrap();
@@ -133,6 +135,6 @@ mod tests {
         write(&mut files, 10);
         write(&mut files, 20);
         fs::write(files.path(20), "broken").unwrap();
-        assert_eq!(files.load(30).position, 10);
+        assert_eq!(files.load(30, 1).position, 10);
     }
 }

@@ -38,6 +38,10 @@ static BODY_BYTES: Counters = LazyLock::new(|| {
 static REFUSED: Counters = LazyLock::new(|| {
     counters("tenantscope_ingest_refused_total", "Batches that were refused as a whole.", &["signal", "reason"])
 });
+static UNRESERVED: Counters = LazyLock::new(|| {
+    let help = "Bodies that were refused before they were read, for their size or for what is under way.";
+    counters("tenantscope_ingest_unreserved_total", help, &["reason"])
+});
 static REJECTED: Counters = LazyLock::new(|| {
     let help = "Samples, log records and spans that were refused while the rest of their batch was taken.";
     counters("tenantscope_ingest_rejected_records_total", help, &["signal", "reason"])
@@ -75,6 +79,10 @@ pub(crate) fn stored(signal: Signal, records: u64, body_bytes: u64) {
 
 pub(crate) fn refused(signal: Signal, reason: &'static str) {
     add(&REFUSED, &[signal.as_str(), reason], 1);
+}
+
+pub(crate) fn unreserved(reason: &'static str) {
+    add(&UNRESERVED, &[reason], 1);
 }
 
 pub(crate) fn rejected(signal: Signal, reason: &'static str, records: u64) {

@@ -1,0 +1,166 @@
+//! The routes over HTTP, with a real journal and a listener of our own on loopback.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use prost::Message as _;
+use tenantscope_ingest::{Intake, Limits, Stores, write_routes};
+use tenantscope_journal::Options;
+use tenantscope_model::{Bytes, Position, Refusal, Sink, StampedBatch};
+use tenantscope_tenancy::Identity;
+use tower::ServiceExt as _;
+
+#[derive(Default)]
+struct Kept(Mutex<Vec<StampedBatch>>);
+
+impl Sink for Kept {
+    type Prepared = StampedBatch;
+
+    fn prepare(&self, batch: StampedBatch) -> Result<StampedBatch, Refusal> {
+        Ok(batch)
+    }
+
+    fn apply(&self, prepared: StampedBatch, _: Position) {
+        self.0.lock().push(prepared);
+    }
+
+    fn prepare_replay(&self, batch: StampedBatch) -> StampedBatch {
+        batch
+    }
+
+    fn durable(&self) -> Position {
+        Position(0)
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct Sample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
+
+fn up() -> Vec<u8> {
+    let label = |name: &str, value: &str| Label { name: name.into(), value: value.into() };
+    let series = TimeSeries {
+        labels: vec![label("__name__", "up"), label("job", "a")],
+        samples: vec![Sample { value: 1.0, timestamp: 1_000 }],
+    };
+    let message = WriteRequest { timeseries: vec![series] }.encode_to_vec();
+    snap::raw::Encoder::new().compress_vec(&message).unwrap()
+}
+
+struct Setup {
+    intake: Arc<Intake>,
+    metrics: Arc<Kept>,
+    _dir: tempfile::TempDir,
+}
+
+fn setup() -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Kept::default());
+    let stores = Stores::new(Arc::clone(&metrics), Arc::new(Kept::default()), Arc::new(Kept::default()));
+    let limits = Limits { max_body_bytes: Bytes(4096), max_decoded_bytes: Bytes(8192), ..Limits::default() };
+    let identity = Arc::new(Identity::open());
+    let intake = Intake::open(dir.path(), &stores, identity, None, limits, &Options::default()).unwrap();
+    Setup { intake: Arc::new(intake), metrics, _dir: dir }
+}
+
+async fn post(setup: &Setup, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Response {
+    let mut request = Request::post(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    write_routes(Arc::clone(&setup.intake)).oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+}
+
+const REMOTE_WRITE: [(&str, &str); 3] = [
+    ("content-type", "application/x-protobuf"),
+    ("content-encoding", "snappy"),
+    ("x-prometheus-remote-write-version", "0.1.0"),
+];
+
+#[tokio::test]
+async fn remote_write_is_stored_under_the_tenant_of_its_header() {
+    let setup = setup();
+    let headers = [REMOTE_WRITE.as_slice(), &[("x-scope-orgid", "acme")]].concat();
+    assert_eq!(post(&setup, "/api/v1/write", &headers, up()).await.status(), StatusCode::NO_CONTENT);
+    let applied = setup.metrics.0.lock();
+    let [StampedBatch::Metrics { series, .. }] = applied.as_slice() else { panic!("{applied:?}") };
+    assert_eq!(series[0].labels.to_string(), r#"up{job="a", tenant="acme"}"#);
+}
+
+#[tokio::test]
+async fn remote_write_refuses_with_the_status_of_the_protocol() {
+    let setup = setup();
+    let two = [REMOTE_WRITE.as_slice(), &[("x-scope-orgid", "a|b")]].concat();
+    let v2 = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"), REMOTE_WRITE[1]];
+    let gzip = [REMOTE_WRITE[0], ("content-encoding", "gzip")];
+    let bomb = snap::raw::Encoder::new().compress_vec(&vec![0; 20_000]).unwrap();
+    for (headers, body, status) in [
+        (two.as_slice(), up(), StatusCode::BAD_REQUEST),
+        (&v2, up(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (&gzip, up(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (&REMOTE_WRITE, b"not snappy".to_vec(), StatusCode::BAD_REQUEST),
+        (&REMOTE_WRITE, vec![0; 5000], StatusCode::PAYLOAD_TOO_LARGE),
+        (&REMOTE_WRITE, bomb, StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        assert_eq!(post(&setup, "/api/v1/write", headers, body).await.status(), status);
+    }
+    assert!(setup.metrics.0.lock().is_empty());
+}
+
+#[tokio::test]
+async fn otlp_over_http_comes_in_on_the_same_router() {
+    let setup = setup();
+    let json = r#"{"resourceMetrics":[{"resource":{"attributes":[]},"scopeMetrics":[{"metrics":[{"name":"queue.depth",
+        "gauge":{"dataPoints":[{"timeUnixNano":"1000000000","asInt":"7"}]}}]}]}]}"#;
+    let headers = [("content-type", "application/json")];
+    let answer = post(&setup, "/v1/metrics", &headers, json.into()).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(setup.metrics.0.lock().len(), 1);
+    let wrong = post(&setup, "/v1/metrics", &headers, b"[1,2".to_vec()).await;
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn the_identity_exchange_answers_json() {
+    let setup = setup();
+    let request =
+        r#"{"agent":"a1","mode":"once","version":"0.1.0","proof":{"kind":"token","token":"x"},"wants_epoch":true}"#;
+    let headers = [("content-type", "application/json")];
+    let answer = post(&setup, "/tenantscope/v1/identity", &headers, request.into()).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let answer: tenantscope_wire::IdentityResponse = serde_json::from_slice(&body).unwrap();
+    assert!(answer.epoch.is_some() && answer.token.starts_with("ts1."));
+    let wrong = post(&setup, "/tenantscope/v1/identity", &headers, b"{}".to_vec()).await;
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+}
