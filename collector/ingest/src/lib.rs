@@ -39,6 +39,6 @@ mod tenant_info;
 
 pub use intake::{Intake, IntakeError};
 pub use limits::{Limits, Permit};
-pub use line::LineError;
+pub use line::{LineError, journal_id};
 pub use routes::{otlp_service, write_routes};
 pub use store::Stores;

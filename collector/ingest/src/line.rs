@@ -87,6 +87,16 @@ pub(crate) struct Underway {
     pub(crate) accepted: Accepted,
 }
 
+/// Where a signal's journal is.
+fn journal_folder(dir: &Path, signal: Signal) -> PathBuf {
+    dir.join(signal.as_str())
+}
+
+/// The id of the journal that [`crate::Intake::open`] opens for this signal in the same `dir`. Blocks.
+pub fn journal_id(dir: &Path, signal: Signal) -> Result<u128, tenantscope_journal::OpenError> {
+    Journal::id_in(journal_folder(dir, signal))
+}
+
 impl Line {
     /// Opens journal and state, and replays. Blocks, possibly for long.
     pub(crate) fn open(
@@ -98,7 +108,7 @@ impl Line {
         max_decoding: usize,
     ) -> Result<Self, LineError> {
         let folder = dir.join(format!("{signal}-state"));
-        let journal = Journal::open(dir.join(signal.as_str()), options)?;
+        let journal = Journal::open(journal_folder(dir, signal), options)?;
         let durable = store.durable().0;
         let end = journal.end();
         if durable > end {

@@ -75,6 +75,14 @@ impl Journal {
         Ok(Self { shared, writer })
     }
 
+    /// The id of the journal in `dir`, which is begun if it is not there: for a store that must know the id before the
+    /// journal can be opened, since opening replays into the store. Blocks.
+    pub fn id_in(dir: impl AsRef<Path>) -> Result<u128, OpenError> {
+        let dir = dir.as_ref();
+        fs::create_dir_all(dir).map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })?;
+        folder::read_or_make_id(dir)
+    }
+
     /// The journal's random id, stable for its folder.
     pub fn id(&self) -> u128 {
         self.shared.id
