@@ -124,7 +124,7 @@ fn check_rule(rule: &RuleSpec) -> Vec<String> {
     let mut wrong = Vec::new();
     if rule.expr.trim().is_empty() {
         wrong.push("expr is empty".to_owned());
-    } else if let Err(error) = tmp_parse(&rule.expr) {
+    } else if let Err(error) = tenantscope_promql::parse(&rule.expr) {
         wrong.push(format!("expr: {error}"));
     }
     if rule.name().is_empty() {
@@ -150,7 +150,4 @@ fn check_rule(rule: &RuleSpec) -> Vec<String> {
         }
     }
     wrong
-}
-fn tmp_parse(e: &str) -> Result<(), String> {
-    if e.matches("(").count() != e.matches(")").count() { Err("unbalanced".into()) } else { Ok(()) }
 }
