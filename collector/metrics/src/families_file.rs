@@ -30,15 +30,16 @@ pub(crate) fn read(path: &Path) -> Result<Families, OpenError> {
     if bytes.take(8).ok() != Some(&MAGIC[..]) {
         return Err(damaged("not a metadata file (magic number)"));
     }
-    let version = bytes.fixed32().map_err(|error| OpenError::damaged(path, error))?;
+    let version = bytes.fixed32().map_err(|error| OpenError::damaged(path, error.to_string()))?;
     if version > VERSION {
         return Err(OpenError::Version { path: path.to_owned(), found: version, known: VERSION });
     }
-    let crc = bytes.fixed32().map_err(|error| OpenError::damaged(path, error))?;
-    let raw_bytes = bytes.fixed64().map_err(|error| OpenError::damaged(path, error))?;
+    let crc = bytes.fixed32().map_err(|error| OpenError::damaged(path, error.to_string()))?;
+    let raw_bytes = bytes.fixed64().map_err(|error| OpenError::damaged(path, error.to_string()))?;
     if crc32fast::hash(bytes.0) != crc {
         return Err(damaged("checksum"));
     }
-    let raw = zstd::bulk::decompress(bytes.0, raw_bytes as usize).map_err(|error| OpenError::damaged(path, error))?;
-    Families::from_bytes(&raw).map_err(|error| OpenError::damaged(path, error))
+    let raw = zstd::bulk::decompress(bytes.0, raw_bytes as usize)
+        .map_err(|error| OpenError::damaged(path, error.to_string()))?;
+    Families::from_bytes(&raw).map_err(|error| OpenError::damaged(path, error.to_string()))
 }

@@ -73,7 +73,7 @@ impl MetricStore {
             }
         };
         let parts = add.len();
-        self.commit(Change { add, families, position: Some(frozen.position), remove: Vec::new() })?;
+        self.commit(&Change { add, families, position: Some(frozen.position), remove: Vec::new() })?;
         tracing::debug!(position = frozen.position, series = frozen.series.len(), parts, "flushed");
         Ok(())
     }
@@ -91,9 +91,12 @@ impl MetricStore {
                 writers.values().for_each(|writer| remove_file(writer.path()));
                 return Err(error);
             }
-            for (window_ms, writer) in writers {
-                done.insert(window_ms);
-                out.push(finish(writer, (self.durable_position().0 + 1, frozen.position))?);
+            done.extend(writers.keys());
+            let positions = (self.durable_position().0 + 1, frozen.position);
+            let mut writers = writers.into_values();
+            while let Some(writer) = writers.next() {
+                let part = finish(writer, positions);
+                out.push(part.inspect_err(|_| writers.by_ref().for_each(|writer| remove_file(writer.path())))?);
             }
             if !left_out {
                 return Ok(());

@@ -48,7 +48,7 @@ impl Manifest {
         if words.next() != Some(checksum(body).as_str()) {
             return Err(OpenError::damaged(&path, "checksum"));
         }
-        serde_json::from_str(body).map(Some).map_err(|error| OpenError::damaged(&path, error))
+        serde_json::from_str(body).map(Some).map_err(|error| OpenError::damaged(&path, error.to_string()))
     }
 
     /// Replaces it: written beside, fsynced, renamed, the folder fsynced. After an error either one may be in force.

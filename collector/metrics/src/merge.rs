@@ -49,7 +49,7 @@ impl MetricStore {
             return Ok(());
         }
         tracing::info!(parts = remove.len(), oldest_ms, "dropping parts past retention");
-        self.commit(Change { remove, ..Change::default() })
+        self.commit(&Change { remove, ..Change::default() })
             .inspect_err(|_| telemetry::FAILURES.with_label_values(&["expire"]).inc())?;
         self.show_sizes();
         Ok(())
@@ -65,7 +65,7 @@ impl MetricStore {
         }
         let part = finish(writer, (oldest.footer().min_position, newest.footer().max_position))?;
         tracing::debug!(window_ms, parts = inputs.len(), bytes = part.bytes(), "merged");
-        self.commit(Change { add: vec![part], remove: inputs.to_vec(), ..Change::default() })
+        self.commit(&Change { add: vec![part], remove: inputs.to_vec(), ..Change::default() })
     }
 
     fn write_merged(&self, inputs: &[Arc<Part>], writer: &mut PartWriter) -> Result<(), StoreError> {

@@ -41,7 +41,7 @@ impl Select for MetricStore {
     fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SelectError> {
         let found = index::find(&self.index, scope, request.matchers, Some(request.budget))?;
         // Memory before parts: samples leave memory only after their parts came in.
-        let mut reading = read_memory(found, request)?;
+        let mut reading = read_memory(&found, request)?;
         for part in self.parts().iter() {
             read_part(part, &mut reading, request.budget)?;
         }
@@ -173,7 +173,7 @@ impl MetricStore {
     }
 }
 
-fn read_memory(found: Vec<Arc<Series>>, request: &SelectRequest<'_>) -> Result<Vec<Reading>, SelectError> {
+fn read_memory(found: &[Arc<Series>], request: &SelectRequest<'_>) -> Result<Vec<Reading>, SelectError> {
     let mut reading = Vec::with_capacity(found.len());
     for piece in found.chunks(PIECE) {
         let mut samples = 0;

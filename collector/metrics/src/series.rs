@@ -71,14 +71,14 @@ impl Series {
 
     pub(crate) fn cadence(&self) -> Option<Cadence> {
         let packed = self.cadence.load(Ordering::Relaxed);
-        let (cadence_ms, delay_ms) = ((packed >> 32) as i64, (packed & 0xffff_ffff) as i64);
+        let (cadence_ms, delay_ms) = ((packed >> 32) as i64 - 1, (packed & 0xffff_ffff) as i64);
         (packed != 0).then_some(Cadence { cadence_ms, delay_ms })
     }
 
     pub(crate) fn set_cadence(&self, cadence: Cadence) {
-        // Capped, both fit 32 bits.
+        // Capped, both fit 32 bits; one is added so that 0 is left for a series without cadence.
         let capped = Cadence::capped(cadence.cadence_ms, cadence.delay_ms);
-        self.cadence.store(((capped.cadence_ms as u64) << 32) | capped.delay_ms as u64, Ordering::Relaxed);
+        self.cadence.store(((capped.cadence_ms as u64 + 1) << 32) | capped.delay_ms as u64, Ordering::Relaxed);
     }
 
     /// Adds samples to the head of this generation; an older head is frozen first.
@@ -134,7 +134,7 @@ impl Series {
     /// Exemplars in memory within the range, in the order in which they came.
     pub(crate) fn exemplars(&self, range: TimeRange) -> Vec<Exemplar> {
         let state = self.state.lock();
-        let all = state.layers().flat_map(|head| head.exemplars());
+        let all = state.layers().flat_map(Head::exemplars);
         all.filter(|exemplar| range.contains(exemplar.t_ms)).cloned().collect()
     }
 

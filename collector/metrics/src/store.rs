@@ -189,7 +189,7 @@ impl MetricStore {
     }
 
     /// Puts a change into force: the folder fsynced, `MANIFEST` replaced, then the list that readers see.
-    pub(crate) fn commit(&self, change: Change) -> Result<(), StoreError> {
+    pub(crate) fn commit(&self, change: &Change) -> Result<(), StoreError> {
         let mut committed = self.committed.lock();
         let removed: HashSet<u64> = change.remove.iter().map(|part| part.number()).collect();
         let mut parts: Vec<Arc<Part>> =
@@ -265,25 +265,31 @@ impl MetricStore {
 fn open_parts(dir: &Path, manifest: &Manifest, index: &mut Index) -> Result<Vec<Arc<Part>>, OpenError> {
     let hasher = index.hasher();
     let mut parts = Vec::with_capacity(manifest.parts.len());
+    let mut cadences: Vec<(u64, Arc<Series>, Cadence)> = Vec::new();
     for number in &manifest.parts {
         let path = part_path(dir, *number);
         let mut spent = false;
+        let mut given: Vec<(Arc<Series>, Cadence)> = Vec::new();
         let number_of = |labels: Labels, cadence: Option<Cadence>| {
             let Ok(series) = index.take(hash_labels(&hasher, &labels), &labels) else {
                 spent = true;
                 return SeriesId::MAX;
             };
             series.join_part();
-            // Parts are read from older to newer, so the newest cadence stays.
-            cadence.into_iter().for_each(|cadence| series.set_cadence(cadence));
+            given.extend(cadence.map(|cadence| (Arc::clone(&series), cadence)));
             series.id()
         };
         let part = Part::open(&path, *number, number_of)?;
         if spent {
             return Err(OpenError::damaged(&path, "more series than can be numbered"));
         }
+        let position = part.footer().max_position;
+        cadences.extend(given.into_iter().map(|(series, cadence)| (position, series, cadence)));
         parts.push(Arc::new(part));
     }
+    // Parts are listed by window, but the newest write's cadence holds.
+    cadences.sort_by_key(|(position, ..)| *position);
+    cadences.into_iter().for_each(|(_, series, cadence)| series.set_cadence(cadence));
     Ok(parts)
 }
 

@@ -168,6 +168,9 @@ fn narrow_by_values(
     Ok(())
 }
 
+/// A series with its values of the labels that are tested.
+type WithValues = (Arc<Series>, Vec<Option<Arc<str>>>);
+
 /// The series themselves, less those whose own values do not fulfil a matcher.
 fn resolve(
     index: &RwLock<Index>,
@@ -179,7 +182,7 @@ fn resolve(
     let mut known: Vec<HashMap<Option<Arc<str>>, bool>> = tests.iter().map(|_| HashMap::new()).collect();
     let mut left = ids.iter();
     loop {
-        let piece: Vec<(Arc<Series>, Vec<Option<Arc<str>>>)> = {
+        let piece: Vec<WithValues> = {
             let locked = index.read();
             let values = |series: &Series| {
                 tests.iter().map(|matcher| locked.value_of(series, matcher.name()).map(Arc::clone)).collect()

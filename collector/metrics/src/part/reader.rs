@@ -1,6 +1,6 @@
 //! A part that lives: where each series' block is, and how blocks are read.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::chunk::varint::Bytes;
 use crate::columns::TimeRange;
 use crate::error::{OpenError, StoreError};
 use crate::series::SeriesId;
+use crate::store::remove_file;
 
 /// Blocks closer than this are read with one call.
 const MAX_GAP_BYTES: u64 = 16 << 10;
@@ -61,7 +62,7 @@ impl Part {
         number: u64,
         mut number_of: impl FnMut(Labels, Option<Cadence>) -> SeriesId,
     ) -> Result<Self, OpenError> {
-        let damaged = |damaged: Damaged| OpenError::damaged(path, damaged);
+        let damaged = |damaged: Damaged| OpenError::damaged(path, damaged.to_string());
         let file = File::open(path).map_err(OpenError::io(path))?;
         let bytes = file.metadata().map_err(OpenError::io(path))?.len();
         let footer = read_footer(&file, path, bytes)?;
@@ -177,10 +178,7 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if *self.superseded.get_mut() {
-            if let Err(error) = fs::remove_file(&self.path) {
-                // It is not in the manifest, so the next open removes it.
-                tracing::warn!(path = %self.path.display(), %error, "could not remove a superseded part");
-            }
+            remove_file(&self.path);
         }
     }
 }
@@ -236,7 +234,8 @@ fn read_footer(file: &File, path: &Path, bytes: u64) -> Result<Footer, OpenError
         return Err(OpenError::damaged(path, "not a part (magic number)"));
     }
     let footer = read_at(file, footer_offset, FOOTER_BYTES as u64).map_err(OpenError::io(path))?;
-    let (footer, version) = Footer::from_bytes(&footer).map_err(|damaged| OpenError::damaged(path, damaged))?;
+    let (footer, version) =
+        Footer::from_bytes(&footer).map_err(|damaged| OpenError::damaged(path, damaged.to_string()))?;
     if version > VERSION {
         return Err(OpenError::Version { path: path.to_owned(), found: version, known: VERSION });
     }
@@ -264,6 +263,6 @@ fn read_series(table: &mut Bytes<'_>, symbols: &[Arc<str>]) -> Result<(Labels, u
     let labels = Labels::try_new(labels).map_err(|_| Damaged("series with the same label twice"))?;
     let length = table.small()?;
     let (cadence_ms, delay_ms) = (table.number()?, table.number()?);
-    let cadence = (cadence_ms > 0 || delay_ms > 0).then(|| Cadence::capped(cadence_ms as i64, delay_ms as i64));
+    let cadence = cadence_ms.checked_sub(1).map(|cadence_ms| Cadence::capped(cadence_ms as i64, delay_ms as i64));
     Ok((labels, length, cadence))
 }

@@ -120,7 +120,7 @@ impl Table {
         }
         put(&mut self.series, u64::from(block_length));
         let cadence = series.cadence();
-        put(&mut self.series, cadence.map_or(0, |cadence| cadence.cadence_ms as u64));
+        put(&mut self.series, cadence.map_or(0, |cadence| cadence.cadence_ms as u64 + 1));
         put(&mut self.series, cadence.map_or(0, |cadence| cadence.delay_ms as u64));
     }
 

@@ -1,0 +1,271 @@
+//! Random writes, flushes, merges and kills; then every answer must be that of a model made of nested maps.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use support::{Bench, HOUR_MS, MINUTE_MS, always, budget, options, tenant};
+use tenantscope_model::{
+    Cadence, Histogram, HistogramSample, Labels, Lookback, MatchOp, Matcher, Sample, Scope, Select, SelectRequest,
+    SelectedSeries, StampedSeries,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Value {
+    Float(u64),
+    Histogram(u32),
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write(Vec<Write>),
+    Flush,
+    Merge,
+    Kill,
+}
+
+#[derive(Debug, Clone)]
+struct Write {
+    series: usize,
+    points: Vec<(i64, Value)>,
+    cadence: Option<Cadence>,
+}
+
+#[derive(Debug, Clone)]
+struct Question {
+    scope: Scope,
+    matchers: Vec<Matcher>,
+    from_ms: i64,
+    to_ms: i64,
+    lookback: Lookback,
+}
+
+/// Series by label; few enough that overwrites happen all the time.
+fn universe() -> Vec<Labels> {
+    let mut all = Vec::new();
+    for (name, tenant, host) in [
+        ("up", "a", "h1"),
+        ("up", "a", "h2"),
+        ("up", "b", "h1"),
+        ("up", "b", "g10"),
+        ("up", "", "h1"),
+        ("errors", "a", ""),
+        ("errors", "b", "g1"),
+        ("errors", "c", "h1"),
+    ] {
+        all.push(Labels::from_pairs([("__name__", name), ("tenant", tenant), ("host", host)]));
+    }
+    all
+}
+
+/// A series' labels, its lookback, and its points in time order.
+type Answer = (Labels, i64, Vec<(i64, Value)>);
+
+#[derive(Default)]
+struct Model {
+    points: BTreeMap<Labels, BTreeMap<i64, Value>>,
+    cadences: BTreeMap<Labels, Cadence>,
+}
+
+impl Model {
+    fn write(&mut self, universe: &[Labels], write: &Write) {
+        let labels = universe[write.series].clone();
+        if let (Some(cadence), false) = (write.cadence, write.points.is_empty()) {
+            self.cadences.insert(labels.clone(), cadence);
+        }
+        for (t_ms, value) in &write.points {
+            self.points.entry(labels.clone()).or_default().insert(*t_ms, *value);
+        }
+    }
+
+    fn matching<'a>(&'a self, scope: &'a Scope, matchers: &'a [Matcher]) -> impl Iterator<Item = &'a Labels> {
+        self.points.keys().filter(move |labels| {
+            scope.allows_text(labels.get("tenant").unwrap_or(""))
+                && matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")))
+        })
+    }
+
+    fn select(&self, question: &Question) -> Vec<Answer> {
+        let mut answer = Vec::new();
+        for labels in self.matching(&question.scope, &question.matchers) {
+            let (lookback_ms, min_ms) = match question.lookback {
+                Lookback::Range => (0, question.from_ms),
+                Lookback::Fixed(ms) => (ms, question.from_ms - ms + 1),
+                Lookback::Widened(ms) => {
+                    let ms = self.cadences.get(labels).map_or(ms, |cadence| cadence.lookback_ms(ms));
+                    (ms, question.from_ms - ms + 1)
+                }
+            };
+            let points: Vec<(i64, Value)> = match min_ms <= question.to_ms {
+                true => self.points[labels].range(min_ms..=question.to_ms).map(|(t, v)| (*t, *v)).collect(),
+                false => Vec::new(),
+            };
+            if !points.is_empty() {
+                answer.push((labels.clone(), lookback_ms, points));
+            }
+        }
+        answer
+    }
+}
+
+fn histogram(count: u32) -> Arc<Histogram> {
+    Arc::new(Histogram { count: f64::from(count), sum: 0.5, ..Histogram::default() })
+}
+
+fn to_series(universe: &[Labels], write: &Write) -> StampedSeries {
+    let mut series = support::stamped(universe[write.series].clone(), &[]);
+    series.cadence = write.cadence;
+    for (t_ms, value) in &write.points {
+        match value {
+            Value::Float(bits) => series.samples.push(Sample { t_ms: *t_ms, value: f64::from_bits(*bits) }),
+            Value::Histogram(count) => {
+                series.histograms.push(HistogramSample { t_ms: *t_ms, histogram: histogram(*count) });
+            }
+        }
+    }
+    series
+}
+
+fn flat(selected: SelectedSeries) -> Answer {
+    let floats = selected.samples.iter().map(|s| (s.t_ms, Value::Float(s.value.to_bits())));
+    let histograms = selected.histograms.iter().map(|s| (s.t_ms, Value::Histogram(s.histogram.count as u32)));
+    let mut points: Vec<_> = floats.chain(histograms).collect();
+    points.sort_by_key(|(t_ms, _)| *t_ms);
+    (selected.labels, selected.lookback_ms, points)
+}
+
+/// Seven hours in steps of five minutes.
+fn time() -> impl Strategy<Value = i64> {
+    (-12_i64..72).prop_map(|step| step * 5 * MINUTE_MS)
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let value = prop_oneof![
+        4 => (0_u32..1000).prop_map(|n| Value::Float(f64::from(n).to_bits())),
+        1 => Just(Value::Float(tenantscope_model::STALE_NAN_BITS)),
+    ];
+    let floats = prop::collection::vec((time(), value), 0..20);
+    let histograms = prop::collection::vec((time(), (1_u32..1000).prop_map(Value::Histogram)), 0..4);
+    let points = prop_oneof![4 => floats, 1 => histograms.boxed()];
+    let cadence = prop::option::weighted(0.2, (0_i64..20, 0_i64..5));
+    (0_usize..8, points, cadence).prop_map(|(series, points, cadence)| Write {
+        series,
+        points,
+        cadence: cadence.map(|(cadence, delay)| Cadence::capped(cadence * MINUTE_MS, delay * MINUTE_MS)),
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => prop::collection::vec(write(), 1..4).prop_map(Step::Write),
+        3 => Just(Step::Flush),
+        1 => Just(Step::Merge),
+        1 => Just(Step::Kill),
+    ]
+}
+
+fn matcher() -> impl Strategy<Value = Matcher> {
+    let op = prop::sample::select(vec![MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex]);
+    let name = prop::sample::select(vec!["__name__", "tenant", "host", "nowhere"]);
+    let value = prop::sample::select(vec![
+        "",
+        "up",
+        "a",
+        "h1",
+        ".*",
+        ".+",
+        "h.",
+        "h1|g1",
+        "h1|",
+        "g1.*",
+        "[gh]1",
+        "(up|errors)",
+        "x?",
+        "up|c",
+    ]);
+    (name, op, value).prop_map(|(name, op, value)| Matcher::try_new(name, op, value).unwrap())
+}
+
+fn scope() -> impl Strategy<Value = Scope> {
+    prop_oneof![
+        2 => Just(Scope::All),
+        1 => Just(Scope::none()),
+        3 => prop::sample::subsequence(vec!["a", "b", "c", "unknown"], 1..3)
+            .prop_map(|ids| Scope::tenants(ids.into_iter().map(tenant))),
+    ]
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    let lookback = prop_oneof![
+        Just(Lookback::Range),
+        (1_i64..30).prop_map(|minutes| Lookback::Widened(minutes * MINUTE_MS)),
+        (1_i64..30).prop_map(|minutes| Lookback::Fixed(minutes * MINUTE_MS)),
+    ];
+    let matchers = prop::collection::vec(matcher(), 0..3);
+    (scope(), matchers, time(), 0_i64..4 * HOUR_MS, lookback).prop_map(
+        |(scope, matchers, from_ms, length, lookback)| Question {
+            scope,
+            matchers,
+            from_ms,
+            to_ms: from_ms + length,
+            lookback,
+        },
+    )
+}
+
+fn check(bench: &Bench, model: &Model, question: &Question) -> Result<(), TestCaseError> {
+    let budget = budget();
+    let request = SelectRequest {
+        matchers: &question.matchers,
+        from_ms: question.from_ms,
+        to_ms: question.to_ms,
+        lookback: question.lookback,
+        budget: &budget,
+    };
+    let got: Vec<_> = bench.store().select(&question.scope, &request).unwrap().into_iter().map(flat).collect();
+    prop_assert_eq!(got, model.select(question), "{:?}", question);
+
+    let sets = [question.matchers.clone()];
+    let expected: Vec<Labels> = model.matching(&question.scope, &question.matchers).cloned().collect();
+    let names: BTreeSet<&str> = expected.iter().flat_map(|labels| labels.iter().map(|l| &*l.name)).collect();
+    let hosts: BTreeSet<&str> = expected.iter().filter_map(|labels| labels.get("host")).collect();
+    let store = bench.store();
+    prop_assert_eq!(&store.series(&question.scope, &always(&sets)).unwrap(), &expected);
+    let got_names = store.label_names(&question.scope, &always(&sets)).unwrap();
+    prop_assert_eq!(got_names.iter().map(|name| &**name).collect::<Vec<_>>(), Vec::from_iter(names));
+    let got_hosts = store.label_values(&question.scope, "host", &always(&sets)).unwrap();
+    prop_assert_eq!(got_hosts.iter().map(|host| &**host).collect::<Vec<_>>(), Vec::from_iter(hosts));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn every_answer_is_the_models(
+        steps in prop::collection::vec(step(), 1..30),
+        questions in prop::collection::vec(question(), 1..12),
+    ) {
+        let universe = universe();
+        let mut bench = Bench::new(options());
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Write(writes) => {
+                    writes.iter().for_each(|write| model.write(&universe, write));
+                    bench.write(writes.iter().map(|write| to_series(&universe, write)).collect());
+                }
+                Step::Flush => bench.store().flush().unwrap(),
+                Step::Merge => while bench.store().merge().unwrap() {},
+                Step::Kill => bench.reopen(),
+            }
+            check(&bench, &model, &questions[0])?;
+        }
+        for question in &questions {
+            check(&bench, &model, question)?;
+        }
+    }
+}
