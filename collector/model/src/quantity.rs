@@ -105,7 +105,7 @@ impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(&str, u128); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
         let ms = self.0.as_millis();
-        let whole = UNITS.into_iter().find(|(_, unit_ms)| ms > 0 && ms % unit_ms == 0);
+        let whole = UNITS.into_iter().find(|(_, unit_ms)| ms > 0 && ms.is_multiple_of(*unit_ms));
         match whole {
             Some((unit, unit_ms)) => write!(f, "{}{unit}", ms / unit_ms),
             None => f.write_str("0s"),

@@ -21,7 +21,8 @@ pub struct TlsError {
 }
 
 impl TlsError {
-    fn new(path: &Path, message: impl ToString) -> Self {
+    #[allow(clippy::needless_pass_by_value)] // errors are handed over, here as everywhere
+    fn new(path: &Path, message: impl std::fmt::Display) -> Self {
         Self { path: path.to_path_buf(), message: message.to_string() }
     }
 }
