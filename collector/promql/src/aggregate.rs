@@ -1,7 +1,6 @@
 //! Aggregations. Those that fold values hold one accumulator for each group and time, never the series themselves.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use tenantscope_model::{Histogram, Labels, METRIC_NAME};
 
@@ -10,7 +9,7 @@ use crate::column::{Cell, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::kahan::{KahanSum, Mean};
-use crate::native;
+use crate::native::{self, HistogramSum};
 use crate::notes::Note;
 use crate::quantile;
 
@@ -61,10 +60,7 @@ enum Accumulator {
         squares: f64,
     },
     Values(Vec<f64>),
-    Histograms {
-        sum: Arc<Histogram>,
-        count: f64,
-    },
+    Histograms(Box<HistogramSum>),
     /// Nothing comes of it: floats met histograms, or layouts that don't mix met.
     Spoiled,
 }
@@ -120,7 +116,7 @@ impl Evaluation<'_> {
                 }
             }
             Cell::Histogram(histogram) => match op {
-                AggregateOp::Sum | AggregateOp::Avg => self.gather_histogram(accumulator, histogram, labels),
+                AggregateOp::Sum | AggregateOp::Avg => self.gather_histogram(op, accumulator, histogram, labels),
                 AggregateOp::Count | AggregateOp::Group => {
                     gather_float(op, accumulator, 0.0);
                 }
@@ -129,21 +125,24 @@ impl Evaluation<'_> {
         }
     }
 
-    fn gather_histogram(&self, accumulator: &mut Accumulator, histogram: &Arc<Histogram>, labels: &Labels) {
+    fn gather_histogram(&self, op: AggregateOp, accumulator: &mut Accumulator, histogram: &Histogram, labels: &Labels) {
         *accumulator = match std::mem::take(accumulator) {
-            Accumulator::Empty => Accumulator::Histograms { sum: Arc::clone(histogram), count: 1.0 },
-            Accumulator::Histograms { sum, count } => match native::added(&sum, histogram) {
-                Ok((sum, reconciled)) => {
-                    if reconciled {
-                        self.note(Note::BoundsReconciled("aggregation"));
+            Accumulator::Empty => Accumulator::Histograms(Box::new(HistogramSum::of(histogram))),
+            Accumulator::Histograms(mut sum) => {
+                let added = if op == AggregateOp::Avg { sum.add_to_mean(histogram) } else { sum.add(histogram) };
+                match added {
+                    Ok(reconciled) => {
+                        if reconciled {
+                            self.note(Note::BoundsReconciled("aggregation"));
+                        }
+                        Accumulator::Histograms(sum)
                     }
-                    Accumulator::Histograms { sum: Arc::new(sum), count: count + 1.0 }
+                    Err(native::Incompatible) => {
+                        self.note(Note::MixedExponentialCustom(labels.metric_name()));
+                        Accumulator::Spoiled
+                    }
                 }
-                Err(native::Incompatible) => {
-                    self.note(Note::MixedExponentialCustom(labels.metric_name()));
-                    Accumulator::Spoiled
-                }
-            },
+            }
             Accumulator::Spoiled => Accumulator::Spoiled,
             _ => {
                 self.note(Note::MixedInAggregation);
@@ -332,7 +331,7 @@ fn gather_float(op: AggregateOp, accumulator: &mut Accumulator, value: f64) -> b
             values.push(value);
             A::Values(values)
         }
-        (A::Histograms { .. }, _) => {
+        (A::Histograms(_), _) => {
             *accumulator = A::Spoiled;
             return false;
         }
@@ -352,10 +351,8 @@ fn result(op: AggregateOp, accumulator: Accumulator, parameter: Option<f64>) -> 
             Cell::Float(if op == AggregateOp::Stddev { variance.sqrt() } else { variance })
         }
         Accumulator::Values(mut values) => Cell::Float(quantile::of_values(parameter.unwrap_or(f64::NAN), &mut values)),
-        Accumulator::Histograms { sum, count } if op == AggregateOp::Avg => {
-            Cell::histogram(native::compacted(&native::divided(&sum, count)))
-        }
-        Accumulator::Histograms { sum, .. } => Cell::histogram(native::compacted(&sum)),
+        Accumulator::Histograms(sum) if op == AggregateOp::Avg => Cell::histogram(sum.mean()),
+        Accumulator::Histograms(sum) => Cell::histogram(sum.sum()),
     }
 }
 

@@ -364,7 +364,10 @@ impl Expr {
             ExprKind::Call(call) => {
                 let with_default =
                     call.function.reads_time && call.arguments.len() < call.function.arguments.len().max(1);
-                let own_time = matches!(call.function.name, "time" | "predict_linear" | "timestamp") || with_default;
+                let own_time = matches!(
+                    call.function.name,
+                    "time" | "start" | "end" | "step" | "range" | "predict_linear" | "timestamp"
+                ) || with_default;
                 !own_time && call.arguments.iter().all(Self::is_step_invariant)
             }
             ExprKind::Aggregate(_) | ExprKind::Binary(_) | ExprKind::Negate(_) | ExprKind::Paren(_) => {

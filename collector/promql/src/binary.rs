@@ -293,11 +293,9 @@ impl<'a, 'e> Join<'a, 'e> {
         self.find_one_side(step)?;
         self.matched.fill(false);
         let matching = &self.binary.matching;
-        let (fill_one, fill_many) = if self.is_swapped() {
-            (matching.fill_left, matching.fill_right)
-        } else {
-            (matching.fill_right, matching.fill_left)
-        };
+        // Prometheus fills by the sides of the join, not of the expression: `fill_right` is for the one side even
+        // with `group_right`.
+        let (fill_one, fill_many) = (matching.fill_right, matching.fill_left);
         for at in 0..self.many.len() {
             let Some(cell) = cell_at(&self.many, at, step) else { continue };
             let number = self.many_numbers.get(at).copied().unwrap_or_default();

@@ -25,11 +25,6 @@ impl Grid {
     pub(crate) fn at(&self, index: usize) -> i64 {
         self.start_ms + self.step_ms * index as i64
     }
-
-    /// The last time.
-    pub(crate) fn end_ms(&self) -> i64 {
-        self.at(self.count.saturating_sub(1))
-    }
 }
 
 /// The value of a series at one time of the grid.

@@ -74,7 +74,7 @@ impl Engine {
         at_ms: i64,
         options: QueryOptions<'_>,
     ) -> Result<Answer, EngineError> {
-        let evaluation = self.evaluation(select, scope, Grid::instant(at_ms), options, false);
+        let evaluation = self.evaluation(select, scope, Grid::instant(at_ms), at_ms, options);
         let grid = evaluation.query;
         let value = match expr.value_type() {
             ValueType::Scalar => {
@@ -101,7 +101,7 @@ impl Engine {
         options: QueryOptions<'_>,
     ) -> Result<Answer, EngineError> {
         let grid = self.grid(times)?;
-        let evaluation = self.evaluation(select, scope, grid, options, true);
+        let evaluation = Evaluation { is_range: true, ..self.evaluation(select, scope, grid, times.end_ms, options) };
         let columns = match expr.value_type() {
             ValueType::Scalar => vec![Evaluation::scalar_column(evaluation.scalars(expr, &grid)?)],
             ValueType::Vector => finished(evaluation.collect(expr, &grid)?)?,
@@ -141,12 +141,13 @@ impl Engine {
         select: &'a dyn Select,
         scope: &'a Scope,
         query: Grid,
+        end_ms: i64,
         options: QueryOptions<'a>,
-        is_range: bool,
     ) -> Evaluation<'a> {
         let lookback = options.lookback_ms.map_or(Lookback::Widened(self.limits.lookback_ms), Lookback::Fixed);
         let notes = RefCell::new(Notes::default());
-        Evaluation { select, scope, budget: options.budget, limits: &self.limits, lookback, query, is_range, notes }
+        let (budget, limits) = (options.budget, &self.limits);
+        Evaluation { select, scope, budget, limits, lookback, query, end_ms, is_range: false, notes }
     }
 }
 

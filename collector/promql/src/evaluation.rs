@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use tenantscope_model::{Lookback, QueryBudget, Scope, Select};
 
-use crate::ast::{BinaryOp, Expr, ExprKind, ValueType};
+use crate::ast::{BinaryOp, Call, Expr, ExprKind, ValueType};
 use crate::binary::float_operation;
 use crate::column::{Cell, Column, Grid, Sink};
 use crate::engine::Limits;
@@ -23,6 +23,8 @@ pub(crate) struct Evaluation<'a> {
     pub(crate) lookback: Lookback,
     /// The query's own times, to which `@ start()` and `@ end()` refer.
     pub(crate) query: Grid,
+    /// The end that the query gave, which its last time may not reach.
+    pub(crate) end_ms: i64,
     pub(crate) is_range: bool,
     pub(crate) notes: RefCell<Notes>,
 }
@@ -87,13 +89,31 @@ impl Evaluation<'_> {
                 let right = self.scalars(&binary.right, grid)?;
                 Ok(left.into_iter().zip(right).map(|(l, r)| scalar_operation(binary.op, l, r)).collect())
             }
-            ExprKind::Call(call) => match (call.function.name, call.arguments.first()) {
-                ("pi", _) => Ok(vec![std::f64::consts::PI; grid.count]),
-                ("time", _) => Ok((0..grid.count).map(|step| grid.at(step) as f64 / 1000.0).collect()),
-                ("scalar", Some(argument)) => self.only_element(argument, grid),
-                (name, _) => Err(EngineError::execution(format!("{name} is no scalar function"))),
-            },
+            ExprKind::Call(call) => self.scalar_call(call, grid),
             _ => Err(EngineError::execution(format!("{expr} is no scalar"))),
+        }
+    }
+
+    fn scalar_call(&self, call: &Call, grid: &Grid) -> Result<Vec<f64>, EngineError> {
+        let everywhere = |value: f64| Ok(vec![value; grid.count]);
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        let query = &self.query;
+        match call.function.name {
+            "pi" => everywhere(std::f64::consts::PI),
+            "time" => Ok((0..grid.count).map(|step| seconds(grid.at(step))).collect()),
+            "start" => everywhere(seconds(query.start_ms)),
+            "end" => everywhere(seconds(self.end_ms)),
+            "range" => everywhere(seconds(self.end_ms - query.start_ms)),
+            "step" => everywhere(if self.is_range { seconds(query.step_ms) } else { 0.0 }),
+            "scalar" => self.only_element(self.argument(call, 0)?, grid),
+            name @ ("min_of" | "max_of") => {
+                let left = self.scalars(self.argument(call, 0)?, grid)?;
+                let right = self.scalars(self.argument(call, 1)?, grid)?;
+                let choose = if name == "min_of" { f64::min } else { f64::max };
+                let one = |(l, r): (f64, f64)| if l.is_nan() || r.is_nan() { f64::NAN } else { choose(l, r) };
+                Ok(left.into_iter().zip(right).map(one).collect())
+            }
+            name => Err(EngineError::execution(format!("{name} is no scalar function"))),
         }
     }
 

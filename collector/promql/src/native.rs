@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use tenantscope_model::{Histogram, Span, Spans};
 
+use crate::kahan::KahanSum;
+
 /// The schema that says that buckets have bounds of their own.
 pub(crate) const CUSTOM_SCHEMA: i32 = -53;
 
@@ -111,6 +113,17 @@ impl Flat {
         }
     }
 
+    fn each(&mut self, mut change: impl FnMut(&mut f64)) {
+        let fields = [&mut self.zero_count, &mut self.count, &mut self.sum];
+        fields.into_iter().chain(self.positive.values_mut()).chain(self.negative.values_mut()).for_each(&mut change);
+    }
+
+    fn overflows(&self) -> bool {
+        let fields = [self.zero_count, self.count, self.sum];
+        let counts = self.positive.values().chain(self.negative.values()).copied();
+        fields.into_iter().chain(counts).any(f64::is_infinite)
+    }
+
     fn reduce_to(&mut self, schema: i32) {
         let shift = self.schema - schema;
         if shift <= 0 {
@@ -208,6 +221,105 @@ pub fn added(a: &Histogram, b: &Histogram) -> Combined {
 /// `a - b`.
 pub(crate) fn subtracted(a: &Histogram, b: &Histogram) -> Combined {
     combined(a, b, -1.0)
+}
+
+/// A running sum of histograms that keeps what rounding would lose.
+///
+/// As a mean it goes by the sum as long as that does not overflow, and is incremental from then on.
+#[derive(Debug, Clone)]
+pub(crate) struct HistogramSum {
+    sum: Flat,
+    lost: Flat,
+    count: f64,
+    incremental: bool,
+}
+
+impl HistogramSum {
+    /// A sum of one.
+    pub(crate) fn of(first: &Histogram) -> Self {
+        Self { sum: Flat::of(first), lost: Flat::of(&emptied(first)), count: 1.0, incremental: false }
+    }
+
+    /// Adds to the sum; says whether custom bounds had to be reconciled.
+    pub(crate) fn add(&mut self, histogram: &Histogram) -> Result<bool, Incompatible> {
+        self.count += 1.0;
+        self.accumulate(Flat::of(histogram))
+    }
+
+    /// Adds to the mean; says whether custom bounds had to be reconciled.
+    pub(crate) fn add_to_mean(&mut self, histogram: &Histogram) -> Result<bool, Incompatible> {
+        self.count += 1.0;
+        if !self.incremental {
+            let mut next = self.clone();
+            let reconciled = next.accumulate(Flat::of(histogram))?;
+            if !next.sum.overflows() {
+                *self = next;
+                return Ok(reconciled);
+            }
+            self.incremental = true;
+            self.scale(1.0 / (self.count - 1.0));
+        }
+        self.scale((self.count - 1.0) / self.count);
+        self.accumulate(Flat::of(&divided(histogram, self.count)))
+    }
+
+    fn scale(&mut self, factor: f64) {
+        for flat in [&mut self.sum, &mut self.lost] {
+            flat.each(|value| *value *= factor);
+        }
+    }
+
+    fn accumulate(&mut self, mut other: Flat) -> Result<bool, Incompatible> {
+        let mut same = self.lost.clone();
+        let reconciled = align(&mut self.sum, &mut other)?;
+        align(&mut same, &mut other.clone())?;
+        self.lost = same;
+        let (sum, lost) = (&mut self.sum, &mut self.lost);
+        increase(&mut sum.zero_count, &mut lost.zero_count, other.zero_count);
+        increase(&mut sum.count, &mut lost.count, other.count);
+        increase(&mut sum.sum, &mut lost.sum, other.sum);
+        for (sum, lost, other) in [
+            (&mut sum.positive, &mut lost.positive, &other.positive),
+            (&mut sum.negative, &mut lost.negative, &other.negative),
+        ] {
+            for (&index, &count) in other {
+                increase(sum.entry(index).or_default(), lost.entry(index).or_default(), count);
+            }
+        }
+        Ok(reconciled)
+    }
+
+    /// The sum, or the incremental mean.
+    pub(crate) fn sum(&self) -> Histogram {
+        let mut total = self.sum.clone();
+        total.zero_count += self.lost.zero_count;
+        total.count += self.lost.count;
+        total.sum += self.lost.sum;
+        for (into, from) in [(&mut total.positive, &self.lost.positive), (&mut total.negative, &self.lost.negative)] {
+            for (&index, &count) in from {
+                *into.entry(index).or_default() += count;
+            }
+        }
+        total.into_histogram()
+    }
+
+    /// The mean.
+    pub(crate) fn mean(&self) -> Histogram {
+        if self.incremental {
+            return self.sum();
+        }
+        let mut scaled = self.clone();
+        for flat in [&mut scaled.sum, &mut scaled.lost] {
+            flat.each(|value| *value /= self.count);
+        }
+        scaled.sum()
+    }
+}
+
+fn increase(sum: &mut f64, lost: &mut f64, value: f64) {
+    let mut kahan = KahanSum { sum: *sum, lost: *lost };
+    kahan.add(value);
+    (*sum, *lost) = (kahan.sum, kahan.lost);
 }
 
 /// Every count, and the sum, changed in the same way.

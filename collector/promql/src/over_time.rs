@@ -1,13 +1,13 @@
 //! Functions of a range that need no more than its samples.
 
-use tenantscope_model::Sample;
+use tenantscope_model::{Histogram, Sample};
 
 use crate::ast::{Call, ValueType};
 use crate::column::{Cell, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::kahan::{KahanSum, Mean};
-use crate::native;
+use crate::native::{HistogramSum, Incompatible};
 use crate::notes::Note;
 use crate::source::Window;
 use crate::{quantile, rate};
@@ -159,7 +159,7 @@ fn sum(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
         return Cell::Empty;
     }
     if window.floats.is_empty() {
-        return histogram_sum(context, window).map_or(Cell::Empty, |h| Cell::histogram(native::compacted(&h)));
+        return histogram_sum(context, window, HistogramSum::add).map_or(Cell::Empty, |sum| Cell::histogram(sum.sum()));
     }
     let mut sum = KahanSum::default();
     for sample in window.floats {
@@ -168,18 +168,16 @@ fn sum(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
     Cell::Float(sum.value())
 }
 
-fn histogram_sum(context: &Context<'_, '_>, window: &Window<'_>) -> Option<tenantscope_model::Histogram> {
+type AddHistogram = fn(&mut HistogramSum, &Histogram) -> Result<bool, Incompatible>;
+
+fn histogram_sum(context: &Context<'_, '_>, window: &Window<'_>, add: AddHistogram) -> Option<HistogramSum> {
     let (first, rest) = window.histograms.split_first()?;
-    let mut sum = (*first.histogram).clone();
+    let mut sum = HistogramSum::of(&first.histogram);
     for sample in rest {
-        match native::added(&sum, &sample.histogram) {
-            Ok((next, reconciled)) => {
-                if reconciled {
-                    context.note(Note::BoundsReconciled("aggregation"));
-                }
-                sum = next;
-            }
-            Err(native::Incompatible) => {
+        match add(&mut sum, &sample.histogram) {
+            Ok(true) => context.note(Note::BoundsReconciled("aggregation")),
+            Ok(false) => {}
+            Err(Incompatible) => {
                 context.note(Note::MixedExponentialCustom(context.metric));
                 return None;
             }
@@ -193,9 +191,8 @@ fn avg(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
         return Cell::Empty;
     }
     let Some((first, rest)) = window.floats.split_first() else {
-        let count = window.histograms.len() as f64;
-        return histogram_sum(context, window)
-            .map_or(Cell::Empty, |h| Cell::histogram(native::compacted(&native::divided(&h, count))));
+        return histogram_sum(context, window, HistogramSum::add_to_mean)
+            .map_or(Cell::Empty, |sum| Cell::histogram(sum.mean()));
     };
     let mut mean = Mean::of(first.value);
     for sample in rest {

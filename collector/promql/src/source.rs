@@ -100,7 +100,7 @@ impl Evaluation<'_> {
     fn frames(&self, grid: &Grid, at: Option<At>, offset_ms: i64, range_ms: i64) -> Frames {
         let fixed_ms = at.map(|at| match at {
             At::Start => self.query.start_ms,
-            At::End => self.query.end_ms(),
+            At::End => self.end_ms,
             At::Ms(ms) => ms,
         });
         Frames { grid: *grid, fixed_ms, offset_ms, range_ms }

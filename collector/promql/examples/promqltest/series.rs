@@ -119,7 +119,7 @@ fn expand(token: &str, points: &mut Vec<Point>) -> Result<(), String> {
         points.extend(std::iter::repeat_n(Point::Omitted, count));
         return Ok(());
     }
-    let number = r"(?i:[-+]?(?:nan|inf|0x[0-9a-f]+|\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?))";
+    let number = r"(?i:[-+]?(?:nan|inf|\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?))";
     let pattern = Regex::new(&format!("^({number})(?:({number})?x(\\d+))?$")).map_err(|error| error.to_string())?;
     let captures = pattern.captures(token).ok_or_else(wrong)?;
     let start = float(&captures[1]).ok_or_else(wrong)?;
@@ -142,7 +142,6 @@ pub(crate) fn float(text: &str) -> Option<f64> {
     let value = match digits {
         "nan" => f64::NAN,
         "inf" => f64::INFINITY,
-        _ if digits.starts_with("0x") => i64::from_str_radix(&digits[2..], 16).ok()? as f64,
         _ => digits.parse().ok()?,
     };
     Some(sign * value)
