@@ -44,8 +44,7 @@ impl Store {
             }
             let waited = state.active_since.map(|since| since.elapsed());
             let is_old = waited.is_some_and(|waited| waited >= self.options.flush_interval);
-            let is_failed = !state.flushing.is_empty();
-            if state.active_bytes >= self.options.flush_bytes || is_old || is_failed {
+            if state.active_bytes >= self.options.flush_bytes || is_old || state.flush_failed {
                 return true;
             }
             let left = self.options.flush_interval.saturating_sub(waited.unwrap_or_default());
@@ -79,9 +78,10 @@ impl Store {
         };
         let committed = self.commit_rows(&rows, position);
         self.count("flush", committed.is_ok());
+        let mut state = self.state.lock();
+        state.flush_failed = committed.is_err();
         committed?;
 
-        let mut state = self.state.lock();
         state.flushing.clear();
         let bytes = std::mem::take(&mut state.flushing_bytes);
         state.files = self.table.files();

@@ -40,6 +40,8 @@ pub(crate) struct State {
     /// Being written; they stay here until the commit that has them.
     pub(crate) flushing: Vec<RecordBatch>,
     pub(crate) flushing_bytes: usize,
+    /// The last flush failed, so that the next one is due.
+    pub(crate) flush_failed: bool,
     pub(crate) files: Arc<Vec<LiveFile>>,
     pub(crate) applied: Position,
     pub(crate) durable: Position,
@@ -83,6 +85,7 @@ impl Store {
             active_since: None,
             flushing: Vec::new(),
             flushing_bytes: 0,
+            flush_failed: false,
             files,
             applied: durable,
             durable,

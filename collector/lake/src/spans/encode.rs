@@ -1,7 +1,7 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    ArrayRef, Int32Builder, Int64Array, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondArray,
+    Array, ArrayRef, Int32Builder, Int64Array, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, SchemaRef};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -149,7 +149,7 @@ impl Rows {
     fn finish(mut self) -> Result<RecordBatch, arrow::error::ArrowError> {
         let micros = self.start_ns.iter().map(|ns| ns.div_euclid(1_000));
         let time = TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC");
-        let arrays: Vec<ArrayRef> = vec![
+        let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(time),
             Arc::new(Int64Array::from(self.start_ns)),
             Arc::new(self.tenant.finish()),
@@ -180,6 +180,8 @@ impl Rows {
             Arc::new(self.scope_attributes.finish()),
             Arc::new(self.scope_schema_url.finish()),
         ];
+        // Builders leave room for a thousand rows, which the buffer would hold on to.
+        arrays.iter_mut().for_each(|array| array.shrink_to_fit());
         RecordBatch::try_new(Arc::clone(&FORM.columns), arrays)
     }
 }
