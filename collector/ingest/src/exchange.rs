@@ -15,7 +15,7 @@ impl Intake {
         let owner = proved.lane_owner();
         let epoch = if request.wants_epoch { Some(self.new_epoch(&owner, &request.agent)?) } else { None };
         let issued = self.identity.issue(&proved, &request.agent, epoch, now_ms());
-        tracing::info!(agent = %request.agent, %owner, version = request.version, epoch, "agent identified");
+        tracing::debug!(agent = %request.agent, %owner, version = request.version, epoch, "agent identified");
         Ok(IdentityResponse {
             token: issued.token,
             expires_at_ms: issued.expires_at_ms,

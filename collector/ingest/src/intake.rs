@@ -7,15 +7,16 @@ use std::time::Duration;
 use http::HeaderMap;
 use tenantscope_codec::DecodeLimits;
 use tenantscope_journal::{Journal, Options};
-use tenantscope_model::{FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
+use tenantscope_model::{Claim, FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
 use tenantscope_tenancy::{Identity, Registry, Sender};
 use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
 
 use crate::clock::now_ms;
+use crate::counts::Counts;
 use crate::epochs::Epochs;
 use crate::lanes::{Flight, LaneKey, Standing};
 use crate::limits::{InFlight, Limits, Permit};
-use crate::line::{Line, LineError, Sending};
+use crate::line::{Admitted, Line, LineError, Sending, Underway};
 use crate::refusal;
 use crate::store::Stores;
 use crate::telemetry;
@@ -29,6 +30,7 @@ pub struct Intake {
     pub(crate) epochs: Epochs,
     pub(crate) limits: Limits,
     pub(crate) tenant_info: TenantInfo,
+    pub(crate) counts: Counts,
     in_flight: InFlight,
 }
 
@@ -78,8 +80,8 @@ impl Intake {
         };
         let lines = [open(Signal::Metrics)?, open(Signal::Logs)?, open(Signal::Spans)?];
         let in_flight = InFlight::new(&limits);
-        let tenant_info = TenantInfo::default();
-        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, in_flight })
+        let (tenant_info, counts) = (TenantInfo::default(), Counts::default());
+        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, counts, in_flight })
     }
 
     /// The journal of a signal, for forward targets.
@@ -115,17 +117,19 @@ impl Intake {
         stored.inspect_err(|refused| telemetry::refused(Signal::Metrics, refused.reason))
     }
 
-    /// Writes state files and tenant information and lets the cursors follow the stores, until `stop` ends; then once
-    /// more.
+    /// Writes state files, tenant information and tenants' counts, and lets the cursors follow the stores, until `stop`
+    /// ends; then once more.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
-        let mut upkeep = interval(self.limits.upkeep_interval.0);
-        let mut tenant_info = interval(self.limits.tenant_info_interval.0);
+        let mut cursors = interval(self.limits.cursor_interval.0);
+        let mut states = interval(self.limits.state_interval.0);
+        let mut own_series = interval(self.limits.own_series_interval.0);
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                _ = upkeep.tick() => self.upkeep().await,
-                _ = tenant_info.tick() => self.write_tenant_info().await,
+                _ = cursors.tick() => self.each_line(Line::follow_store).await,
+                _ = states.tick() => self.each_line(Line::write_state).await,
+                _ = own_series.tick() => self.write_own_round().await,
             }
         }
         self.upkeep().await;
@@ -133,11 +137,21 @@ impl Intake {
 
     /// One round of what [`Intake::run`] does for the journals.
     pub async fn upkeep(&self) {
+        self.each_line(Line::write_state).await;
+        self.each_line(Line::follow_store).await;
+    }
+
+    async fn write_own_round(&self) {
+        self.write_tenant_info().await;
+        self.write_counts().await;
+    }
+
+    async fn each_line(&self, work: fn(&Line) -> Result<(), LineError>) {
         for line in &self.lines {
             let line = Arc::clone(line);
             let done = tokio::task::spawn_blocking(move || {
-                line.upkeep().inspect_err(|error| {
-                    tracing::error!(signal = %line.signal, %error, "state could not be written, trying again later");
+                work(&line).inspect_err(|error| {
+                    tracing::error!(signal = %line.signal, %error, "upkeep failed, trying again later");
                 })
             });
             if let Err(error) = done.await {
@@ -176,17 +190,48 @@ impl Intake {
         };
         let slot = Arc::clone(&line.decoding).acquire_owned().await;
         let slot = slot.map_err(|_| Refused::unavailable("shutting_down", "shutting down", Duration::from_secs(5)))?;
+        let tenant = sender.tenant().cloned();
         // Runs to its end even if the sender goes away: queued is queued, and the lane must know.
-        let underway = blocking(move || {
-            let _slot = slot;
-            let decide = |claim: &tenantscope_model::Claim| sender.decide(claim);
-            let from = Sending { owner, from_agent: sender.may_claim_cadence(), decide: &decide };
-            line.take(&from, body, header, now_ms(), (permit, flight))
-        })
-        .await?;
-        let Some(underway) = underway else { return Ok(Accepted::default()) };
+        let step = {
+            let line = Arc::clone(&line);
+            blocking(move || {
+                let _slot = slot;
+                let decide = |claim: &Claim| sender.decide(claim);
+                let from = Sending { owner, from_agent: sender.may_claim_cadence(), decide: &decide };
+                Step::first(&line, line.admit(&from, body, header, now_ms(), (permit, flight))?)
+            })
+            .await?
+        };
+        let underway = match step {
+            Step::Nothing => return Ok(Accepted::default()),
+            Step::Underway(underway) => underway,
+            Step::Deltas(admitted) => {
+                let turn = line.delta_turn().await;
+                let line = Arc::clone(&line);
+                blocking(move || line.queue(*admitted, Some(turn))).await?
+            }
+        };
         underway.append.await.map_err(|error| refusal::of_append(&error))?;
-        Ok(underway.accepted)
+        self.counts.taken(tenant, line.signal, underway.stored, &underway.rejected);
+        Ok(Accepted { rejected: underway.rejected.total(), message: underway.rejected.message() })
+    }
+}
+
+/// How far the first stretch on a blocking thread got.
+enum Step {
+    Nothing,
+    Underway(Underway),
+    /// Waits for its turn, on no thread.
+    Deltas(Box<Admitted>),
+}
+
+impl Step {
+    fn first(line: &Line, admitted: Option<Admitted>) -> Result<Self, Refused> {
+        match admitted {
+            None => Ok(Self::Nothing),
+            Some(admitted) if admitted.has_deltas() => Ok(Self::Deltas(Box::new(admitted))),
+            Some(admitted) => line.queue(admitted, None).map(Self::Underway),
+        }
     }
 }
 
@@ -252,8 +297,12 @@ impl Receive for Intake {
         permit: Permit,
     ) -> Result<Accepted, Refused> {
         let signal = body.signal;
+        let tenant = sender.tenant().cloned();
         let taken = self.take(sender, body, header, permit).await;
-        taken.inspect_err(|refused| telemetry::refused(signal, refused.reason))
+        taken.inspect_err(|refused| {
+            telemetry::refused(signal, refused.reason);
+            self.counts.refused(tenant, signal, refused.reason);
+        })
     }
 }
 

@@ -21,6 +21,7 @@
 mod answers;
 mod bodies;
 mod clock;
+mod counts;
 mod epochs;
 mod exchange;
 mod intake;

@@ -25,10 +25,12 @@ pub struct Limits {
     pub max_sender_percent: u8,
     /// Bodies that are decoded at the same time, for each signal. Default 4.
     pub max_decoding: usize,
-    /// How often state files are written and cursors follow the stores. Default 10 s.
-    pub upkeep_interval: TimeSpan,
-    /// How often `tenantscope_tenant_info` is written. Default 60 s.
-    pub tenant_info_interval: TimeSpan,
+    /// How often cursors follow the stores. Default 10 s.
+    pub cursor_interval: TimeSpan,
+    /// How often state files are written. Default 60 s.
+    pub state_interval: TimeSpan,
+    /// How often `tenantscope_tenant_info` and tenants' counts are written. Default 60 s.
+    pub own_series_interval: TimeSpan,
 }
 
 impl Default for Limits {
@@ -39,8 +41,9 @@ impl Default for Limits {
             max_in_flight_bytes: Bytes(200 << 20),
             max_sender_percent: 50,
             max_decoding: 4,
-            upkeep_interval: TimeSpan::from_secs(10),
-            tenant_info_interval: TimeSpan::from_secs(60),
+            cursor_interval: TimeSpan::from_secs(10),
+            state_interval: TimeSpan::from_secs(60),
+            own_series_interval: TimeSpan::from_secs(60),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Stamped, decode, stamp};
+use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
 use tenantscope_journal::{Append, Cursor, CursorError, Journal, OpenError, Options};
 use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries};
-use tenantscope_wire::{Accepted, BatchHeader, ReceivedBody, Refused};
+use tenantscope_wire::{BatchHeader, ReceivedBody, Refused};
 use tokio::sync::Semaphore;
 
 use crate::lanes::{Flight, Flights, LaneKey, Standing};
@@ -68,7 +68,7 @@ pub(crate) struct Line {
     pub(crate) state: Arc<Mutex<State>>,
     pub(crate) flights: Flights,
     pub(crate) decoding: Arc<Semaphore>,
-    /// Held from stamping until the batch is durable: running totals grow one batch after another.
+    /// See [`Line::delta_turn`].
     deltas: Arc<tokio::sync::Mutex<()>>,
     kept: Mutex<Kept>,
     limits: DecodeLimits,
@@ -81,10 +81,29 @@ struct Kept {
     state: Cursor,
 }
 
+/// The right to be the one batch with deltas that is under way.
+pub(crate) type DeltaTurn = tokio::sync::OwnedMutexGuard<()>;
+
+/// A batch that was decoded and decided on, with what it holds until it is durable.
+pub(crate) struct Admitted {
+    decoded: Decoded,
+    records: u64,
+    record: Record,
+    held: (Permit, Option<Flight>),
+}
+
+impl Admitted {
+    /// Whether it needs a [`Line::delta_turn`].
+    pub(crate) fn has_deltas(&self) -> bool {
+        self.decoded.has_deltas()
+    }
+}
+
 /// A batch on its way to the disk, and what its sender will be told.
 pub(crate) struct Underway {
     pub(crate) append: Append,
-    pub(crate) accepted: Accepted,
+    pub(crate) stored: u64,
+    pub(crate) rejected: Rejected,
 }
 
 /// Where a signal's journal is.
@@ -93,7 +112,7 @@ fn journal_folder(dir: &Path, signal: Signal) -> PathBuf {
 }
 
 /// The id of the journal that [`crate::Intake::open`] opens for this signal in the same `dir`. Blocks.
-pub fn journal_id(dir: &Path, signal: Signal) -> Result<u128, tenantscope_journal::OpenError> {
+pub fn journal_id(dir: &Path, signal: Signal) -> Result<u128, OpenError> {
     Journal::id_in(journal_folder(dir, signal))
 }
 
@@ -138,16 +157,15 @@ impl Line {
         self.state.lock().lanes.standing(key, header)
     }
 
-    /// Decodes, decides, stamps and prepares a batch, and queues it for the disk. Whatever can be refused is refused
-    /// here, before anything is durable. Blocks. `None`: there was nothing to store.
-    pub(crate) fn take(
+    /// Decodes a batch and decides on its resources. Blocks. `None`: there is nothing to store.
+    pub(crate) fn admit(
         &self,
         from: &Sending<'_>,
         body: ReceivedBody,
         header: Option<BatchHeader>,
         received_at_ms: i64,
         held: (Permit, Option<Flight>),
-    ) -> Result<Option<Underway>, Refused> {
+    ) -> Result<Option<Admitted>, Refused> {
         let decoded = decode(&body, &self.limits)?;
         let claims = decoded.claims();
         let records = decoded.records();
@@ -158,7 +176,6 @@ impl Line {
         if let Some(refused) = refusal::of_all(&decisions) {
             return Err(refused);
         }
-        let body_bytes = body.bytes.len() as u64;
         let record = Record {
             received_at_ms,
             sender: from.owner.clone(),
@@ -166,8 +183,26 @@ impl Line {
             header,
             body: RecordBody::Received { decisions, body },
         };
-        let delta_turn = decoded.has_deltas().then(|| Arc::clone(&self.deltas).blocking_lock_owned());
-        let stamped = self.stamped(decoded, &record, delta_turn.is_some());
+        Ok(Some(Admitted { decoded, records, record, held }))
+    }
+
+    /// The turn of a batch with deltas: running totals grow one batch after another.
+    pub(crate) async fn delta_turn(&self) -> DeltaTurn {
+        Arc::clone(&self.deltas).lock_owned().await
+    }
+
+    /// Stamps and prepares a batch, and queues it for the disk. Whatever can be refused is refused by now, before
+    /// anything is durable. Blocks. A batch with deltas needs its turn, and keeps it until the totals have grown.
+    pub(crate) fn queue(&self, admitted: Admitted, delta_turn: Option<DeltaTurn>) -> Result<Underway, Refused> {
+        let Admitted { decoded, records, record, held } = admitted;
+        let (decisions, body_bytes) = match &record.body {
+            RecordBody::Received { decisions, body } => (decisions.as_slice(), body.bytes.len() as u64),
+            RecordBody::Own { .. } => (&[][..], 0),
+        };
+        let stamped = match delta_turn {
+            Some(_) => stamp(decoded, decisions, record.origin(), &self.state.lock().accumulators),
+            None => stamp(decoded, decisions, record.origin(), &Accumulators::new(0)),
+        };
         let (rejected, moved_claims) = (stamped.rejected.clone(), stamped.moved_claims);
         let stored = records.saturating_sub(rejected.total());
         let append = self.append(&record, stamped, (stored, body_bytes), (delta_turn, held))?;
@@ -175,7 +210,7 @@ impl Line {
         for (reason, records) in rejected.by_reason() {
             telemetry::rejected(self.signal, reason, records);
         }
-        Ok(Some(Underway { append, accepted: Accepted { rejected: rejected.total(), message: rejected.message() } }))
+        Ok(Underway { append, stored, rejected })
     }
 
     /// Queues series of our own.
@@ -195,17 +230,6 @@ impl Line {
         };
         let stamped = record.replay(&Accumulators::new(0))?;
         self.append(&record, stamped, (samples as u64, 0), ())
-    }
-
-    fn stamped(&self, decoded: Decoded, record: &Record, has_deltas: bool) -> Stamped {
-        let RecordBody::Received { decisions, .. } = &record.body else {
-            return stamp(decoded, &[], record.origin(), &Accumulators::new(0));
-        };
-        if has_deltas {
-            // Only a batch with deltas changes the totals, and this is the only one under way.
-            return stamp(decoded, decisions, record.origin(), &self.state.lock().accumulators);
-        }
-        stamp(decoded, decisions, record.origin(), &Accumulators::new(0))
     }
 
     /// Prepares and queues; on the writer's thread, in journal order: store, state, then whatever was `held`.
@@ -231,22 +255,27 @@ impl Line {
         self.journal.append_then(record.to_bytes(), on_durable).map_err(|error| refusal::of_append(&error))
     }
 
-    /// Writes the state if it moved, and lets the cursors follow the store. Blocks.
-    pub(crate) fn upkeep(&self) -> Result<(), LineError> {
+    /// Writes the state if it moved. Blocks.
+    pub(crate) fn write_state(&self) -> Result<(), LineError> {
         let mut kept = self.kept.lock();
         let kept = &mut *kept;
         let at = |source| LineError::State { path: kept.folder.clone(), source };
-        let newest = kept.files.newest();
         let written = {
             let state = self.state.lock();
-            telemetry::lanes(self.signal, state.lanes.len());
-            let moved = newest.is_none_or(|newest| state.position > newest) && state.position > 0;
+            let moved = state.position > kept.files.newest().unwrap_or(0);
             moved.then(|| (state.position, state.to_bytes()))
         };
-        if let Some((position, bytes)) = written {
-            let bytes = bytes.map_err(|error| at(std::io::Error::other(error)))?;
-            kept.files.write(position, &bytes).map_err(at)?;
-        }
+        let Some((position, bytes)) = written else { return Ok(()) };
+        let bytes = bytes.map_err(|error| at(std::io::Error::other(error)))?;
+        kept.files.write(position, &bytes).map_err(at)
+    }
+
+    /// Lets the cursors follow the store, so that segments are freed. Blocks.
+    pub(crate) fn follow_store(&self) -> Result<(), LineError> {
+        telemetry::lanes(self.signal, self.state.lock().lanes.len());
+        let mut kept = self.kept.lock();
+        let kept = &mut *kept;
+        let at = |source| LineError::State { path: kept.folder.clone(), source };
         let durable = self.store.durable().0;
         let replay_from = kept.files.prune(durable).map_err(at)?;
         kept.store.advance(durable)?;

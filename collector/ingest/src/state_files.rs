@@ -47,7 +47,7 @@ impl StateFiles {
             match read.and_then(|bytes| State::from_bytes(bytes.into()).map_err(|error| error.to_string())) {
                 Ok(state) => return state,
                 Err(error) => {
-                    tracing::error!(path = %path.display(), error, "state file can't be read, trying another")
+                    tracing::error!(path = %path.display(), error, "state file can't be read, trying another");
                 }
             }
         }

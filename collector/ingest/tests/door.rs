@@ -1,5 +1,8 @@
 //! The way in at its door, with real journals; only the store is the test's own, which is what the seam is for.
 
+// The lints' exception for tests does not reach helpers of a test crate.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -103,7 +106,7 @@ fn open_with(dir: &Path, identity: Identity, registry: Option<Arc<Registry>>, me
     let (metrics, logs) = (Arc::new(metrics), Arc::new(logs));
     let stores = Stores::new(Arc::clone(&metrics), Arc::clone(&logs), Arc::new(Kept::default()));
     let options = Options { segment_max_bytes: 1 << 20, max_bytes: 16 << 20, ..Options::default() };
-    let limits = Limits { tenant_info_interval: TimeSpan::from_secs(3600), ..Limits::default() };
+    let limits = Limits { own_series_interval: TimeSpan::from_secs(3600), ..Limits::default() };
     let intake = Intake::open(dir, &stores, Arc::new(identity), registry, limits, &options).unwrap();
     Setup { intake: Arc::new(intake), metrics, logs }
 }
@@ -439,6 +442,26 @@ async fn our_own_series_go_the_same_way() {
     drop(stop.0);
     running.await.unwrap();
     assert_eq!(setup.metrics.values("tenantscope_tenant_info"), [1.0, 1.0]);
+    assert!(setup.intake.seen(&Scope::All).is_empty(), "our own series are nobody's report");
     drop(setup);
     assert_eq!(strict(dir.path()).metrics.values("tenantscope_tenant_info"), [1.0, 1.0]);
+}
+
+#[tokio::test]
+async fn a_tenant_can_see_what_became_of_its_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = strict(dir.path());
+    let two = logs(&[(None, "a"), (None, "b")]);
+    send_as(&setup.intake, &bearer("acme-token"), two, None).await.unwrap();
+    let broken = received(Signal::Logs, b"\xff\xff not otlp".to_vec());
+    send_as(&setup.intake, &bearer("acme-token"), broken, None).await.unwrap_err();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(Arc::clone(&setup.intake).run(async move { stopped.await.unwrap_or(()) }));
+    while setup.metrics.values("tenantscope_tenant_refused_batches_total").is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(stop);
+    running.await.unwrap();
+    assert_eq!(setup.metrics.values("tenantscope_tenant_records_total"), [2.0]);
+    assert_eq!(setup.metrics.values("tenantscope_tenant_refused_batches_total"), [1.0]);
 }

@@ -1,5 +1,8 @@
 //! The routes over HTTP, with a real journal and a listener of our own on loopback.
 
+// The lints' exception for tests does not reach helpers of a test crate.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::sync::Arc;
 
 use axum::body::Body;

@@ -67,6 +67,15 @@ impl Sender {
         }
     }
 
+    /// The tenant of all its data; absent for a relay, which sends for several.
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::Account { owner, .. } => Some(&owner.tenant),
+            Self::Open { tenant } => Some(tenant),
+            Self::Relay { .. } => None,
+        }
+    }
+
     /// Whether cadence and delay may be taken from it: agents and collectors that forward theirs, and open mode.
     pub fn may_claim_cadence(&self) -> bool {
         match self {
