@@ -13,7 +13,13 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// Log filter, such as `info` or `tenantscope_ingest=debug`.
-    #[arg(long, global = true, env = "TENANTSCOPE_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "TENANTSCOPE_LOG",
+        default_value = "info,delta_kernel=warn",
+        value_name = "FILTER"
+    )]
     pub log: String,
     /// How log lines are written.
     #[arg(long, global = true, env = "TENANTSCOPE_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tenantscope_forward::TargetConfig;
-use tenantscope_incidents::IncidentsConfig;
 use tenantscope_tenancy::{IdentityConfig, ReaderConfig, RegistryConfig};
 
 pub use problem::Problem;
-pub use stores::{JournalConfig, LakeConfig, LimitsConfig, MetricsConfig, QueryConfig};
+pub use stores::{JournalConfig, LakeConfig, MetricsConfig, QueryConfig};
 
 use crate::cli::Serve;
 
@@ -36,7 +35,7 @@ pub struct Config {
     /// Who may read what.
     pub readers: Vec<ReaderConfig>,
     /// What batches may use.
-    pub limits: LimitsConfig,
+    pub limits: tenantscope_ingest::Limits,
     /// The journals.
     pub journal: JournalConfig,
     /// The metric store.
@@ -49,8 +48,6 @@ pub struct Config {
     pub rules: Vec<String>,
     /// Patterns of OpenSLO files.
     pub objectives: Vec<String>,
-    /// Who is told of what.
-    pub incidents: IncidentsConfig,
     /// Other systems that get everything too.
     pub forward: Vec<TargetConfig>,
     /// Where our own traces go.

@@ -1,2 +1,71 @@
-//! placeholder
-fn main() {}
+//! The program: options, then one of its commands. Exit code 0, 1 for what went wrong, 2 for wrong options.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tenantscope_server::cli::{Check, Cli, Command, Report, Serve};
+use tenantscope_server::config::Config;
+use tenantscope_server::{check, report, serve, telemetry};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Serve(options) => run_serve(&cli, options),
+        Command::Check(options) => run_check(options),
+        Command::Report(options) => run_report(options),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            fail(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_serve(cli: &Cli, options: &Serve) -> Result<ExitCode> {
+    let config = Config::for_serve(options)?;
+    install_crypto()?;
+    runtime()?.block_on(async {
+        let _telemetry = telemetry::start(&cli.log, cli.log_format, config.traces.otlp_grpc.as_deref())?;
+        serve::serve(options, config).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_check(options: &Check) -> Result<ExitCode> {
+    install_crypto()?;
+    let wrong = check::check(&options.config);
+    for line in &wrong {
+        fail(line);
+    }
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_report(options: &Report) -> Result<ExitCode> {
+    install_crypto()?;
+    let written = runtime()?.block_on(report::write(options))?;
+    say(&format!("{written} reports in {}", options.out.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")
+}
+
+/// Every TLS connection of the program uses ring.
+fn install_crypto() -> Result<()> {
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    installed.map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))
+}
+
+#[expect(clippy::print_stdout, reason = "a command's answer goes to standard output")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "a command's errors go to standard error, log or no log")]
+fn fail(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,6 +1,6 @@
 //! What the collector says about itself: log events, and traces where an endpoint is configured.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context, Result};
 use opentelemetry::trace::TracerProvider as _;
@@ -23,13 +23,14 @@ pub struct Telemetry {
 /// With an endpoint it must be called on a tokio runtime, which the exporter uses.
 pub fn start(filter: &str, format: LogFormat, traces_endpoint: Option<&str>) -> Result<Telemetry> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let traces = traces_endpoint.map(exporter).transpose()?;
-    let spans = traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("collector")));
+    let spans =
+        traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("collector")));
     tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).try_init().context("logging")?;
     Ok(Telemetry { traces })
 }

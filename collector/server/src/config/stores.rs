@@ -3,18 +3,6 @@
 use serde::Deserialize;
 use tenantscope_model::{Bytes, TimeSpan};
 
-/// `limits:`, what batches may use.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// A body as it is sent [16 MiB].
-    pub max_body_bytes: Option<Bytes>,
-    /// A body decompressed [64 MiB].
-    pub max_decoded_bytes: Option<Bytes>,
-    /// Bodies of all batches in flight [200 MiB].
-    pub max_in_flight_bytes: Option<Bytes>,
-}
-
 /// `journal:`, for each of the three.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -65,4 +53,48 @@ pub struct QueryConfig {
     pub max_concurrent: Option<usize>,
     /// How far back an instant selector looks [5m].
     pub lookback: Option<TimeSpan>,
+}
+
+impl JournalConfig {
+    /// The journals' options.
+    pub fn options(&self) -> tenantscope_journal::Options {
+        let defaults = tenantscope_journal::Options::default();
+        tenantscope_journal::Options {
+            segment_max_bytes: self.segment_max_bytes.map_or(defaults.segment_max_bytes, |bytes| bytes.0),
+            max_bytes: self.max_bytes.map_or(defaults.max_bytes, |bytes| bytes.0),
+            ..defaults
+        }
+    }
+}
+
+impl MetricsConfig {
+    /// The metric store's options.
+    pub fn options(&self) -> tenantscope_metrics::Options {
+        let defaults = tenantscope_metrics::Options::default();
+        tenantscope_metrics::Options {
+            memory_max_bytes: self.memory_max_bytes.map_or(defaults.memory_max_bytes, in_memory),
+            flush_interval: self.flush_interval.map_or(defaults.flush_interval, |span| span.0),
+            retention: self.retention.map_or(defaults.retention, |span| Some(span.0)),
+            ..defaults
+        }
+    }
+}
+
+impl LakeConfig {
+    /// The lake's options.
+    pub fn options(&self) -> tenantscope_lake::Options {
+        let defaults = tenantscope_lake::Options::default();
+        tenantscope_lake::Options {
+            buffer_max_bytes: self.buffer_max_bytes.map_or(defaults.buffer_max_bytes, in_memory),
+            flush_bytes: self.flush_bytes.map_or(defaults.flush_bytes, in_memory),
+            flush_interval: self.flush_interval.map_or(defaults.flush_interval, |span| span.0),
+            retention: self.retention.map_or(defaults.retention, |span| span.0),
+            query_memory_bytes: self.query_memory_bytes.map_or(defaults.query_memory_bytes, in_memory),
+            ..defaults
+        }
+    }
+}
+
+fn in_memory(bytes: Bytes) -> usize {
+    usize::try_from(bytes.0).unwrap_or(usize::MAX)
 }

@@ -1,0 +1,69 @@
+//! `check`: the configuration and every file that it names, every mistake with its place.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use tenantscope_rules::{GroupDefaults, Groups, LoadError};
+use tenantscope_slo::Objectives;
+use tenantscope_tenancy::{Exposure, Identity, Readers, Tenants};
+
+use crate::config::{Config, Problem};
+
+/// What is wrong, a line each; empty if nothing is.
+pub fn check(path: &Path) -> Vec<String> {
+    let config = match Config::read(path) {
+        Ok(config) => config,
+        Err(problem) => return vec![problem.to_string()],
+    };
+    let mut wrong = Wrong(Vec::new());
+    let in_file = |error: &dyn Display| Problem::file(path, &error).to_string();
+    if config.registry.is_none() && !config.on_loopback() {
+        wrong.0.push(in_file(&OPEN_OFF_LOOPBACK));
+    }
+    if let Some(registry) = &config.registry {
+        wrong.note(Tenants::read(&config.folder.join(&registry.file)), |error| error.to_string());
+    }
+    wrong.note(Identity::check(&config.identity, &config.folder), |error| in_file(error));
+    wrong.note(Readers::try_new(&config.readers, &config.folder, Exposure::Loopback), |error| in_file(error));
+    wrong.note(tenantscope_forward::check(&config.forward, &config.folder), |error| in_file(error));
+    if let Some(tls) = &config.listen.tls {
+        let (cert, key) = (config.folder.join(&tls.cert), config.folder.join(&tls.key));
+        wrong.note(tenantscope_wire::tls::ServerTls::load(&cert, &key), ToString::to_string);
+    }
+    wrong.note(groups(&config), ToString::to_string);
+    wrong.0
+}
+
+/// Why a collector without a registry does not start.
+pub const OPEN_OFF_LOOPBACK: &str =
+    "without a registry the collector is open to everybody, so it listens on loopback addresses alone";
+
+/// The rule groups of all rule files and objectives.
+pub fn groups(config: &Config) -> Result<(Groups, Objectives), LoadError> {
+    let in_config = |problem: Problem| LoadError {
+        mistakes: vec![tenantscope_rules::Mistake { file: problem.to_string(), line: None, message: String::new() }],
+    };
+    let rule_files = config.files(&config.rules).map_err(in_config)?;
+    let objective_files = config.files(&config.objectives).map_err(in_config)?;
+    let (rules, objectives) = (Groups::load(&rule_files, GroupDefaults::default()), Objectives::load(&objective_files));
+    match (rules, objectives) {
+        (Ok(mut groups), Ok(objectives)) => {
+            groups.add(objectives.rule_groups())?;
+            Ok((groups, objectives))
+        }
+        (rules, objectives) => {
+            let mistakes = rules.err().into_iter().chain(objectives.err()).flat_map(|error| error.mistakes).collect();
+            Err(LoadError { mistakes })
+        }
+    }
+}
+
+struct Wrong(Vec<String>);
+
+impl Wrong {
+    fn note<T, E>(&mut self, result: Result<T, E>, text: impl FnOnce(&E) -> String) {
+        if let Err(error) = result {
+            self.0.push(text(&error));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `report`: asks the running collector for SLO reports and writes them into files.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use reqwest::Client;
+use serde::Deserialize;
+
+use crate::cli::Report;
+use crate::config::Config;
+
+/// What the collector answers to a request for the names of tenants with a report.
+#[derive(Deserialize)]
+struct Tenants {
+    tenants: Vec<String>,
+}
+
+/// Writes the reports; how many.
+pub async fn write(options: &Report) -> Result<usize> {
+    let config = Config::read(&options.config)?;
+    let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+    let base = format!("{scheme}://{}/tenantscope/v1/reports", config.http());
+    let token = options.token_file.as_deref().map(read_token).transpose()?;
+    let asker = Asker { client: Client::new(), base, token };
+    let tenants = match &options.tenant {
+        Some(tenant) => vec![tenant.clone()],
+        None => asker.tenants(&options.month).await?,
+    };
+    std::fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
+    for tenant in &tenants {
+        let report = asker.report(&options.month, tenant, options.format.as_str()).await?;
+        let path = options.out.join(format!("{tenant}.{}", options.format.as_str()));
+        std::fs::write(&path, report).with_context(|| path.display().to_string())?;
+    }
+    Ok(tenants.len())
+}
+
+fn read_token(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(text.trim().to_owned())
+}
+
+struct Asker {
+    client: Client,
+    base: String,
+    token: Option<String>,
+}
+
+impl Asker {
+    async fn tenants(&self, month: &str) -> Result<Vec<String>> {
+        let body = self.get(&[("month", month)]).await?;
+        let answer: Tenants = serde_json::from_slice(&body).context("the collector's list of reports")?;
+        Ok(answer.tenants)
+    }
+
+    async fn report(&self, month: &str, tenant: &str, format: &str) -> Result<Vec<u8>> {
+        self.get(&[("month", month), ("tenant", tenant), ("format", format)]).await
+    }
+
+    async fn get(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>> {
+        let url = url::Url::parse_with_params(&self.base, parameters)?;
+        let mut request = self.client.get(url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let asked = || format!("{}: is the collector running?", self.base);
+        let response = request.send().await.with_context(asked)?;
+        let status = response.status();
+        let body = response.bytes().await.with_context(asked)?;
+        if !status.is_success() {
+            bail!("{} answered {status}: {}", self.base, String::from_utf8_lossy(&body).trim());
+        }
+        Ok(body.to_vec())
+    }
+}

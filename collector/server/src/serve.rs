@@ -1,0 +1,216 @@
+//! `serve`: opens everything, listens, runs, drains.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use tenantscope_api::{Gate, pages};
+use tenantscope_forward::{Forwarder, Journals};
+use tenantscope_ingest::{Intake, write_routes};
+use tenantscope_model::{Reporting, Select, Signal};
+use tenantscope_promql::{Engine, Evaluator, Limits};
+use tenantscope_rules::{Runner, SystemClock};
+use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
+use tenantscope_wire::listener::ListenOptions;
+use tenantscope_wire::tls::ServerTls;
+use tenantscope_wire::{Listener, Name, OtlpLimits, OtlpService};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::check::{OPEN_OFF_LOOPBACK, groups};
+use crate::cli::Serve;
+use crate::config::Config;
+use crate::own_routes;
+use crate::reload::Reload;
+use crate::rule_seams::{AlertLog, RuleResults};
+use crate::stores::{self, Opened};
+
+/// Runs until SIGTERM or SIGINT, then drains.
+pub async fn serve(options: &Serve, config: Config) -> Result<()> {
+    if config.registry.is_none() && !config.on_loopback() {
+        bail!("{OPEN_OFF_LOOPBACK}: {}, {}, {}", config.http(), config.otlp_grpc(), config.otlp_http());
+    }
+    // Addresses first: one that is taken is told at once, not after a replay.
+    let listeners = Listeners::bind(&config).await?;
+    let (registry, identity) = identity(&config)?;
+    let opened = {
+        let (config, registry) = (Arc::new(config), registry.clone());
+        let opening = Arc::clone(&config);
+        let opened = tokio::task::spawn_blocking(move || stores::open(&opening, identity, registry)).await??;
+        (opened, config)
+    };
+    let (opened, config) = opened;
+    let running = Running::start(options, &config, registry, opened).await?;
+    running.until_signalled(listeners).await;
+    Ok(())
+}
+
+fn identity(config: &Config) -> Result<(Option<Arc<Registry>>, Arc<Identity>)> {
+    let Some(registry) = &config.registry else { return Ok((None, Arc::new(Identity::open()))) };
+    let registry = Arc::new(Registry::open(registry, &config.folder)?);
+    let data_dir = config.data_dir();
+    std::fs::create_dir_all(&data_dir).with_context(|| data_dir.display().to_string())?;
+    let identity = Identity::try_new(&config.identity, Arc::clone(&registry), &config.folder, &data_dir)?;
+    Ok((Some(registry), Arc::new(identity)))
+}
+
+/// The three listeners.
+struct Listeners {
+    http: Listener,
+    otlp_grpc: Listener,
+    otlp_http: Listener,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self> {
+        let tls = config
+            .listen
+            .tls
+            .as_ref()
+            .map(|tls| ServerTls::load(&config.folder.join(&tls.cert), &config.folder.join(&tls.key)));
+        let options = ListenOptions { tls: tls.transpose()?, ..ListenOptions::default() };
+        let listeners = Self {
+            http: Listener::bind(config.http(), options.clone()).await?,
+            otlp_grpc: Listener::bind(config.otlp_grpc(), options.clone()).await?,
+            otlp_http: Listener::bind(config.otlp_http(), options).await?,
+        };
+        tracing::info!(
+            http = %listeners.http.local_address(), otlp_grpc = %listeners.otlp_grpc.local_address(),
+            otlp_http = %listeners.otlp_http.local_address(), "listening"
+        );
+        Ok(listeners)
+    }
+}
+
+/// Everything that runs.
+struct Running {
+    opened: Opened,
+    app: Router,
+    otlp: OtlpService<Intake>,
+    reload: Arc<Reload>,
+    forwarder: Forwarder,
+    tasks: JoinSet<()>,
+    /// Ends the tasks that write of their own accord: rules, upkeep.
+    stop: CancellationToken,
+}
+
+impl Running {
+    async fn start(options: &Serve, config: &Config, registry: Option<Arc<Registry>>, opened: Opened) -> Result<Self> {
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let intake = Arc::clone(&opened.intake);
+        // Before anything is written: a removed target must not hold the journals' segments.
+        let journal = |signal| intake.journal(signal).clone();
+        let journals =
+            Journals { metrics: journal(Signal::Metrics), logs: journal(Signal::Logs), spans: journal(Signal::Spans) };
+        let forward = tenantscope_forward::Options { node: Name::try_new("collector")?, base: config.folder.clone() };
+        let forwarder = Forwarder::start(config.forward.clone(), journals, forward).await.context("forward")?;
+
+        let select: Arc<dyn Select> = Arc::clone(&opened.metrics) as Arc<dyn Select>;
+        let engine = Engine::new(engine_limits(config));
+        let evaluator = Arc::new(Evaluator::new(engine.clone(), Arc::clone(&select)));
+        let (groups, objectives) = groups(config)?;
+        let rule_options = tenantscope_rules::Options {
+            external_url: config.external_url.clone().unwrap_or_default(),
+            ..tenantscope_rules::Options::default()
+        };
+        let results = Arc::new(RuleResults(Arc::clone(&intake)));
+        let rules = Arc::new(Runner::new(evaluator, results, Arc::new(AlertLog), Arc::new(SystemClock), rule_options));
+        rules.reload(groups).await.context("rules")?;
+
+        let exposure = Exposure::of([config.http()]);
+        let gate = Gate::new(Readers::try_new(&config.readers, &config.folder, exposure)?);
+        let reload = Arc::new(Reload {
+            file: options.config.clone(),
+            exposure,
+            registry: registry.clone(),
+            gate: gate.clone(),
+            rules: Arc::clone(&rules),
+            objectives: Arc::new(parking_lot::RwLock::new(Arc::new(objectives))),
+        });
+        let sources = pages::Sources {
+            engine: Arc::new(engine),
+            select,
+            lake: Arc::clone(&opened.lake),
+            rules: Arc::clone(&rules),
+            reporting: Arc::clone(&intake) as Arc<dyn Reporting>,
+            registry,
+        };
+        let limits = OtlpLimits { max_body_bytes: config.limits.body_bytes(), ..OtlpLimits::default() };
+        let otlp = OtlpService::with_identity(Arc::clone(&intake), Arc::clone(&intake) as _, limits);
+        let app = Router::new()
+            .merge(gate.around(pages::routes(sources)))
+            .merge(write_routes(Arc::clone(&intake)))
+            .merge(own_routes::routes(Arc::clone(&reload)));
+
+        tasks.spawn(Arc::clone(&intake).run(stop.clone().cancelled_owned()));
+        let (rules_stop, rules_stopped) = tokio::sync::watch::channel(false);
+        tasks.spawn(async move { rules.run(rules_stopped).await });
+        let stopped = stop.clone().cancelled_owned();
+        tasks.spawn(async move {
+            stopped.await;
+            rules_stop.send_replace(true);
+        });
+        Ok(Self { opened, app, otlp, reload, forwarder, tasks, stop })
+    }
+
+    /// Serves until a signal; then no new requests, running ones end, what is in memory goes to files.
+    async fn until_signalled(mut self, listeners: Listeners) {
+        let closing = CancellationToken::new();
+        let closed = || closing.clone().cancelled_owned();
+        let http = tokio::spawn(listeners.http.serve(self.app, closed()));
+        let otlp_grpc = tokio::spawn(listeners.otlp_grpc.serve(self.otlp.clone(), closed()));
+        let otlp_http = tokio::spawn(listeners.otlp_http.serve(self.otlp, closed()));
+        tracing::info!("ready");
+        signalled(&self.reload).await;
+        tracing::info!("draining");
+        closing.cancel();
+        for listener in [http, otlp_grpc, otlp_http] {
+            join("listener", listener).await;
+        }
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task failed");
+            }
+        }
+        self.forwarder.stop().await;
+        let opened = self.opened;
+        join("stores", tokio::task::spawn_blocking(move || opened.close())).await;
+        tracing::info!("drained");
+    }
+}
+
+async fn join(what: &'static str, task: impl Future<Output = Result<(), tokio::task::JoinError>>) {
+    if let Err(error) = task.await {
+        tracing::error!(what, %error, "a task failed");
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT; SIGHUP reloads.
+async fn signalled(reload: &Reload) {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        tracing::error!("signals can't be received: running until killed");
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            // Its outcome is logged there; the old configuration stays in force if it failed.
+            _ = hangup.recv() => drop(reload.reload().await),
+        }
+    }
+}
+
+fn engine_limits(config: &Config) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        lookback_ms: config.query.lookback.map_or(defaults.lookback_ms, |span| span.as_ms()),
+        max_cells: config.query.max_samples.unwrap_or(defaults.max_cells),
+        ..defaults
+    }
+}

@@ -1,0 +1,46 @@
+//! The stores and the way into them, opened in the order in which they need each other.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tenantscope_ingest::{Intake, Stores, journal_id};
+use tenantscope_lake::{Journals, Lake};
+use tenantscope_metrics::MetricStore;
+use tenantscope_model::Signal;
+use tenantscope_tenancy::{Identity, Registry};
+
+use crate::config::Config;
+
+/// What is open.
+pub struct Opened {
+    /// Series.
+    pub metrics: Arc<MetricStore>,
+    /// Logs and spans.
+    pub lake: Arc<Lake>,
+    /// The way in.
+    pub intake: Arc<Intake>,
+}
+
+/// Opens the stores, then the journals, which replays into the stores what their files lack. Blocks, possibly for long.
+pub fn open(config: &Config, identity: Arc<Identity>, registry: Option<Arc<Registry>>) -> Result<Opened> {
+    let dir = config.data_dir();
+    let journals = dir.join("journal");
+    let metrics = MetricStore::open(dir.join("metrics"), config.metrics.options()).context("metric store")?;
+    let ids = Journals { logs: journal_id(&journals, Signal::Logs)?, spans: journal_id(&journals, Signal::Spans)? };
+    let lake = Arc::new(Lake::open(&dir.join("lake"), ids, config.lake.options()).context("lake")?);
+    let stores = Stores::new(Arc::clone(&metrics), lake.logs(), lake.spans());
+    let intake = Intake::open(&journals, &stores, identity, registry, config.limits, &config.journal.options())
+        .context("journals")?;
+    metrics.run().context("threads of the metric store")?;
+    Ok(Opened { metrics, lake, intake: Arc::new(intake) })
+}
+
+impl Opened {
+    /// Writes what only memory and journals hold into the stores' files, so that the next start replays little. Blocks.
+    pub fn close(&self) {
+        self.lake.close();
+        if let Err(error) = self.metrics.stop() {
+            tracing::warn!(%error, "the last flush of the metric store failed; its journal has everything");
+        }
+    }
+}
