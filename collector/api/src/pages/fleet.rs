@@ -164,9 +164,9 @@ fn summary(rows: &[Row], now_ms: i64) -> Markup {
     html! {
         div.cards {
             div.card { div.number { (rows.len()) } div.what { "tenants" } }
-            div.card { div.number class=(mood(firing)) { (firing) } div.what { "firing alerts, in " (with_firing) " tenants" } }
-            div.card { div.number class=(mood(spent)) { (spent) } div.what { "error budgets spent" } }
-            div.card { div.number class=(mood(silent)) { (silent) } div.what { "silent for 10 minutes" } }
+            div.card { div.number.(mood(firing)) { (firing) } div.what { "firing alerts, in " (with_firing) " tenants" } }
+            div.card { div.number.(mood(spent)) { (spent) } div.what { "error budgets spent" } }
+            div.card { div.number.(mood(silent)) { (silent) } div.what { "silent for 10 minutes" } }
             div.card { div.number { (layout::short(requests)) } div.what { "invocations in 5 minutes" } }
         }
     }
@@ -202,7 +202,7 @@ fn table_row(row: &Row, now_ms: i64) -> Markup {
     html! {
         tr {
             td { a href={ "/tenants/" (row.tenant) } { (row.tenant) } }
-            td { span.badge class=(mood.class()) { (health) } }
+            td { span.badge.(mood.class()) { (health) } }
             td.n {
                 @match row.error_ratio {
                     Some(ratio) => span class=(Mood::of_errors(ratio).class()) { (layout::percent(ratio)) },

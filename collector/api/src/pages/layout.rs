@@ -112,7 +112,7 @@ pub(super) fn short(value: f64) -> String {
         v if v >= 1e9 => (value / 1e9, "G"),
         v if v >= 1e6 => (value / 1e6, "M"),
         v if v >= 1e4 => (value / 1e3, "k"),
-        _ => (value, ""),
+        _ => (value + 0.0, ""), // a sum of nothing is -0
     };
     let digits = match scaled.abs() {
         v if v >= 100.0 || v.fract() == 0.0 => 0,

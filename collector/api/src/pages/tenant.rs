@@ -163,7 +163,7 @@ fn alerts_section(alerts: &[AlertView], now_ms: i64) -> Markup {
                         @for alert in alerts {
                             @let (class, text) = if alert.state == AlertState::Firing { ("bad", "firing") } else { ("warn", "pending") };
                             tr {
-                                td { span.badge class=(class) { (text) } }
+                                td { span.badge.(class) { (text) } }
                                 td { (alert.labels.get("alertname").unwrap_or("")) }
                                 td { (alert.annotations.get("summary").or_else(|| alert.annotations.get("description")).map_or("", String::as_str)) }
                                 td.n { (layout::age(now_ms - alert.active_at)) }
