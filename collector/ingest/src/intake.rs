@@ -211,7 +211,9 @@ impl Intake {
                 blocking(move || line.queue(*admitted, Some(turn))).await?
             }
         };
-        underway.append.await.map_err(|error| refusal::of_append(&error))?;
+        if let Some(append) = underway.append {
+            append.await.map_err(|error| refusal::of_append(&error))?;
+        }
         self.counts.taken(tenant, line.signal, underway.stored, &underway.rejected);
         Ok(Accepted { rejected: underway.rejected.total(), message: underway.rejected.message() })
     }

@@ -101,7 +101,8 @@ impl Admitted {
 
 /// A batch on its way to the disk, and what its sender will be told.
 pub(crate) struct Underway {
-    pub(crate) append: Append,
+    /// Absent where nothing was left to be stored.
+    pub(crate) append: Option<Append>,
     pub(crate) stored: u64,
     pub(crate) rejected: Rejected,
 }
@@ -205,7 +206,12 @@ impl Line {
         };
         let (rejected, moved_claims) = (stamped.rejected.clone(), stamped.moved_claims);
         let stored = records.saturating_sub(rejected.total());
-        let append = self.append(&record, stamped, (stored, body_bytes), (delta_turn, held))?;
+        // A batch of which nothing is left is not worth a record, unless its header moves a lane.
+        let append = if is_empty(&stamped.batch) && record.header.is_none() {
+            None
+        } else {
+            Some(self.append(&record, stamped, (stored, body_bytes), (delta_turn, held))?)
+        };
         telemetry::moved_claims(self.signal, moved_claims);
         for (reason, records) in rejected.by_reason() {
             telemetry::rejected(self.signal, reason, records);
@@ -284,7 +290,7 @@ impl Line {
     }
 }
 
-/// A batch of nothing, for what a replay can't read.
+/// Whether a batch holds nothing.
 pub(crate) fn is_empty(batch: &StampedBatch) -> bool {
     match batch {
         StampedBatch::Metrics { series, metadata } => series.is_empty() && metadata.is_empty(),

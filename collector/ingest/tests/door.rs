@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
@@ -19,6 +20,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tenantscope_ingest::{Intake, Limits, Stores};
@@ -289,6 +291,34 @@ async fn batches_are_applied_in_journal_order_whoever_waits() {
     let lines = setup.logs.lines();
     drop(setup);
     assert_eq!(open(dir.path()).logs.lines(), lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_fsync_covers_all_batches_that_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    let span = Span { name: "x".repeat(10_000), ..Span::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { resource: resource(None), scope_spans, ..ResourceSpans::default() }];
+    let body = received(Signal::Spans, ExportTraceServiceRequest { resource_spans }.encode_to_vec());
+    let sends = (0..500).map(|_| {
+        let (intake, body) = (Arc::clone(&setup.intake), body.clone());
+        tokio::spawn(async move { send(&intake, body, None).await })
+    });
+    for answer in futures::future::join_all(sends).await {
+        answer.unwrap().unwrap();
+    }
+    // No other test of this program writes spans.
+    let fsyncs = fsyncs_of("spans");
+    assert!((1..400).contains(&fsyncs), "{fsyncs} fsyncs for 500 batches");
+}
+
+/// From the journal's own metrics.
+fn fsyncs_of(journal: &str) -> u64 {
+    let families = prometheus::gather();
+    let family = families.iter().find(|family| family.name() == "tenantscope_journal_fsync_seconds").unwrap();
+    let of_journal = |metric: &&prometheus::proto::Metric| metric.get_label().iter().any(|l| l.value() == journal);
+    family.get_metric().iter().filter(of_journal).map(|metric| metric.get_histogram().get_sample_count()).sum()
 }
 
 #[tokio::test]

@@ -149,6 +149,14 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in r#"([<>/?! a&"]|Account|Arn|GetCallerIdentityRes(ult|ponse)|[ -~]){0,60}"#) {
+            proptest::prop_assert_eq!(parse(&text), Err(NotACaller));
+            matches(&text, ANSWER);
+        }
+    }
+
     #[test]
     fn role_patterns() {
         let arn = "arn:aws:sts::123456789012:assumed-role/tenantscope-agent/i-1";

@@ -11,6 +11,7 @@ use tenantscope_wire::{Name, Proof, ProofOfAccount, Refused};
 
 use crate::config::{IdentityConfig, StaticTokenConfig};
 use crate::credential;
+use crate::readers::Exposure;
 use crate::registry::{AccountRefused, Registry};
 use crate::secret::{SecretError, TokenDigest};
 use crate::sender::{ProvedAgent, Sender};
@@ -65,6 +66,11 @@ pub enum InvalidIdentity {
     TokenTwice(String),
 }
 
+/// Open mode on an address that others reach too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("without a registry everybody may send, so only loopback addresses may be listened on")]
+pub struct OpenBeyondLoopback;
+
 /// A proof that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved {
@@ -112,6 +118,11 @@ impl Identity {
             Sts::try_new(config.server_name.as_deref(), sts)?;
         }
         static_tokens(&config.tokens, base).map(drop)
+    }
+
+    /// Refuses open mode where others than this machine can reach us. To be asked before listening.
+    pub fn check_exposure(&self, exposure: Exposure) -> Result<(), OpenBeyondLoopback> {
+        if self.is_open() && exposure == Exposure::Network { Err(OpenBeyondLoopback) } else { Ok(()) }
     }
 
     /// Whether everybody may send.

@@ -33,7 +33,7 @@ mod tests;
 
 pub use config::{IdentityConfig, ReaderConfig, RegistryConfig, ScopeConfig, StaticTokenConfig, StsConfig, Unknown};
 pub use credential::{InvalidOrgId, SCOPE_ORG_ID};
-pub use identity::{Identity, InvalidIdentity, IssuedToken, Proved};
+pub use identity::{Identity, InvalidIdentity, IssuedToken, OpenBeyondLoopback, Proved};
 pub use readers::{Exposure, InvalidReader, ReadDenied, Readers};
 pub use registry::{AccountRefused, Owner, Registry};
 pub use secret::{Secret, SecretError, TokenDigest};

@@ -11,7 +11,7 @@ use tenantscope_model::{Claim, Decision, Region};
 use tenantscope_wire::{Name, Proof, ProofOfAccount, Refused, RefusedKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::{Identity, IdentityConfig, Registry, RegistryConfig, Sender, Unknown};
+use crate::{Exposure, Identity, IdentityConfig, Registry, RegistryConfig, Sender, Unknown};
 
 const NOW_MS: i64 = 1_790_000_000_000;
 const NONCE: &str = "0123456789abcdef";
@@ -197,6 +197,7 @@ async fn static_tokens_hold_for_their_accounts_only() {
 #[tokio::test]
 async fn open_mode_takes_the_tenant_from_the_header() {
     let identity = Identity::open();
+    assert!(identity.check_exposure(Exposure::Loopback).is_ok() && identity.check_exposure(Exposure::Network).is_err());
     let mut headers = HeaderMap::new();
     let anonymous = identity.sender(&headers, NOW_MS).unwrap();
     let decision = anonymous.decide(&claim(Some("123456789012"), Some("eu-west-1")));
