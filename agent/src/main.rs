@@ -1,1 +1,96 @@
-fn main() {}
+//! tenantscope-agent: collects a tenant account's telemetry, buffers it on disk, forwards it.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tenantscope_agent::agent;
+use tenantscope_agent::config::{Config, Options};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Wrong usage or configuration.
+const EXIT_USAGE: u8 = 2;
+/// Threads for work that blocks on the disk.
+const MAX_BLOCKING_THREADS: usize = 4;
+
+/// Collects a tenant account's telemetry, buffers it on disk, forwards it to the collector
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Collect and receive until SIGTERM
+    Run(Options),
+    /// One round of each source, deliver it, end
+    Once(Options),
+    /// Read the configuration and say whether it is right
+    Check(Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (Mode::Run(options) | Mode::Once(options) | Mode::Check(options)) = &arguments.mode;
+    let config = match Config::load(options) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, EXIT_USAGE),
+    };
+    if matches!(arguments.mode, Mode::Check(_)) {
+        return say_ok();
+    }
+    log();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.mode {
+            Mode::Once(_) => agent::once(config, end()).await,
+            Mode::Run(_) | Mode::Check(_) => agent::run(config, end()).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// SIGTERM or SIGINT.
+async fn end() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Structured logs on standard error: text, or JSON with `TENANTSCOPE_LOG_FORMAT=json`.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TENANTSCOPE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var("TENANTSCOPE_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        logs.json().init();
+    } else {
+        logs.init();
+    }
+}
+
+#[allow(clippy::print_stdout)] // the command's answer
+fn say_ok() -> ExitCode {
+    println!("ok");
+    ExitCode::SUCCESS
+}
+
+#[allow(clippy::print_stderr)] // the command's answer
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    eprintln!("tenantscope-agent: {}", tenantscope_agent::aws::chain(error));
+    ExitCode::from(code)
+}

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use http::Uri;
+use tenantscope_wire::Name;
 
 pub use document::{Compression, Document, ProofKind, Statistic};
 pub use error::ConfigError;
@@ -19,9 +20,6 @@ pub use glob::Glob;
 pub use options::Options;
 pub use quantity::{Bytes, InvalidQuantity, Span};
 pub use sources::{CloudWatch, Logs, OtlpReceiver, Sources, StatisticsRule, Xray};
-
-/// The longest agent name.
-const MAX_NAME_BYTES: usize = 128;
 
 /// The longest time that a shutdown may take to deliver what is spooled.
 const MAX_DRAIN: Span = Span::from_secs(600);
@@ -32,7 +30,7 @@ pub struct Config {
     /// Address of the collector.
     pub collector: Uri,
     /// The agent's name, a part of its lanes' key.
-    pub name: String,
+    pub name: Name,
     /// The name that a proof is signed for.
     pub server_name: String,
     /// How the account is proved.
@@ -151,17 +149,12 @@ fn collector_address(text: Option<String>) -> Result<Uri, ConfigError> {
     Ok(address)
 }
 
-fn agent_name(name: Option<String>) -> Result<String, ConfigError> {
+fn agent_name(name: Option<String>) -> Result<Name, ConfigError> {
     let name = match name {
         Some(name) => name,
         None => host_name().unwrap_or_else(|| "agent".to_owned()),
     };
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(allowed) {
-        let message = format!("{name:?} is not 1 to {MAX_NAME_BYTES} letters, digits or any of -_.:/@");
-        return Err(ConfigError::option("name", message));
-    }
-    Ok(name)
+    Name::try_new(&name).map_err(|error| ConfigError::option("name", error))
 }
 
 fn host_name() -> Option<String> {

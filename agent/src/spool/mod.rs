@@ -84,6 +84,9 @@ pub enum SpoolError {
         /// What is wrong.
         source: RecordError,
     },
+    /// A task that worked on the spool ended before its time.
+    #[error("spool: the agent is stopping")]
+    Stopped,
     /// The checkpoint or the epoch cannot be read or written.
     #[error("spool: {}: {source}", path.display())]
     File {

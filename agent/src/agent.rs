@@ -1,0 +1,215 @@
+//! The whole agent: what is started in which order, and how it ends.
+//!
+//! ```text
+//! spool → listeners → couriers → (identity, account) → sources       stop: sources → receiver → drain → checkpoint
+//! ```
+
+mod collection;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use tenantscope_model::Signal;
+use tenantscope_wire::client::{ClientError, ClientOptions, Protocol};
+use tenantscope_wire::listener::{ListenError, ListenOptions};
+use tenantscope_wire::{AgentMode, Listener, OtlpClient, OtlpLimits, OtlpService};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::CallError;
+use crate::config::{Config, Proof};
+use crate::receiver::Receiver;
+use crate::source::SourceError;
+use crate::spool::{Spool, SpoolError};
+use crate::uplink::{Courier, Delivery, Session, SessionError, Undelivered};
+use crate::{aws, telemetry_listener};
+
+/// How often the sources' progress is written down.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30);
+/// How long `once` tries to be known to the collector before it gives up.
+const ONCE_IDENTITY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long `once` delivers.
+const ONCE_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long tasks may take to notice that they are to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the agent could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The collector's address cannot be used.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// No region is configured for AWS.
+    #[error("no AWS region: set AWS_REGION, or regions in the configuration")]
+    Region,
+    /// The account is not known.
+    #[error(transparent)]
+    Account(#[from] CallError),
+    /// The collector did not take the proof.
+    #[error(transparent)]
+    Identity(#[from] SessionError),
+    /// A source's round failed.
+    #[error("{kind} in {region}: {source}")]
+    Round {
+        /// The source.
+        kind: &'static str,
+        /// Its region.
+        region: String,
+        /// Why.
+        source: SourceError,
+    },
+    /// Not everything was delivered.
+    #[error(transparent)]
+    Undelivered(#[from] Undelivered),
+}
+
+/// What every mode has.
+struct Agent {
+    config: Config,
+    spool: Spool,
+    aws: Option<SdkConfig>,
+    session: Arc<Session>,
+    delivery: Arc<Delivery>,
+    couriers: JoinSet<()>,
+    stop_couriers: CancellationToken,
+}
+
+/// Collects, receives and delivers until `shutdown` resolves, then delivers what is spooled for a bounded time.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let mut agent = Agent::start(config, AgentMode::Run).await?;
+    let stop = CancellationToken::new();
+    let mut tasks = agent.listeners(&stop).await?;
+    tasks.spawn(checkpoints(agent.spool.clone(), stop.clone()));
+    tasks.spawn(collection::collect(agent.surroundings(), stop.clone()));
+    tracing::info!(name = %agent.config.name, collector = %agent.config.collector, "agent runs");
+    shutdown.await;
+    tracing::info!("agent ends, delivering what is spooled");
+    stop.cancel();
+    join(&mut tasks).await;
+    let undelivered = agent.drain(agent.config.drain.0).await;
+    if let Err(error) = undelivered {
+        // What is left is on the disk and goes out after the next start.
+        tracing::warn!(%error, "the spool keeps what was not delivered");
+    }
+    Ok(())
+}
+
+/// One round of each source, then everything delivered, or an error that says why not.
+pub async fn once(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let mut agent = Agent::start(config, AgentMode::Once).await?;
+    let work = async {
+        let identified = tokio::time::timeout(ONCE_IDENTITY_TIMEOUT, collection::identify(&agent.session));
+        match identified.await {
+            Ok(()) => collection::collect_once(agent.surroundings()).await,
+            // Asked once more for the reason.
+            Err(_) => agent.session.standing().await.map(drop).map_err(AgentError::from),
+        }
+    };
+    let collected = tokio::select! {
+        collected = work => collected,
+        () = shutdown => Ok(()),
+    };
+    let delivered = agent.drain(ONCE_DRAIN_TIMEOUT).await;
+    collected?;
+    Ok(delivered?)
+}
+
+impl Agent {
+    async fn start(config: Config, mode: AgentMode) -> Result<Self, AgentError> {
+        let spool_config = config.spool.clone();
+        let opened = tokio::task::spawn_blocking(move || Spool::open(&spool_config)).await;
+        let spool = opened.unwrap_or(Err(SpoolError::Stopped))?;
+        let needs_aws = config.sources.any_from_aws() || config.proof == Proof::Sts;
+        let aws = if needs_aws { Some(aws::load().await) } else { None };
+        let mut options = ClientOptions::new(config.collector.to_string(), Protocol::Grpc);
+        options.ca_file.clone_from(&config.tls_ca);
+        let client = OtlpClient::try_new(&options)?;
+        let proof = (config.server_name.clone(), config.proof.clone());
+        let session =
+            Arc::new(Session::new(client, config.name.clone(), mode, proof, aws.clone(), spool.clone()));
+        let delivery = Arc::new(Delivery::default());
+        let stop_couriers = CancellationToken::new();
+        let mut couriers = JoinSet::new();
+        for signal in Signal::ALL {
+            let lane = spool.lane(signal)?;
+            let courier = Courier::new(Arc::clone(&session), Arc::clone(&delivery), lane, spool.watch());
+            couriers.spawn(courier.run(stop_couriers.clone()));
+        }
+        Ok(Self { config, spool, aws, session, delivery, couriers, stop_couriers })
+    }
+
+    fn surroundings(&self) -> collection::Collection {
+        collection::Collection {
+            sources: self.config.sources.clone(),
+            compression: self.config.compression,
+            spool: self.spool.clone(),
+            session: Arc::clone(&self.session),
+            aws: self.aws.clone(),
+        }
+    }
+
+    async fn listeners(&self, stop: &CancellationToken) -> Result<JoinSet<()>, AgentError> {
+        let mut tasks = JoinSet::new();
+        if let Some(address) = self.config.telemetry_listen {
+            let listener = telemetry_listener::bind(address).await?;
+            tracing::info!(address = %listener.local_address(), "own metrics");
+            tasks.spawn(telemetry_listener::serve(listener, stop.clone()));
+        }
+        let Some(otlp) = &self.config.sources.otlp else { return Ok(tasks) };
+        let service = OtlpService::new(Arc::new(Receiver::new(self.spool.clone())), OtlpLimits::default());
+        for address in [otlp.grpc, otlp.http].into_iter().flatten() {
+            let listener = Listener::bind(address, ListenOptions::default()).await?;
+            tracing::info!(address = %listener.local_address(), "receiving OTLP");
+            let (service, stop) = (service.clone(), stop.clone());
+            tasks.spawn(async move { listener.serve(service, stop.cancelled_owned()).await });
+        }
+        Ok(tasks)
+    }
+
+    /// Delivers what is spooled until all of it is, or time runs out; then everything stops and progress is written.
+    async fn drain(&mut self, timeout: Duration) -> Result<(), Undelivered> {
+        let end = self.spool.end();
+        // Time running out is told by the outcome.
+        let _ = tokio::time::timeout(timeout, self.delivery.wait_for(end)).await;
+        let outcome = self.delivery.outcome(end);
+        self.stop_couriers.cancel();
+        join(&mut self.couriers).await;
+        checkpoint(&self.spool).await;
+        outcome
+    }
+}
+
+/// Waits for tasks that were told to end; those that do not notice are aborted.
+async fn join(tasks: &mut JoinSet<()>) {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
+        tracing::warn!(tasks = tasks.len(), "tasks did not end in time");
+        tasks.shutdown().await;
+    }
+}
+
+async fn checkpoints(spool: Spool, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CHECKPOINT_INTERVAL) => checkpoint(&spool).await,
+        }
+    }
+}
+
+async fn checkpoint(spool: &Spool) {
+    let spool = spool.clone();
+    let written = tokio::task::spawn_blocking(move || spool.checkpoint()).await;
+    // Without it a restart reads more of the spool, and nothing is lost.
+    if let Err(error) = written.unwrap_or(Err(SpoolError::Stopped)) {
+        tracing::warn!(%error, "progress could not be written");
+    }
+}

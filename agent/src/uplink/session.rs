@@ -1,0 +1,215 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_credential_types::provider::ProvideCredentials;
+use http::HeaderValue;
+use tenantscope_model::Region;
+use tenantscope_wire::client::SendError;
+use tenantscope_wire::{AgentMode, IdentityRequest, IdentityResponse, Name, OtlpClient, ProofOfAccount, proof};
+use tokio::sync::Mutex;
+
+use crate::config::Proof;
+use crate::spool::{Spool, SpoolError};
+use crate::{aws, clock, telemetry};
+
+/// A token is renewed when this part of its time is left.
+const RENEW_WHEN_LEFT: f64 = 0.2;
+
+/// The agent's standing with the collector: the token in force, and how to get the next one.
+pub struct Session {
+    client: OtlpClient,
+    agent: Name,
+    mode: AgentMode,
+    server_name: String,
+    proof: Proof,
+    aws: Option<SdkConfig>,
+    spool: Spool,
+    token: Mutex<Option<Token>>,
+}
+
+/// What goes with a batch.
+#[derive(Clone)]
+pub struct Standing {
+    /// The `authorization` header; none towards a collector in open mode.
+    pub authorization: Option<HeaderValue>,
+    /// The spool's epoch.
+    pub epoch: u64,
+    generation: u64,
+}
+
+struct Token {
+    standing: Standing,
+    renew_at: Option<Instant>,
+    ends_at: Option<Instant>,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The AWS configuration has no credentials.
+    #[error("no AWS credentials to prove the account with: {0}")]
+    Credentials(String),
+    /// The AWS configuration has no region.
+    #[error("no AWS region to prove the account in (AWS_REGION, or region in the profile)")]
+    Region,
+    /// The proof cannot be signed.
+    #[error(transparent)]
+    Sign(#[from] proof::SignError),
+    /// The collector did not give one.
+    #[error("identity exchange: {0}")]
+    Exchange(#[from] SendError),
+    /// The collector's answer is of no use.
+    #[error("identity exchange: the collector's answer has {0}")]
+    Answer(&'static str),
+    /// The epoch cannot be stored.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl SessionError {
+    /// Whether the collector refused the proof for good, as far as it knows now.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Exchange(error) if !error.retryable())
+    }
+}
+
+impl Session {
+    /// A session that has no token yet.
+    pub fn new(
+        client: OtlpClient,
+        agent: Name,
+        mode: AgentMode,
+        (server_name, proof): (String, Proof),
+        aws: Option<SdkConfig>,
+        spool: Spool,
+    ) -> Self {
+        Self { client, agent, mode, server_name, proof, aws, spool, token: Mutex::new(None) }
+    }
+
+    /// The agent's name.
+    pub fn agent(&self) -> &Name {
+        &self.agent
+    }
+
+    /// The client to send with.
+    pub fn client(&self) -> &OtlpClient {
+        &self.client
+    }
+
+    /// What goes with the next batch; asks the collector when there is no token or it ends soon. Callers wait for each
+    /// other, so that there is one exchange at a time.
+    pub async fn standing(&self) -> Result<Standing, SessionError> {
+        let mut token = self.token.lock().await;
+        let now = Instant::now();
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if let Some(held) = token.as_ref().filter(|held| !due(held.renew_at)) {
+            return Ok(held.standing.clone());
+        }
+        let generation = token.as_ref().map_or(1, |held| held.standing.generation + 1);
+        match self.obtain(generation).await {
+            Ok(fresh) => {
+                let standing = fresh.standing.clone();
+                *token = Some(fresh);
+                Ok(standing)
+            }
+            // The old one holds a while yet: better that than nothing.
+            Err(error) => match token.as_ref().filter(|held| !due(held.ends_at)) {
+                Some(held) => {
+                    tracing::warn!(%error, "token could not be renewed yet");
+                    Ok(held.standing.clone())
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    /// The collector does not take this token any more.
+    pub async fn invalidate(&self, standing: &Standing) {
+        let mut token = self.token.lock().await;
+        if token.as_ref().is_some_and(|held| held.standing.generation == standing.generation) {
+            *token = None;
+        }
+    }
+
+    async fn obtain(&self, generation: u64) -> Result<Token, SessionError> {
+        let Some(proof) = self.proof().await? else {
+            let epoch = self.own_epoch().await?;
+            let standing = Standing { authorization: None, epoch, generation };
+            return Ok(Token { standing, renew_at: None, ends_at: None });
+        };
+        let request = IdentityRequest {
+            agent: self.agent.clone(),
+            mode: self.mode,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            proof,
+            wants_epoch: self.spool.epoch().is_none(),
+            document_version: None,
+        };
+        let answer = self.client.identify(&request).await;
+        telemetry::identity(answer.is_ok());
+        self.take(answer?, generation).await
+    }
+
+    async fn take(&self, answer: IdentityResponse, generation: u64) -> Result<Token, SessionError> {
+        let epoch = match self.spool.epoch() {
+            Some(epoch) => epoch,
+            None => {
+                let epoch = answer.epoch.ok_or(SessionError::Answer("no epoch"))?;
+                self.spool.adopt(&answer.positions);
+                self.store_epoch(epoch).await?;
+                epoch
+            }
+        };
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", answer.token))
+            .map_err(|_| SessionError::Answer("a token that is no header value"))?;
+        authorization.set_sensitive(true);
+        tracing::info!(account = ?answer.account, tenant = ?answer.tenant, epoch, "the collector knows this agent");
+        let valid_for = Duration::from_millis(answer.valid_for_ms);
+        let now = Instant::now();
+        Ok(Token {
+            standing: Standing { authorization: Some(authorization), epoch, generation },
+            renew_at: now.checked_add(valid_for.mul_f64(1.0 - RENEW_WHEN_LEFT)),
+            ends_at: now.checked_add(valid_for),
+        })
+    }
+
+    async fn proof(&self) -> Result<Option<ProofOfAccount>, SessionError> {
+        match &self.proof {
+            Proof::None => Ok(None),
+            Proof::Token(token) => Ok(Some(ProofOfAccount::Token { token: token.clone() })),
+            Proof::Sts => {
+                let missing = || SessionError::Credentials("none are configured".to_owned());
+                let aws = self.aws.as_ref().ok_or_else(missing)?;
+                let provider = aws.credentials_provider().ok_or_else(missing)?;
+                let credentials = provider.provide_credentials().await;
+                let credentials = credentials.map_err(|error| SessionError::Credentials(aws::chain(&error)))?;
+                let region = aws.region().and_then(|region| Region::try_new(region.as_ref()).ok());
+                let region = region.ok_or(SessionError::Region)?;
+                let nonce = format!("{:032x}", rand::random::<u128>());
+                let signed =
+                    proof::Proof::sign(&credentials, &region, &self.server_name, &nonce, SystemTime::now())?;
+                Ok(Some(ProofOfAccount::Sts(signed)))
+            }
+        }
+    }
+
+    /// Without an identity nobody hands out epochs; the clock does, since a new spool is younger than the old one.
+    async fn own_epoch(&self) -> Result<u64, SessionError> {
+        match self.spool.epoch() {
+            Some(epoch) => Ok(epoch),
+            None => {
+                let epoch = u64::try_from(clock::now_ms()).unwrap_or(0);
+                self.store_epoch(epoch).await?;
+                Ok(epoch)
+            }
+        }
+    }
+
+    async fn store_epoch(&self, epoch: u64) -> Result<(), SessionError> {
+        let spool = self.spool.clone();
+        let stored = tokio::task::spawn_blocking(move || spool.set_epoch(epoch)).await;
+        // The task neither panics nor is aborted; if it were, the epoch would not be durable.
+        stored.unwrap_or(Err(SpoolError::Stopped))?;
+        Ok(())
+    }
+}
