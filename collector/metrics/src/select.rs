@@ -74,7 +74,7 @@ impl Select for MetricStore {
         request: &SeriesRequest<'_>,
     ) -> Result<Vec<Arc<str>>, SelectError> {
         let ids = ids_of(&self.find_series(scope, request)?);
-        let mut values = self.index.read().values_among(name, &ids);
+        let mut values = index::values_among(&self.index, name, &ids);
         values.truncate(request.limit);
         Ok(values)
     }

@@ -5,6 +5,7 @@ mod pages;
 mod postings;
 mod rank;
 mod symbols;
+mod values;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -17,6 +18,7 @@ use tenantscope_model::{Label, Labels, Scope};
 
 pub(crate) use matching::find;
 pub(crate) use rank::LabelRank;
+pub(crate) use values::values_among;
 
 use self::pages::Pages;
 use self::postings::Postings;
@@ -198,21 +200,6 @@ impl Index {
     pub(crate) fn names_among(&self, ids: &RoaringBitmap) -> Vec<Arc<str>> {
         let among = self.names.iter().filter(|(_, index)| !index.present.is_disjoint(ids));
         among.map(|(name, _)| Arc::clone(name)).collect()
-    }
-
-    /// The values of a label, in order, that one of the series has.
-    pub(crate) fn values_among(&self, name: &str, ids: &RoaringBitmap) -> Vec<Arc<str>> {
-        let Some(index) = self.names.get(name) else { return Vec::new() };
-        let having = &index.present & ids;
-        if (having.len() as usize) < index.values.len() {
-            let mut values: Vec<Arc<str>> =
-                having.iter().filter_map(|id| self.value_of(self.get(id)?, name)).map(Arc::clone).collect();
-            values.sort_unstable();
-            values.dedup();
-            return values;
-        }
-        let among = index.values.iter().filter(|(_, postings)| postings.intersects(&having));
-        among.map(|(value, _)| Arc::clone(value)).collect()
     }
 
     /// A series' value of a label.
