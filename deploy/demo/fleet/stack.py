@@ -47,7 +47,7 @@ class Stack:
 
     def start_aws(self):
         self.say("moto: an AWS with an organization of six accounts")
-        moto = self.launch("moto", [Path(sys.executable).parent / "moto_server", "-H", "127.0.0.1", "-p", self.ports["moto"]])
+        moto = self.launch("moto", [sys.executable, "-B", Path(__file__).with_name("aws_server.py"), "-H", "127.0.0.1", "-p", self.ports["moto"]])
         moto.wait_until(lambda: answers(self.url("moto") + "/moto-api/data.json"), 60, "did not answer")
         self.accounts = cloud.create_organization(self.url("moto"))
         self.write("tenants.yaml", cloud.registry_yaml(self.accounts))
