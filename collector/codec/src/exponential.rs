@@ -17,9 +17,14 @@ const DEFAULT_ZERO_THRESHOLD: f64 = 1e-128;
 /// A gap of up to so many empty buckets costs less inside a span than a span of its own.
 const MAX_GAP: i32 = 2;
 
-/// Reads a point; `None` where its buckets are coarser than any schema.
+/// More buckets than any sane histogram has; OpenTelemetry's own senders stay at 160.
+const MAX_BUCKETS: usize = 20_000;
+
+/// Reads a point; `None` where its buckets are coarser than any schema, or too many.
 pub(crate) fn histogram_of(point: &ExponentialHistogramDataPoint, no_value: bool) -> Option<Histogram> {
-    if point.scale < MIN_SCHEMA {
+    let sides = [&point.positive, &point.negative].into_iter().flatten();
+    let buckets: usize = sides.map(|side| side.bucket_counts.len()).sum();
+    if point.scale < MIN_SCHEMA || buckets > MAX_BUCKETS {
         return None;
     }
     let schema = point.scale.min(MAX_SCHEMA);
@@ -46,7 +51,8 @@ pub(crate) fn histogram_of(point: &ExponentialHistogramDataPoint, no_value: bool
 fn buckets_of(buckets: Option<&Buckets>, steps: i32) -> BTreeMap<i32, f64> {
     let mut counts = BTreeMap::new();
     let Some(buckets) = buckets else { return counts };
-    for (index, count) in (buckets.offset..).zip(&buckets.bucket_counts) {
+    for (place, count) in (0i32..).zip(&buckets.bucket_counts) {
+        let index = buckets.offset.saturating_add(place);
         if *count > 0 {
             *counts.entry((index >> steps).saturating_add(1)).or_insert(0.0) += float(*count);
         }
@@ -154,6 +160,16 @@ mod tests {
         let histogram = histogram_of(&point(9, 0, &[1, 2, 4]), false).unwrap();
         assert_eq!((histogram.schema, histogram.positive.counts), (8, vec![3.0, 4.0]));
         assert_eq!(histogram_of(&point(-5, 0, &[1]), false), None);
+    }
+
+    #[test]
+    fn indexes_at_the_ends_of_their_type_are_harmless() {
+        for offset in [i32::MIN, i32::MAX] {
+            for scale in [-4, 0, 8, 20, i32::MAX] {
+                let histogram = histogram_of(&point(scale, offset, &[1, 2, 3]), false).unwrap();
+                assert_eq!(add_histogram(&histogram, &histogram).count, 12.0);
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use tenantscope_model::Stamp;
+use tenantscope_model::{Region, Stamp};
 
 use crate::claims::{ACCOUNT_ATTRIBUTE, EXPORTED, PROVIDER_ATTRIBUTE, REGION_ATTRIBUTE, TENANT_ATTRIBUTE, text_of};
 
@@ -14,7 +14,10 @@ pub(crate) fn restamp(resource: &mut Option<Resource>, stamp: &Stamp) -> u64 {
     let account = stamp.account.map(|account| account.to_string());
     let mut moved = set(attributes, TENANT_ATTRIBUTE, Some(stamp.tenant.as_str()));
     moved += set(attributes, ACCOUNT_ATTRIBUTE, account.as_deref());
-    moved += set(attributes, REGION_ATTRIBUTE, stamp.region.as_ref().map(|region| region.as_str()));
+    // Without an account the collector runs open, where a region passes.
+    if account.is_some() || stamp.region.is_some() {
+        moved += set(attributes, REGION_ATTRIBUTE, stamp.region.as_ref().map(Region::as_str));
+    }
     if account.is_some() {
         moved += set(attributes, PROVIDER_ATTRIBUTE, Some(PROVIDER));
     }
@@ -30,7 +33,11 @@ fn set(attributes: &mut Vec<KeyValue>, name: &str, stamped: Option<&str>) -> u64
         }
         let value = attribute.value.take().and_then(|value| value.value);
         let text = value.as_ref().and_then(text_of);
-        let is_empty = matches!(&value, None) || matches!(&value, Some(Value::StringValue(text)) if text.is_empty());
+        let is_empty = match &value {
+            None => true,
+            Some(Value::StringValue(text)) => text.is_empty(),
+            Some(_) => false,
+        };
         if differing.is_none() && !is_empty && text.as_deref() != stamped {
             differing = value;
         }

@@ -115,7 +115,7 @@ pub(super) fn text(attribute: &KeyValue) -> Cow<'_, str> {
         Some(Value::BytesValue(bytes)) => hex(bytes).into(),
         Some(value @ (Value::ArrayValue(_) | Value::KvlistValue(_))) => json(value, 0).to_string().into(),
         // A reference into a table that only profiles have.
-        Some(_) => "".into(),
+        Some(Value::StringValueStrindex(_)) => "".into(),
     }
 }
 
@@ -143,6 +143,7 @@ fn json(value: &Value, depth: usize) -> serde_json::Value {
             let entry = |pair: &KeyValue| (pair.key.clone(), inner(pair.value.as_ref()));
             serde_json::Value::Object(list.values.iter().map(entry).collect())
         }
-        _ => serde_json::Value::Null,
+        // A reference into a table that only profiles have.
+        Value::StringValueStrindex(_) => serde_json::Value::Null,
     }
 }

@@ -49,11 +49,14 @@ const UNITS: [(&str, &str); 28] = [
 const PER_UNITS: [(&str, &str); 7] =
     [("s", "second"), ("m", "minute"), ("h", "hour"), ("d", "day"), ("w", "week"), ("mo", "month"), ("y", "year")];
 
-/// The series' name: tokens of letters, digits and colons, then the unit, then `total` or `ratio`.
+/// The series' name: tokens of letters, digits and colons, then the unit, then `total` or `ratio`; empty without any.
 pub(crate) fn metric_name(name: &str, unit: &str, kind: NameKind) -> String {
     let is_token = |c: char| c.is_ascii_alphanumeric() || c == ':';
     let mut tokens: Vec<Cow<'_, str>> =
         name.split(|c: char| !is_token(c)).filter(|token| !token.is_empty()).map(Cow::from).collect();
+    if tokens.is_empty() {
+        return String::new();
+    }
     let (main, per) = unit_words(unit);
     if !main.is_empty() && !tokens.contains(&main) {
         tokens.push(main);
@@ -128,6 +131,7 @@ mod tests {
             ("a__b..c", "", NameKind::Gauge, "a_b_c"),
             ("rule:level:metric", "", NameKind::Gauge, "rule:level:metric"),
             ("temp", "foo.bar", NameKind::Gauge, "temp_foo_bar"),
+            ("...", "s", NameKind::Counter, ""),
         ] {
             assert_eq!(metric_name(name, unit, kind), expected, "{name} {unit}");
         }
