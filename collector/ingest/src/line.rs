@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
 use tenantscope_journal::{Append, Cursor, CursorError, Journal, OpenError, Options};
 use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries};
-use tenantscope_wire::{BatchHeader, ReceivedBody, Refused};
+use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused};
 use tokio::sync::Semaphore;
 
 use crate::lanes::{Flight, Flights, LaneKey, Standing};
@@ -174,9 +174,6 @@ impl Line {
             return Ok(None);
         }
         let decisions: Vec<Decision> = claims.iter().map(from.decide).collect();
-        if let Some(refused) = refusal::of_all(&decisions) {
-            return Err(refused);
-        }
         let record = Record {
             received_at_ms,
             sender: from.owner.clone(),
@@ -195,7 +192,7 @@ impl Line {
     /// Stamps and prepares a batch, and queues it for the disk. Whatever can be refused is refused by now, before
     /// anything is durable. Blocks. A batch with deltas needs its turn, and keeps it until the totals have grown.
     pub(crate) fn queue(&self, admitted: Admitted, delta_turn: Option<DeltaTurn>) -> Result<Underway, Refused> {
-        let Admitted { decoded, records, record, held } = admitted;
+        let Admitted { decoded, records, mut record, held } = admitted;
         let (decisions, body_bytes) = match &record.body {
             RecordBody::Received { decisions, body } => (decisions.as_slice(), body.bytes.len() as u64),
             RecordBody::Own { .. } => (&[][..], 0),
@@ -206,8 +203,12 @@ impl Line {
         };
         let (rejected, moved_claims) = (stamped.rejected.clone(), stamped.moved_claims);
         let stored = records.saturating_sub(rejected.total());
-        // A batch of which nothing is left is not worth a record, unless its header moves a lane.
-        let append = if is_empty(&stamped.batch) && record.header.is_none() {
+        let nothing_left = is_empty(&stamped.batch) && stamped.deltas.is_empty();
+        if nothing_left {
+            record.body = self.no_body();
+        }
+        // What is left of it then is its place in its lane, if it has one.
+        let append = if nothing_left && record.header.is_none() {
             None
         } else {
             Some(self.append(&record, stamped, (stored, body_bytes), (delta_turn, held))?)
@@ -217,6 +218,12 @@ impl Line {
             telemetry::rejected(self.signal, reason, records);
         }
         Ok(Underway { append, stored, rejected })
+    }
+
+    fn no_body(&self) -> RecordBody {
+        let (form, encoding, bytes) = (BodyForm::OtlpProtobuf, Encoding::Identity, bytes::Bytes::new());
+        let body = ReceivedBody { signal: self.signal, form, encoding, bytes };
+        RecordBody::Received { decisions: Vec::new(), body }
     }
 
     /// Queues series of our own.

@@ -3,20 +3,7 @@
 use std::time::Duration;
 
 use tenantscope_journal::AppendError;
-use tenantscope_model::Decision;
 use tenantscope_wire::Refused;
-
-/// A refusal where no resource of a batch is taken; `None` where one is, or where there is none at all.
-pub(crate) fn of_all(decisions: &[Decision]) -> Option<Refused> {
-    let mut first = None;
-    for decision in decisions {
-        match decision {
-            Decision::Stamp(_) => return None,
-            Decision::Refuse { reason } => first = first.or(Some(*reason)),
-        }
-    }
-    first.map(|reason| Refused::forbidden(reason, format!("the sender may not send this: {reason}")))
-}
 
 /// Why the journal did not take a batch. All but a record that can never fit may work later.
 pub(crate) fn of_append(error: &AppendError) -> Refused {
