@@ -12,7 +12,13 @@
 //! - Errors have the form of the API that was asked, and tell nothing of what is outside the scope.
 //! - Nothing here writes telemetry: the write routes are ingest's.
 
+pub mod loki;
+mod objectives;
 pub mod pages;
+pub mod prometheus;
 mod reader;
+pub mod tempo;
+pub mod tenantscope;
 
+pub use objectives::ObjectivesInForce;
 pub use reader::{Gate, Scoped};
