@@ -17,17 +17,33 @@ use crate::form::SORT;
 use crate::store::Store;
 
 const DAY_NS: i64 = 86_400_000_000_000;
+/// Sorting takes rows in chunks of so many bytes: it needs them twice, and a text column holds at most 2 GiB.
+const MAX_CHUNK_BYTES: usize = 256 << 20;
 const ROW_GROUP_ROWS: usize = 64 * 1024;
 
 impl Store {
-    /// Writes rows as one file for each day.
+    /// Writes rows as one file for each day, or a few where there are very many.
     pub(crate) fn write_rows(&self, rows: &[RecordBatch], now_ns: i64) -> Result<Vec<WrittenFile>, TableError> {
-        let rows = concat_batches(&self.form.columns, rows)?;
         let mut written = Vec::new();
-        for (day, rows) in self.by_day(&rows, now_ns)? {
-            written.push(self.write_day(&self.partition(day), &rows)?);
+        let mut chunk: Vec<RecordBatch> = Vec::new();
+        let mut chunk_bytes = 0;
+        for batch in rows {
+            let bytes = batch.get_array_memory_size();
+            if chunk_bytes + bytes > MAX_CHUNK_BYTES && !chunk.is_empty() {
+                written.extend(self.write_chunk(&std::mem::take(&mut chunk), now_ns)?);
+                chunk_bytes = 0;
+            }
+            chunk_bytes += bytes;
+            chunk.push(batch.clone());
         }
+        written.extend(self.write_chunk(&chunk, now_ns)?);
         Ok(written)
+    }
+
+    fn write_chunk(&self, rows: &[RecordBatch], now_ns: i64) -> Result<Vec<WrittenFile>, TableError> {
+        let rows = concat_batches(&self.form.columns, rows)?;
+        let days = self.by_day(&rows, now_ns)?.into_iter();
+        days.map(|(day, rows)| self.write_day(&self.partition(day), &rows)).collect()
     }
 
     /// Writes rows of one partition as one file.

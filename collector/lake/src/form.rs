@@ -18,17 +18,15 @@ pub(crate) struct Form {
 }
 
 /// Both tables have these first; `time` is `time_ns` for those who read the tables from outside.
-pub(crate) const COMMON: [(&str, fn() -> DataType); 6] = [
-    ("time", timestamp),
-    ("time_ns", || DataType::Int64),
-    ("tenant", || DataType::Utf8),
-    ("account_id", || DataType::Utf8),
-    ("region", || DataType::Utf8),
-    ("service", || DataType::Utf8),
-];
-
-fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+fn common() -> [(&'static str, DataType); 6] {
+    [
+        ("time", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+        ("time_ns", DataType::Int64),
+        ("tenant", DataType::Utf8),
+        ("account_id", DataType::Utf8),
+        ("region", DataType::Utf8),
+        ("service", DataType::Utf8),
+    ]
 }
 
 /// Rows in a file come in this order.
@@ -36,7 +34,7 @@ pub(crate) const SORT: [&str; 3] = ["tenant", "service", "time_ns"];
 
 /// The common columns, then the given ones. All may be null for Delta; we write none.
 pub(crate) fn columns(own: &[(&str, DataType)]) -> SchemaRef {
-    let common = COMMON.iter().map(|(name, kind)| Field::new(*name, kind(), true));
+    let common = common().into_iter().map(|(name, kind)| Field::new(name, kind, true));
     let own = own.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true));
     Arc::new(Schema::new(common.chain(own).collect::<Vec<_>>()))
 }

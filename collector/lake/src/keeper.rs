@@ -70,10 +70,7 @@ impl Store {
             if state.applied == state.durable {
                 return Ok(state.durable);
             }
-            let active = std::mem::take(&mut state.active);
-            state.flushing.extend(active);
-            state.flushing_bytes += std::mem::take(&mut state.active_bytes);
-            state.active_since = None;
+            state.begin_flush();
             (state.flushing.clone(), state.applied)
         };
         let committed = self.commit_rows(&rows, position);
@@ -88,6 +85,7 @@ impl Store {
         state.durable = position;
         drop(state);
         self.release(bytes);
+        self.room.notify_all();
         self.show_files();
         tracing::debug!(signal = self.form.signal, %position, bytes, "flushed");
         Ok(position)
@@ -98,7 +96,7 @@ impl Store {
         let add = if rows.is_empty() { Vec::new() } else { self.write_rows(rows, now_ns())? };
         let transaction = Some((self.journal.clone(), version));
         let change = Change { add, transaction, changes_rows: true, ..Change::default() };
-        match self.table.commit(change) {
+        match self.table.commit(&change) {
             Ok(_) => Ok(()),
             Err(error @ (TableError::Conflict(_) | TableError::Doubtful(_))) => {
                 self.table.reload()?;
@@ -150,7 +148,7 @@ impl Store {
             before = oldest,
             "dropping days past retention"
         );
-        self.table.commit(Change { remove, changes_rows: true, ..Change::default() })?;
+        self.table.commit(&Change { remove, changes_rows: true, ..Change::default() })?;
         Ok(true)
     }
 
@@ -187,7 +185,7 @@ impl Store {
         }
         let merged = self.write_day(partition, &concat_batches(&self.form.columns, &rows)?)?;
         let remove = files.iter().map(|file| file.path.clone()).collect();
-        self.table.commit(Change { add: vec![merged], remove, ..Change::default() })?;
+        self.table.commit(&Change { add: vec![merged], remove, ..Change::default() })?;
         Ok(())
     }
 
@@ -200,5 +198,61 @@ impl Store {
         let files = Arc::clone(&self.state.lock().files);
         let gauge = telemetry::FILES.with_label_values(&[self.form.signal]);
         gauge.set(i64::try_from(files.len()).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+    use std::path::Path;
+    use tenantscope_model::{Sink, Stamp, StampedBatch, StampedResource, TenantId};
+
+    use super::*;
+    use crate::{Options, logs};
+
+    fn batch() -> StampedBatch {
+        let stamp = Stamp { tenant: TenantId::anonymous(), account: None, region: None };
+        let scope_logs = vec![ScopeLogs { log_records: vec![LogRecord::default()], ..Default::default() }];
+        let records = ResourceLogs { scope_logs, ..Default::default() };
+        StampedBatch::Logs(vec![StampedResource { stamp, records }])
+    }
+
+    fn open(dir: &Path) -> Store {
+        let options = Options { removed_grace: Duration::ZERO, ..Options::default() };
+        Store::open(dir, &logs::FORM, 1, options).unwrap()
+    }
+
+    fn rows(store: &Store) -> u64 {
+        store.view().files.iter().filter_map(|file| file.rows).sum()
+    }
+
+    #[test]
+    fn a_kill_between_file_and_commit_writes_nothing_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        store.apply(store.prepare(batch()).unwrap(), Position(1));
+        let written = store.write_rows(&store.view().memory, now_ns()).unwrap();
+        drop(store);
+
+        let store = open(dir.path());
+        assert_eq!((store.durable(), rows(&store)), (Position(0), 0));
+        store.apply(store.prepare_replay(batch()), Position(1));
+        store.flush().unwrap();
+        assert_eq!((store.durable(), rows(&store)), (Position(1), 1));
+        store.maintain();
+        assert!(!store.table.root().join(&written[0].as_live().path).exists(), "what was not committed is deleted");
+        assert_eq!(rows(&store), 1);
+    }
+
+    #[test]
+    fn a_commit_that_happened_is_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, twin) = (open(dir.path()), open(dir.path()));
+        store.apply(store.prepare(batch()).unwrap(), Position(1));
+        twin.apply(twin.prepare(batch()).unwrap(), Position(1));
+        twin.flush().unwrap();
+        // Its commit meets the twin's, as one whose answer was lost meets itself.
+        store.flush().unwrap();
+        assert_eq!((store.durable(), rows(&store)), (Position(1), 1));
     }
 }

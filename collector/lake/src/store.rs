@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 use parking_lot::{Condvar, Mutex};
 use tenantscope_model::{Position, Refusal, Sink, StampedBatch};
 use tenantscope_table::{LiveFile, Table, TableError};
@@ -12,8 +13,10 @@ use tenantscope_table::{LiveFile, Table, TableError};
 use crate::form::Form;
 use crate::{Options, telemetry};
 
-/// Small batches are joined when there are so many, so that a query does not visit thousands.
-const MAX_BUFFERED_BATCHES: usize = 128;
+/// So many small batches are joined to one, so that a query does not visit thousands.
+const JOINED_BATCHES: usize = 128;
+/// A replay waits so long for a flush to make room, and goes on without it then.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The store of one signal: a buffer over the journal, and the table. Shared by the sink, queries, and the thread that
 /// flushes.
@@ -28,6 +31,8 @@ pub struct Store {
     pub(crate) maintaining: Mutex<()>,
     /// Told when the buffer is worth a flush or the lake closes.
     pub(crate) wake: Condvar,
+    /// Told when a flush gave bytes back.
+    pub(crate) room: Condvar,
     held_bytes: Arc<AtomicUsize>,
 }
 
@@ -35,6 +40,8 @@ pub struct Store {
 pub(crate) struct State {
     /// Applied since the last flush began.
     pub(crate) active: Vec<RecordBatch>,
+    /// How many at the end of `active` were not joined yet.
+    small: usize,
     pub(crate) active_bytes: usize,
     pub(crate) active_since: Option<Instant>,
     /// Being written; they stay here until the commit that has them.
@@ -46,6 +53,29 @@ pub(crate) struct State {
     pub(crate) applied: Position,
     pub(crate) durable: Position,
     pub(crate) closing: bool,
+}
+
+impl State {
+    fn join_small(&mut self, columns: &SchemaRef) {
+        if self.small < JOINED_BATCHES {
+            return;
+        }
+        let from = self.active.len().saturating_sub(self.small);
+        if let Some(Ok(joined)) = self.active.get(from..).map(|small| concat_batches(columns, small)) {
+            self.active.truncate(from);
+            self.active.push(joined);
+        }
+        self.small = 0;
+    }
+
+    /// Hands all that was applied to a flush.
+    pub(crate) fn begin_flush(&mut self) {
+        let active = std::mem::take(&mut self.active);
+        self.flushing.extend(active);
+        self.flushing_bytes += std::mem::take(&mut self.active_bytes);
+        self.active_since = None;
+        self.small = 0;
+    }
 }
 
 /// Buffer and files at one moment: every record is in it once.
@@ -81,6 +111,7 @@ impl Store {
         telemetry::FILES.with_label_values(&[form.signal]).set(i64::try_from(files.len()).unwrap_or(i64::MAX));
         let state = State {
             active: Vec::new(),
+            small: 0,
             active_bytes: 0,
             active_since: None,
             flushing: Vec::new(),
@@ -99,6 +130,7 @@ impl Store {
             state: Mutex::new(state),
             maintaining: Mutex::new(()),
             wake: Condvar::new(),
+            room: Condvar::new(),
             held_bytes: Arc::default(),
         })
     }
@@ -126,6 +158,22 @@ impl Store {
         let before = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.show_bytes(before + bytes);
         Prepared { rows, reservation: Reservation { bytes, held_bytes: Arc::clone(&self.held_bytes) } }
+    }
+
+    /// A replay is quicker than a flush; it must not put the whole journal into memory.
+    fn wait_for_room(&self) {
+        let until = Instant::now() + REPLAY_PATIENCE;
+        let mut state = self.state.lock();
+        while self.held_bytes.load(Ordering::Relaxed) >= self.options.buffer_max_bytes && !state.closing {
+            self.wake.notify_one();
+            if self.room.wait_until(&mut state, until).timed_out() {
+                tracing::warn!(
+                    signal = self.form.signal,
+                    "replaying past buffer_max_bytes, because flushes do not keep up"
+                );
+                return;
+            }
+        }
     }
 
     fn refused(&self, refusal: Refusal) -> Refusal {
@@ -168,12 +216,9 @@ impl Sink for Store {
             // From here on the bytes belong to the buffer, and a flush gives them back.
             state.active_bytes += std::mem::take(&mut reservation.bytes);
             state.active.push(rows);
+            state.small += 1;
         }
-        if state.active.len() >= MAX_BUFFERED_BATCHES {
-            if let Ok(joined) = concat_batches(&self.form.columns, &state.active) {
-                state.active = vec![joined];
-            }
-        }
+        state.join_small(&self.form.columns);
         if state.active_bytes >= self.options.flush_bytes {
             self.wake.notify_one();
         }
@@ -185,6 +230,7 @@ impl Sink for Store {
             tracing::error!(signal = self.form.signal, %refusal, "a journaled batch can't be stored");
             RecordBatch::new_empty(Arc::clone(&self.form.columns))
         });
+        self.wait_for_room();
         self.reserve(rows)
     }
 

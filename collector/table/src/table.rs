@@ -151,7 +151,7 @@ impl Table {
     }
 
     /// Makes one new version. After an error nothing has changed, except after [`TableError::Doubtful`].
-    pub fn commit(&self, change: Change) -> Result<u64, TableError> {
+    pub fn commit(&self, change: &Change) -> Result<u64, TableError> {
         let mut state = self.state.lock();
         let operation = if change.changes_rows { UpdateTableOperation::Write } else { UpdateTableOperation::Optimize };
         let mut builder = Arc::clone(&state.snapshot).update_table(operation, ENGINE_INFO, change.changes_rows);

@@ -1,4 +1,5 @@
 //! Through the door: what is committed is there after opening again, what is not does not count.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ fn write(table: &Table, day: &str, rows: &[(&str, i64)]) -> WrittenFile {
 
 fn add(table: &Table, file: WrittenFile, position: i64) {
     let transaction = Some(("journal".to_owned(), position));
-    table.commit(Change { add: vec![file], transaction, changes_rows: true, ..Change::default() }).unwrap();
+    table.commit(&Change { add: vec![file], transaction, changes_rows: true, ..Change::default() }).unwrap();
 }
 
 fn open(dir: &Path) -> Table {
@@ -71,7 +72,7 @@ fn a_compaction_replaces_files_at_once() {
     }
     let remove: Vec<String> = table.files().iter().take(3).map(|file| file.path.clone()).collect();
     let merged = write(&table, "2026-11-24", &[("a", 1), ("a", 2), ("a", 3)]);
-    table.commit(Change { add: vec![merged], remove: remove.clone(), ..Change::default() }).unwrap();
+    table.commit(&Change { add: vec![merged], remove: remove.clone(), ..Change::default() }).unwrap();
     assert_eq!(table.files().len(), 2);
     let live = table.files();
 
@@ -110,6 +111,6 @@ fn a_commit_without_files_moves_the_position() {
     let dir = tempfile::tempdir().unwrap();
     let table = open(dir.path());
     let transaction = Some(("journal".to_owned(), 9));
-    table.commit(Change { transaction, changes_rows: true, ..Change::default() }).unwrap();
+    table.commit(&Change { transaction, changes_rows: true, ..Change::default() }).unwrap();
     assert_eq!(open(dir.path()).app_version("journal").unwrap(), Some(9));
 }

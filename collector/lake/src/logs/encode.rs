@@ -144,7 +144,7 @@ impl Rows {
             Arc::new(self.scope_version.finish()),
         ];
         // Builders leave room for a thousand rows, which the buffer would hold on to.
-        arrays.iter_mut().for_each(|array| array.shrink_to_fit());
+        arrays.iter_mut().for_each(Array::shrink_to_fit);
         RecordBatch::try_new(Arc::clone(&FORM.columns), arrays)
     }
 }

@@ -33,9 +33,9 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-fn to_text<T: Serialize>(items: Vec<T>) -> String {
+fn to_text<T: Serialize>(items: &[T]) -> String {
     // A list of plain structs always has a JSON form.
-    if items.is_empty() { String::new() } else { serde_json::to_string(&items).unwrap_or_default() }
+    if items.is_empty() { String::new() } else { serde_json::to_string(items).unwrap_or_default() }
 }
 
 pub(crate) fn events_to_json(events: &[Event]) -> String {
@@ -45,7 +45,7 @@ pub(crate) fn events_to_json(events: &[Event]) -> String {
         attributes: attributes::to_json(&event.attributes),
         dropped_attributes: event.dropped_attributes_count,
     });
-    to_text(json.collect())
+    to_text(&json.collect::<Vec<_>>())
 }
 
 pub(crate) fn events_from_json(text: &str) -> Vec<Event> {
@@ -68,7 +68,7 @@ pub(crate) fn links_to_json(links: &[Link]) -> String {
         dropped_attributes: link.dropped_attributes_count,
         flags: link.flags,
     });
-    to_text(json.collect())
+    to_text(&json.collect::<Vec<_>>())
 }
 
 pub(crate) fn links_from_json(text: &str) -> Vec<Link> {

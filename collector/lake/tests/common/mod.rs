@@ -1,5 +1,5 @@
 //! What the lake's tests share: batches as ingest would hand them over.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 use std::time::Duration;
