@@ -1,0 +1,77 @@
+//! Answers in Loki's JSON.
+
+use axum::Json;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tenantscope_lake::{LogAnswer, LogEntry, LogSeries, LogStream, Point};
+
+const FLAGS_HEADER: &str = "x-loki-response-encoding-flags";
+const CATEGORIZE: &str = "categorize-labels";
+
+/// Whether the client wants structured metadata beside the lines, as Grafana does.
+pub(super) fn categorizes(headers: &HeaderMap) -> bool {
+    let flags = headers.get(FLAGS_HEADER).and_then(|value| value.to_str().ok());
+    flags.is_some_and(|flags| flags.split(',').any(|flag| flag.trim() == CATEGORIZE))
+}
+
+/// `{"status": "success", "data": […]}`
+pub(super) fn values<T: Serialize>(values: &[T]) -> Response {
+    Json(json!({ "status": "success", "data": values })).into_response()
+}
+
+pub(super) fn query(answer: LogAnswer, categorize: bool) -> Response {
+    let (kind, result) = match answer {
+        LogAnswer::Streams(streams) => {
+            ("streams", streams.into_iter().map(|found| stream(found, categorize)).collect())
+        }
+        LogAnswer::Matrix(series) => ("matrix", series.iter().map(matrix).collect()),
+        LogAnswer::Vector(series) => ("vector", series.iter().map(vector).collect()),
+        LogAnswer::Scalar(value) => ("scalar", point(&value)),
+    };
+    let mut data = json!({ "resultType": kind, "result": result, "stats": {} });
+    if categorize && kind == "streams" {
+        if let Some(data) = data.as_object_mut() {
+            data.insert("encodingFlags".to_owned(), json!([CATEGORIZE]));
+        }
+    }
+    Json(json!({ "status": "success", "data": data })).into_response()
+}
+
+fn stream(stream: LogStream, categorize: bool) -> Value {
+    let entry = |entry: LogEntry| {
+        let time = entry.time_ns.to_string();
+        if categorize {
+            json!([time, entry.line, { "structuredMetadata": entry.metadata }])
+        } else {
+            json!([time, entry.line])
+        }
+    };
+    let values: Vec<Value> = stream.entries.into_iter().map(entry).collect();
+    json!({ "stream": stream.labels, "values": values })
+}
+
+fn matrix(series: &LogSeries) -> Value {
+    let values: Vec<Value> = series.points.iter().map(point).collect();
+    json!({ "metric": series.labels, "values": values })
+}
+
+fn vector(series: &LogSeries) -> Value {
+    json!({ "metric": series.labels, "value": series.points.last().map(point) })
+}
+
+fn point(point: &Point) -> Value {
+    json!([point.t_ms as f64 / 1_000.0, number(point.value)])
+}
+
+/// As Go writes floats in answers: infinities have a sign.
+fn number(value: f64) -> String {
+    if value == f64::INFINITY {
+        "+Inf".to_owned()
+    } else if value == f64::NEG_INFINITY {
+        "-Inf".to_owned()
+    } else {
+        value.to_string()
+    }
+}
