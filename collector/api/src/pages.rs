@@ -2,7 +2,9 @@
 //! scope allows and nothing else.
 
 mod fleet;
+mod incidents;
 mod layout;
+mod objectives;
 mod plot;
 mod queries;
 mod tenant;
@@ -15,12 +17,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use maud::Markup;
+use tenantscope_incidents::Incidents;
 use tenantscope_lake::Lake;
 use tenantscope_model::{Reporting, Select};
 use tenantscope_promql::Engine;
 use tenantscope_rules::Runner;
 use tenantscope_tenancy::Registry;
 
+use crate::ObjectivesInForce;
 use queries::Queries;
 
 /// What the pages read.
@@ -33,6 +37,10 @@ pub struct Sources {
     pub lake: Arc<Lake>,
     /// Rules and their alerts.
     pub rules: Arc<Runner>,
+    /// What is wrong.
+    pub incidents: Arc<Incidents>,
+    /// Objectives and their budgets.
+    pub objectives: ObjectivesInForce,
     /// Who has data.
     pub reporting: Arc<dyn Reporting>,
     /// Tenants and their attributes; none in open mode.
@@ -52,6 +60,8 @@ pub fn routes(sources: Sources) -> Router {
     Router::new()
         .route("/", get(fleet::show))
         .route("/tenants/{tenant}", get(tenant::show))
+        .route("/incidents", get(incidents::show))
+        .route("/slo", get(objectives::show))
         .with_state(Arc::new(State { queries, sources }))
 }
 

@@ -30,6 +30,7 @@ pub fn check(path: &Path) -> Vec<String> {
         let (cert, key) = (config.folder.join(&tls.cert), config.folder.join(&tls.key));
         wrong.note(tenantscope_wire::tls::ServerTls::load(&cert, &key), ToString::to_string);
     }
+    wrong.note(config.incidents.check(), |error| in_file(error));
     wrong.note(groups(&config), ToString::to_string);
     wrong.0
 }

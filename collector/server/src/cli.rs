@@ -104,6 +104,10 @@ pub enum ReportFormat {
     Html,
     /// For programs.
     Json,
+    /// A table.
+    Csv,
+    /// For wikis and mail.
+    Md,
 }
 
 impl ReportFormat {
@@ -112,6 +116,8 @@ impl ReportFormat {
         match self {
             Self::Html => "html",
             Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Md => "md",
         }
     }
 }

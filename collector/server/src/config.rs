@@ -48,6 +48,8 @@ pub struct Config {
     pub rules: Vec<String>,
     /// Patterns of OpenSLO files.
     pub objectives: Vec<String>,
+    /// Who is told of what.
+    pub incidents: tenantscope_incidents::Config,
     /// Other systems that get everything too.
     pub forward: Vec<TargetConfig>,
     /// Where our own traces go.

@@ -12,7 +12,7 @@ use prometheus::{Encoder as _, TextEncoder};
 use crate::reload::Reload;
 
 /// The routes; everything is open when they are served.
-pub fn routes(reload: Arc<Reload>) -> Router {
+pub(crate) fn routes(reload: Arc<Reload>) -> Router {
     Router::new()
         .route("/-/healthy", get(|| async { "Tenantscope is healthy.\n" }))
         .route("/-/ready", get(|| async { "Tenantscope is ready.\n" }))

@@ -4,37 +4,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use parking_lot::RwLock;
-use tenantscope_api::Gate;
+use tenantscope_api::{Gate, ObjectivesInForce};
+use tenantscope_incidents::Incidents;
 use tenantscope_rules::Runner;
-use tenantscope_slo::Objectives;
 use tenantscope_tenancy::{Exposure, Readers, Registry, Tenants};
 
 use crate::check::groups;
 use crate::config::Config;
 
-/// Objectives in force.
-pub type SharedObjectives = Arc<RwLock<Arc<Objectives>>>;
-
 /// The parts that a reload exchanges.
-pub struct Reload {
+pub(crate) struct Reload {
     /// The configuration file; without one there is nothing to reload.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// Where the listener for readers is.
-    pub exposure: Exposure,
+    pub(crate) exposure: Exposure,
     /// The registry.
-    pub registry: Option<Arc<Registry>>,
+    pub(crate) registry: Option<Arc<Registry>>,
     /// The readers.
-    pub gate: Gate,
+    pub(crate) gate: Gate,
     /// The rules.
-    pub rules: Arc<Runner>,
+    pub(crate) rules: Arc<Runner>,
+    /// Notifiers and routes.
+    pub(crate) incidents: Arc<Incidents>,
     /// The objectives.
-    pub objectives: SharedObjectives,
+    pub(crate) objectives: ObjectivesInForce,
 }
 
 impl Reload {
     /// Reads the files again; a mistake in any of them leaves everything as it was.
-    pub async fn reload(&self) -> Result<()> {
+    pub(crate) async fn reload(&self) -> Result<()> {
         let reloaded = self.exchange().await;
         match &reloaded {
             Ok(()) => tracing::info!("configuration reloaded"),
@@ -50,6 +48,7 @@ impl Reload {
         let config = Config::read(file)?;
         let readers = Readers::try_new(&config.readers, &config.folder, self.exposure)?;
         let (groups, objectives) = groups(&config)?;
+        config.incidents.check()?;
         if let Some(registry) = &config.registry {
             Tenants::read(&config.folder.join(&registry.file))?;
         }
@@ -57,7 +56,9 @@ impl Reload {
             registry.reload()?;
         }
         self.rules.reload(groups).await.context("rules")?;
-        *self.objectives.write() = Arc::new(objectives);
+        self.objectives.replace(objectives);
+        let (incidents, notifiers_and_routes) = (Arc::clone(&self.incidents), config.incidents);
+        tokio::task::spawn_blocking(move || incidents.reload(notifiers_and_routes)).await?.context("incidents")?;
         self.gate.replace(readers);
         Ok(())
     }

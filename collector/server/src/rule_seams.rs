@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tenantscope_incidents::Incidents;
 use tenantscope_ingest::Intake;
 use tenantscope_model::{Alert, StampedSeries};
-use tenantscope_rules::{BoxFuture, Notify, Results, RuleKey, WriteError};
+use tenantscope_rules::{BoxFuture, Clock as _, Notify, Results, RuleKey, SystemClock, WriteError};
 
 /// Results go in like everything else: journal, then store.
-pub struct RuleResults(pub Arc<Intake>);
+pub(crate) struct RuleResults(pub(crate) Arc<Intake>);
 
 impl Results for RuleResults {
     fn write(&self, series: Vec<StampedSeries>) -> BoxFuture<'_, Result<(), WriteError>> {
@@ -15,11 +16,21 @@ impl Results for RuleResults {
     }
 }
 
-/// Alerts go into the log.
-pub struct AlertLog;
+/// Alerts become incidents, and incidents notifications.
+pub(crate) struct AlertIncidents(pub(crate) Arc<Incidents>);
 
-impl Notify for AlertLog {
+impl Notify for AlertIncidents {
     fn notify(&self, rule: RuleKey, alerts: Vec<Alert>) -> BoxFuture<'_, ()> {
-        Box::pin(async move { tracing::info!(%rule, alerts = alerts.len(), "alerts") })
+        let incidents = Arc::clone(&self.0);
+        Box::pin(async move {
+            let name = rule.to_string();
+            let taken = tokio::task::spawn_blocking(move || incidents.take(&name, &alerts, SystemClock.now_ms())).await;
+            match taken {
+                Ok(Ok(())) => {}
+                // The rule hands its alerts on again at the next resend.
+                Ok(Err(error)) => tracing::error!(%rule, %error, "alerts were not taken"),
+                Err(error) => tracing::error!(%rule, %error, "alerts were not taken"),
+            }
+        })
     }
 }

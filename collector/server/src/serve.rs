@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
-use tenantscope_api::{Gate, pages};
+use tenantscope_api::prometheus::{self, PrometheusApi};
+use tenantscope_api::{Gate, ObjectivesInForce, loki, pages, tempo, tenantscope};
 use tenantscope_forward::{Forwarder, Journals};
+use tenantscope_incidents::Incidents;
 use tenantscope_ingest::{Intake, write_routes};
 use tenantscope_model::{Reporting, Select, Signal};
-use tenantscope_promql::{Engine, Evaluator, Limits};
+use tenantscope_promql::Evaluator;
 use tenantscope_rules::{Runner, SystemClock};
 use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
 use tenantscope_wire::listener::ListenOptions;
@@ -24,7 +26,7 @@ use crate::cli::Serve;
 use crate::config::Config;
 use crate::own_routes;
 use crate::reload::Reload;
-use crate::rule_seams::{AlertLog, RuleResults};
+use crate::rule_seams::{AlertIncidents, RuleResults};
 use crate::stores::{self, Opened};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -108,16 +110,22 @@ impl Running {
         let forward = tenantscope_forward::Options { node: Name::try_new("collector")?, base: config.folder.clone() };
         let forwarder = Forwarder::start(config.forward.clone(), journals, forward).await.context("forward")?;
 
-        let select: Arc<dyn Select> = Arc::clone(&opened.metrics) as Arc<dyn Select>;
-        let engine = Engine::new(engine_limits(config));
-        let evaluator = Arc::new(Evaluator::new(engine.clone(), Arc::clone(&select)));
+        let select: Arc<dyn Select> = Arc::clone(&opened.metrics) as _;
+        let query_limits = config.query.limits();
+        let engine = query_limits.engine();
+        let evaluator = Evaluator::new(engine.clone(), Arc::clone(&select));
         let (groups, objectives) = groups(config)?;
-        let rule_options = tenantscope_rules::Options {
-            external_url: config.external_url.clone().unwrap_or_default(),
-            ..tenantscope_rules::Options::default()
-        };
-        let results = Arc::new(RuleResults(Arc::clone(&intake)));
-        let rules = Arc::new(Runner::new(evaluator, results, Arc::new(AlertLog), Arc::new(SystemClock), rule_options));
+        let objectives = ObjectivesInForce::new(objectives, Arc::new(evaluator.clone()));
+        let external_url = config.external_url.clone().unwrap_or_default();
+        let incidents = open_incidents(config, &intake, registry.clone(), &external_url).await?;
+        let rule_options = tenantscope_rules::Options { external_url, ..tenantscope_rules::Options::default() };
+        let rules = Arc::new(Runner::new(
+            Arc::new(evaluator.clone()),
+            Arc::new(RuleResults(Arc::clone(&intake))),
+            Arc::new(AlertIncidents(Arc::clone(&incidents))),
+            Arc::new(SystemClock),
+            rule_options,
+        ));
         rules.reload(groups).await.context("rules")?;
 
         let exposure = Exposure::of([config.http()]);
@@ -128,9 +136,18 @@ impl Running {
             registry: registry.clone(),
             gate: gate.clone(),
             rules: Arc::clone(&rules),
-            objectives: Arc::new(parking_lot::RwLock::new(Arc::new(objectives))),
+            incidents: Arc::clone(&incidents),
+            objectives: objectives.clone(),
         });
+        let own = tenantscope::Sources {
+            incidents: Arc::clone(&incidents),
+            objectives: objectives.clone(),
+            reporting: Arc::clone(&intake) as _,
+            registry: registry.clone(),
+        };
         let sources = pages::Sources {
+            incidents: Arc::clone(&incidents),
+            objectives,
             engine: Arc::new(engine),
             select,
             lake: Arc::clone(&opened.lake),
@@ -140,18 +157,28 @@ impl Running {
         };
         let limits = OtlpLimits { max_body_bytes: config.limits.body_bytes(), ..OtlpLimits::default() };
         let otlp = OtlpService::with_identity(Arc::clone(&intake), Arc::clone(&intake) as _, limits);
+        let prometheus_api = PrometheusApi::new(evaluator, query_limits)
+            .with_rules(Arc::clone(&rules))
+            .with_reporting(Arc::clone(&intake) as _);
+        let readers = pages::routes(sources)
+            .merge(tenantscope::routes(own))
+            .merge(prometheus::routes(prometheus_api))
+            .merge(loki::routes(Arc::clone(&opened.lake)))
+            .merge(tempo::routes(Arc::clone(&opened.lake)));
         let app = Router::new()
-            .merge(gate.around(pages::routes(sources)))
+            .merge(gate.around(readers))
             .merge(write_routes(Arc::clone(&intake)))
             .merge(own_routes::routes(Arc::clone(&reload)));
 
         tasks.spawn(Arc::clone(&intake).run(stop.clone().cancelled_owned()));
-        let (rules_stop, rules_stopped) = tokio::sync::watch::channel(false);
+        let (stop_rules, rules_stopped) = tokio::sync::watch::channel(false);
+        let incidents_stopped = rules_stopped.clone();
         tasks.spawn(async move { rules.run(rules_stopped).await });
+        tasks.spawn(async move { incidents.run(incidents_stopped).await });
         let stopped = stop.clone().cancelled_owned();
         tasks.spawn(async move {
             stopped.await;
-            rules_stop.send_replace(true);
+            stop_rules.send_replace(true);
         });
         Ok(Self { opened, app, otlp, reload, forwarder, tasks, stop })
     }
@@ -206,11 +233,16 @@ async fn signalled(reload: &Reload) {
     }
 }
 
-fn engine_limits(config: &Config) -> Limits {
-    let defaults = Limits::default();
-    Limits {
-        lookback_ms: config.query.lookback.map_or(defaults.lookback_ms, |span| span.as_ms()),
-        max_cells: config.query.max_samples.unwrap_or(defaults.max_cells),
-        ..defaults
-    }
+async fn open_incidents(
+    config: &Config,
+    intake: &Arc<Intake>,
+    registry: Option<Arc<Registry>>,
+    external_url: &str,
+) -> Result<Arc<Incidents>> {
+    let path = config.data_dir().join("incidents.redb");
+    let (routes, reporting, external_url) =
+        (config.incidents.clone(), Arc::clone(intake) as _, external_url.to_owned());
+    let opened =
+        tokio::task::spawn_blocking(move || Incidents::open(&path, routes, reporting, registry, &external_url));
+    Ok(Arc::new(opened.await?.context("incidents")?))
 }

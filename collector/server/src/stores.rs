@@ -12,17 +12,17 @@ use tenantscope_tenancy::{Identity, Registry};
 use crate::config::Config;
 
 /// What is open.
-pub struct Opened {
+pub(crate) struct Opened {
     /// Series.
-    pub metrics: Arc<MetricStore>,
+    pub(crate) metrics: Arc<MetricStore>,
     /// Logs and spans.
-    pub lake: Arc<Lake>,
+    pub(crate) lake: Arc<Lake>,
     /// The way in.
-    pub intake: Arc<Intake>,
+    pub(crate) intake: Arc<Intake>,
 }
 
 /// Opens the stores, then the journals, which replays into the stores what their files lack. Blocks, possibly for long.
-pub fn open(config: &Config, identity: Arc<Identity>, registry: Option<Arc<Registry>>) -> Result<Opened> {
+pub(crate) fn open(config: &Config, identity: Arc<Identity>, registry: Option<Arc<Registry>>) -> Result<Opened> {
     let dir = config.data_dir();
     let journals = dir.join("journal");
     let metrics = MetricStore::open(dir.join("metrics"), config.metrics.options()).context("metric store")?;
@@ -37,7 +37,7 @@ pub fn open(config: &Config, identity: Arc<Identity>, registry: Option<Arc<Regis
 
 impl Opened {
     /// Writes what only memory and journals hold into the stores' files, so that the next start replays little. Blocks.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lake.close();
         if let Err(error) = self.metrics.stop() {
             tracing::warn!(%error, "the last flush of the metric store failed; its journal has everything");

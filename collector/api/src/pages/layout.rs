@@ -64,7 +64,6 @@ pub(super) enum Mood {
     Good,
     Warn,
     Bad,
-    Soft,
 }
 
 impl Mood {
@@ -73,7 +72,6 @@ impl Mood {
             Self::Good => "good",
             Self::Warn => "warn",
             Self::Bad => "bad",
-            Self::Soft => "soft",
         }
     }
 

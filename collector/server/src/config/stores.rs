@@ -1,6 +1,7 @@
 //! What stores, journals and queries may use; every key has a default.
 
 use serde::Deserialize;
+use tenantscope_api::prometheus::QueryLimits;
 use tenantscope_model::{Bytes, TimeSpan};
 
 /// `journal:`, for each of the three.
@@ -49,7 +50,7 @@ pub struct QueryConfig {
     pub timeout: Option<TimeSpan>,
     /// The most samples that one query may load [50,000,000].
     pub max_samples: Option<u64>,
-    /// Queries that run at the same time; more wait [8].
+    /// Queries that run at the same time; more wait [4].
     pub max_concurrent: Option<usize>,
     /// How far back an instant selector looks [5m].
     pub lookback: Option<TimeSpan>,
@@ -62,6 +63,20 @@ impl JournalConfig {
         tenantscope_journal::Options {
             segment_max_bytes: self.segment_max_bytes.map_or(defaults.segment_max_bytes, |bytes| bytes.0),
             max_bytes: self.max_bytes.map_or(defaults.max_bytes, |bytes| bytes.0),
+            ..defaults
+        }
+    }
+}
+
+impl QueryConfig {
+    /// The limits of PromQL queries.
+    pub fn limits(&self) -> QueryLimits {
+        let defaults = QueryLimits::default();
+        QueryLimits {
+            timeout: self.timeout.map_or(defaults.timeout, |span| span.0),
+            max_samples: self.max_samples.unwrap_or(defaults.max_samples),
+            concurrency: self.max_concurrent.unwrap_or(defaults.concurrency).max(1),
+            lookback: self.lookback.map_or(defaults.lookback, |span| span.0),
             ..defaults
         }
     }

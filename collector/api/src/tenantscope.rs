@@ -1,0 +1,216 @@
+//! Our own API, `/tenantscope/v1/…`: tenants, error budgets, reports, as JSON within the reader's scope.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tenantscope_incidents::{IncidentView, Incidents};
+use tenantscope_model::{AccountId, Reporting, Scope, Signal, TenantId};
+use tenantscope_slo::{Audience, Budget, Period, Report};
+use tenantscope_tenancy::Registry;
+
+use crate::{ObjectivesInForce, Scoped};
+
+/// What our own API reads.
+#[derive(Clone)]
+pub struct Sources {
+    /// Objectives, budgets, reports.
+    pub objectives: ObjectivesInForce,
+    /// What is wrong.
+    pub incidents: Arc<Incidents>,
+    /// Who has data.
+    pub reporting: Arc<dyn Reporting>,
+    /// Tenants and their attributes; none in open mode.
+    pub registry: Option<Arc<Registry>>,
+}
+
+/// The routes.
+pub fn routes(sources: Sources) -> Router {
+    Router::new()
+        .route("/tenantscope/v1/tenants", get(tenants))
+        .route("/tenantscope/v1/incidents", get(incidents))
+        .route("/tenantscope/v1/budgets", get(budgets))
+        .route("/tenantscope/v1/reports", get(reports))
+        .with_state(sources)
+}
+
+/// What went wrong, as JSON.
+#[derive(Debug, Serialize)]
+struct Problem {
+    error: String,
+}
+
+fn problem(status: StatusCode, error: impl ToString) -> Response {
+    (status, Json(Problem { error: error.to_string() })).into_response()
+}
+
+/// A tenant as `/tenantscope/v1/tenants` lists it.
+#[derive(Debug, Default, Serialize)]
+struct TenantEntry {
+    id: String,
+    accounts: BTreeSet<AccountId>,
+    attributes: BTreeMap<String, String>,
+    /// When data of each signal was last acknowledged, in milliseconds since the epoch.
+    last_seen_ms: BTreeMap<Signal, i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct TenantList {
+    tenants: Vec<TenantEntry>,
+}
+
+async fn tenants(State(sources): State<Sources>, Scoped(scope): Scoped) -> Json<TenantList> {
+    let mut entries: BTreeMap<TenantId, TenantEntry> = BTreeMap::new();
+    if let Some(registry) = &sources.registry {
+        for tenant in registry.tenants().iter().filter(|tenant| scope.allows(Some(&tenant.id))) {
+            let entry = entries.entry(tenant.id.clone()).or_default();
+            entry.accounts.extend(tenant.accounts.iter().copied());
+            entry.attributes.clone_from(&tenant.attributes);
+        }
+    }
+    for seen in sources.reporting.seen(&scope) {
+        let entry = entries.entry(seen.tenant).or_default();
+        entry.accounts.extend(seen.account);
+        let last = entry.last_seen_ms.entry(seen.signal).or_default();
+        *last = seen.last_ms.max(*last);
+    }
+    let with_id = |(id, entry): (TenantId, TenantEntry)| TenantEntry { id: id.to_string(), ..entry };
+    Json(TenantList { tenants: entries.into_iter().map(with_id).collect() })
+}
+
+/// How many incidents that ended are listed.
+const ENDED_INCIDENTS: usize = 200;
+
+#[derive(Debug, Serialize)]
+struct IncidentList {
+    incidents: Vec<IncidentView>,
+}
+
+async fn incidents(State(sources): State<Sources>, Scoped(scope): Scoped) -> Response {
+    let listed = tokio::task::spawn_blocking(move || sources.incidents.list(&scope, ENDED_INCIDENTS)).await;
+    match listed {
+        Ok(Ok(incidents)) => Json(IncidentList { incidents }).into_response(),
+        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error),
+    }
+}
+
+/// One tenant's budget of one objective.
+#[derive(Debug, Serialize)]
+struct BudgetEntry {
+    objective: String,
+    tenant: TenantId,
+    target: f64,
+    window: String,
+    total_events: f64,
+    bad_events: f64,
+    error_ratio: f64,
+    /// 1 for the whole budget, 0 for none, below 0 if more was spent.
+    remaining_ratio: f64,
+}
+
+impl From<Budget> for BudgetEntry {
+    fn from(budget: Budget) -> Self {
+        Self {
+            objective: budget.slo,
+            tenant: budget.tenant,
+            target: budget.target,
+            window: budget.window,
+            total_events: budget.total_events,
+            bad_events: budget.bad_events,
+            error_ratio: budget.error_ratio,
+            remaining_ratio: budget.remaining,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct BudgetList {
+    budgets: Vec<BudgetEntry>,
+}
+
+async fn budgets(State(sources): State<Sources>, Scoped(scope): Scoped) -> Response {
+    match sources.objectives.budgets(scope, now_ms()).await {
+        Ok(budgets) => {
+            Json(BudgetList { budgets: budgets.into_iter().map(BudgetEntry::from).collect() }).into_response()
+        }
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
+    }
+}
+
+/// Which report is wanted.
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    /// `2026-10`, in UTC.
+    month: String,
+    /// One tenant; without it the fleet's report, or, without a format, the names of the tenants.
+    tenant: Option<String>,
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    Html,
+    Json,
+    Csv,
+    Md,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportList {
+    month: String,
+    tenants: BTreeSet<TenantId>,
+}
+
+async fn reports(State(sources): State<Sources>, Scoped(scope): Scoped, Query(wanted): Query<Wanted>) -> Response {
+    let period = match Period::month(&wanted.month) {
+        Ok(period) => period,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, error),
+    };
+    let known = names(&sources, &scope);
+    let audience = match (&wanted.tenant, wanted.format) {
+        (None, None) => return Json(ReportList { month: wanted.month, tenants: known }).into_response(),
+        (None, Some(_)) => Audience::Fleet(scope),
+        // A tenant that is outside the scope and one that does not exist look alike.
+        (Some(tenant), _) => match known.into_iter().find(|known| known.as_str() == tenant) {
+            Some(tenant) => Audience::Tenant(tenant),
+            None => return problem(StatusCode::NOT_FOUND, "no such tenant"),
+        },
+    };
+    match sources.objectives.report(audience, period, now_ms()).await {
+        Ok(report) => written(&report, wanted.format.unwrap_or(Format::Json)),
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
+    }
+}
+
+fn names(sources: &Sources, scope: &Scope) -> BTreeSet<TenantId> {
+    let seen = sources.reporting.seen(scope).into_iter().map(|seen| seen.tenant);
+    let registry = sources.registry.as_ref().map(|registry| registry.tenants());
+    let registered = registry.iter().flat_map(|tenants| tenants.iter()).map(|tenant| tenant.id.clone());
+    seen.chain(registered).filter(|tenant| scope.allows(Some(tenant))).collect()
+}
+
+fn written(report: &Report, format: Format) -> Response {
+    let of = |content_type: &'static str, text: String| ([(header::CONTENT_TYPE, content_type)], text).into_response();
+    match format {
+        Format::Html => of("text/html; charset=utf-8", report.to_html()),
+        Format::Csv => of("text/csv; charset=utf-8", report.to_csv()),
+        Format::Md => of("text/markdown; charset=utf-8", report.to_markdown()),
+        Format::Json => match report.to_json() {
+            Ok(json) => of("application/json", json),
+            Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error),
+        },
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
