@@ -268,7 +268,12 @@ async fn take_off(line: &Line, owner: &str, header: &BatchHeader) -> Result<Flig
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "taking a batch ended early");
-        Err(Refused::unavailable("internal", "the batch could not be taken", Duration::from_secs(5)))
+        // A batch that brings us down must not come again and again, and hold up its lane for ever.
+        Err(if error.is_panic() {
+            Refused::invalid("internal", "the batch could not be taken")
+        } else {
+            Refused::unavailable("shutting_down", "shutting down", Duration::from_secs(5))
+        })
     })
 }
 
