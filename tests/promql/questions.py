@@ -58,7 +58,6 @@ OTHER = [
     "clamp(queue_depth, -10, 25)", "clamp_min(queue_depth, 0)", "clamp_max(queue_depth, scalar(wave{zone=\"us-1\"}))",
     "clamp(queue_depth, 5, 1)", "round(queue_depth, 0.25)", "round(-queue_depth, 10)",
     'label_replace(queue_depth, "host", "$1", "instance", "(.*):.*")',
-    'label_replace(queue_depth, "path", "", "path", "/.*")' ' + 0',
     'label_replace(rate(requests_total[5m]), "class", "${1}xx", "code", "(.).*")',
     'label_join(queue_depth, "where", "-", "instance", "path", "nothing")',
     'absent(no_such_metric{a="b", c=~"d"})', 'absent(queue_depth{instance="a:80"})', "absent(sum(no_such_metric))",
@@ -77,7 +76,7 @@ OTHER = [
 WRONG = [
     "rate(queue_depth)", "sum(", "queue_depth{", "sum by (a) by (b) (queue_depth)", "nothing_known(queue_depth)",
     "queue_depth and 1", "1 > 2", "rate(requests_total[0s])", '{job=~".*"}', "histogram_quantile(queue_depth)",
-    "queue_depth + on(job) queue_depth", "queue_depth[5m] + 1", 'label_replace(queue_depth, "a", "b", "c", "(")',
+    'label_replace(queue_depth, "path", "", "path", "/.*") + 0', "queue_depth + on(job) queue_depth", "queue_depth[5m] + 1", 'label_replace(queue_depth, "a", "b", "c", "(")',
 ]
 
 
