@@ -120,7 +120,7 @@ def test_check_names_file_and_line(tmp_path):
 
 @pytest.mark.parametrize("file, text, line, word", [
     ("tenants.yaml", "tenants:\n  - {id: acme, accounts: ['1111']}\n", 2, "1111"),
-    ("rules/a.yaml", "groups:\n  - name: a\n    rules:\n      - {record: x, expr: 'sum('}\n", 4, "sum("),
+    ("rules/a.yaml", "groups:\n  - name: a\n    rules:\n      - {record: x, expr: 'sum('}\n", 4, "unclosed left parenthesis"),
     ("slo/a.yaml", "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: a}\nspec: {objectves: []}\n", 4, "objectves"),
 ])
 def test_check_looks_into_every_file_it_names(tmp_path, file, text, line, word):

@@ -50,7 +50,7 @@ def test_official_grpc_exporter_sends_metrics(collector):
     provider.shutdown()
     assert collector.value('shop_orders_total{shop_kind="book", job="storefront"}') == 3.0
     assert collector.value("http_server_request_duration_seconds_count") == 1.0
-    assert collector.value('http_server_request_duration_seconds_bucket{le="0.25"}') == 1.0
+    assert collector.value('http_server_request_duration_seconds_bucket{le="5"}') == 1.0
     assert collector.value('target_info{job="storefront"}') == 1.0
 
 
@@ -79,12 +79,12 @@ def test_debians_prometheus_writes_to_us(collector, tmp_path):
     config.write_text(f"""
 global: {{scrape_interval: 1s}}
 scrape_configs: [{{job_name: self, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}]
-remote_write: [{{url: "{collector.url}/api/v1/write", headers: {{X-Scope-OrgID: acme}}}}]
+remote_write: [{{url: "{collector.url}/api/v1/write"}}]
 """)
     peer = Process("prometheus", [program, f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'prometheus'}",
                                   f"--web.listen-address=127.0.0.1:{port}"], tmp_path / "prometheus.log")
     try:
         peer.wait_until(lambda: answers(f"http://127.0.0.1:{port}/-/ready"), 30, "was not ready")
-        eventually(lambda: collector.value('up{job="self", tenant="acme"}') == 1.0)
+        eventually(lambda: collector.value('up{job="self", tenant="anonymous"}') == 1.0)
     finally:
         peer.stop()
