@@ -200,7 +200,7 @@ impl Alerts {
     }
 
     /// Those whose receivers must be told now.
-    pub(crate) fn to_send(&mut self, at_ms: i64, times: Times, generator_url: &str) -> Vec<Alert> {
+    pub(crate) fn take_due(&mut self, at_ms: i64, times: Times, generator_url: &str) -> Vec<Alert> {
         let mut sent = Vec::new();
         for (labels, alert) in &mut self.active {
             if !alert.needs_sending(at_ms, times.resend_ms) {
@@ -305,14 +305,14 @@ mod tests {
         let mut alerts = Alerts::default();
         alerts.advance(found(&["a"]), 0, TIMES);
         assert_eq!(states(&alerts), [AlertState::Pending]);
-        assert!(alerts.to_send(0, TIMES, "").is_empty());
+        assert!(alerts.take_due(0, TIMES, "").is_empty());
         alerts.advance(found(&["a"]), 30_000, TIMES);
         assert_eq!(states(&alerts), [AlertState::Firing]);
-        let sent = alerts.to_send(30_000, TIMES, "");
+        let sent = alerts.take_due(30_000, TIMES, "");
         assert_eq!((sent.len(), sent[0].valid_until_ms), (1, Some(30_000 + 240_000)));
-        assert!(alerts.to_send(45_000, TIMES, "").is_empty(), "not before the resend delay");
+        assert!(alerts.take_due(45_000, TIMES, "").is_empty(), "not before the resend delay");
         alerts.advance(found(&[]), 60_000, TIMES);
-        let sent = alerts.to_send(60_000, TIMES, "");
+        let sent = alerts.take_due(60_000, TIMES, "");
         assert_eq!((sent[0].state, sent[0].resolved_at_ms), (AlertState::Resolved, Some(60_000)));
         assert!(alerts.series().is_empty());
         alerts.advance(found(&[]), 900_000, TIMES);

@@ -95,7 +95,7 @@ impl Rule {
                     state.alerts = Alerts::default();
                     return Err(format!("exceeded limit of {} with {holding} alerts", group.limit));
                 }
-                let alerts = state.alerts.to_send(at_ms, times, &url);
+                let alerts = state.alerts.take_due(at_ms, times, &url);
                 let series = state.alerts.series();
                 Ok(Outcome { series: state.stamped(series, data_ms), alerts })
             }

@@ -1,4 +1,5 @@
 //! Groups at the crate's door: time, state, results, alerts, reloads and restarts, on a manual clock.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Objectives at the crate's door.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::sync::LazyLock;
 

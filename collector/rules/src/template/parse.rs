@@ -14,7 +14,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, TemplateError> {
     match parser.nodes()? {
         (nodes, End::Text) => Ok(nodes),
         (_, End::Else(_)) => Err(TemplateError::Syntax("unexpected {{else}}".to_owned())),
-        (_, End::End) => Err(TemplateError::Syntax("unexpected {{end}}".to_owned())),
+        (_, End::Block) => Err(TemplateError::Syntax("unexpected {{end}}".to_owned())),
     }
 }
 
@@ -69,7 +69,7 @@ fn action_end(text: &str) -> Result<usize, TemplateError> {
 /// What ended a list of nodes.
 enum End {
     Text,
-    End,
+    Block,
     Else(Vec<Token>),
 }
 
@@ -94,7 +94,7 @@ impl Parser {
             };
             let words = trimmed(&action);
             match words.first() {
-                Some(Token::Word(word)) if word == "end" && words.len() == 1 => return Ok((nodes, End::End)),
+                Some(Token::Word(word)) if word == "end" && words.len() == 1 => return Ok((nodes, End::Block)),
                 Some(Token::Word(word)) if word == "else" => {
                     return Ok((nodes, End::Else(trimmed(words.get(1..).unwrap_or(&[])).to_vec())));
                 }
@@ -133,9 +133,9 @@ impl Parser {
         let (body, end) = self.nodes()?;
         self.loops -= in_range;
         let otherwise = match end {
-            End::End => Vec::new(),
+            End::Block => Vec::new(),
             End::Else(words) if words.is_empty() => match self.nodes()? {
-                (nodes, End::End) => nodes,
+                (nodes, End::Block) => nodes,
                 _ => return Err(TemplateError::Syntax(format!("{{{{{kind}}}}} with two {{{{else}}}} or no end"))),
             },
             // `else if` and `else with` are a block of their own that shares the `end`.

@@ -48,7 +48,7 @@ fn values_and_pipes() {
         ("{{ $value | humanizeDuration }}", 0.02, "20ms"),
         ("{{ $value | humanizeTimestamp }}", 1_435_065_584.128, "2015-06-23 13:19:44.128 +0000 UTC"),
         (r#"{{ printf "%.2f%% of %s" $value $labels.job }}"#, 12.345, "12.35% of api gateway"),
-        (r#"{{ $value | printf "%6.1f|" }}"#, 3.14, "   3.1|"),
+        (r#"{{ $value | printf "%6.1f|" }}"#, 3.25, "   3.2|"),
         (r#"{{ reReplaceAll "(a.*) (.*)" "$2-$1" $labels.job }}"#, 0.0, "gateway-api"),
         (r#"{{ if match "^api" .Labels.job }}yes{{ else }}no{{ end }}"#, 0.0, "yes"),
         ("{{ toUpper $labels.tenant }}{{ \"X\" | toLower }}", 0.0, "ACMEx"),
