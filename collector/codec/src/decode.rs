@@ -12,6 +12,7 @@ use tenantscope_wire::{BodyForm, Encoding, ReceivedBody, Refused};
 
 use crate::claims::{self, SeriesClaims};
 use crate::decompress::decompress;
+use crate::footprint::{self, Shape};
 use crate::remote_write::WriteRequest;
 
 /// What a decoder may use.
@@ -24,6 +25,11 @@ pub struct DecodeLimits {
 impl DecodeLimits {
     /// For what was accepted once and is read again from the journal: it was within the limits of its day.
     pub const REPLAY: Self = Self { max_decoded_bytes: 1 << 30 };
+
+    /// What a decoded body may take in memory: telemetry takes two to five times its encoded size.
+    fn max_memory_bytes(&self) -> usize {
+        self.max_decoded_bytes.saturating_mul(4)
+    }
 }
 
 impl Default for DecodeLimits {
@@ -39,6 +45,12 @@ pub enum DecodeError {
     #[error("body is over {max_bytes} bytes once decompressed")]
     TooLarge {
         /// The limit.
+        max_bytes: usize,
+    },
+    /// Many small parts that take too much memory once decoded.
+    #[error("body would take over {max_bytes} bytes of memory once decoded")]
+    TooMuchMemory {
+        /// The limit: four times that of the decompressed body.
         max_bytes: usize,
     },
     /// Not what its encoding says.
@@ -61,7 +73,7 @@ impl DecodeError {
     /// A fixed word for a counter's `reason` label.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } | Self::TooMuchMemory { .. } => "too_large",
             Self::Compression(_) => "compression",
             Self::Form { .. } => "malformed",
             Self::Signal(_) => "unsupported",
@@ -73,7 +85,7 @@ impl From<DecodeError> for Refused {
     fn from(error: DecodeError) -> Self {
         let (reason, message) = (error.reason(), error.to_string());
         match error {
-            DecodeError::TooLarge { .. } => Self::too_large(reason, message),
+            DecodeError::TooLarge { .. } | DecodeError::TooMuchMemory { .. } => Self::too_large(reason, message),
             DecodeError::Compression(_) | DecodeError::Form { .. } => Self::invalid(reason, message),
             DecodeError::Signal(_) => Self::unsupported(reason, message),
         }
@@ -97,25 +109,31 @@ pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, Dec
     let bytes = decompress(body, limits)?;
     let content = match (body.form, body.signal) {
         (BodyForm::OtlpProtobuf, Signal::Metrics) => {
-            Content::Metrics(protobuf::<ExportMetricsServiceRequest>(bytes, "OTLP metrics")?.resource_metrics)
+            let request: ExportMetricsServiceRequest = protobuf(bytes, &footprint::METRICS, "OTLP metrics", limits)?;
+            Content::Metrics(request.resource_metrics)
         }
         (BodyForm::OtlpProtobuf, Signal::Logs) => {
-            Content::Logs(protobuf::<ExportLogsServiceRequest>(bytes, "OTLP logs")?.resource_logs)
+            let request: ExportLogsServiceRequest = protobuf(bytes, &footprint::LOGS, "OTLP logs", limits)?;
+            Content::Logs(request.resource_logs)
         }
         (BodyForm::OtlpProtobuf, Signal::Spans) => {
-            Content::Spans(protobuf::<ExportTraceServiceRequest>(bytes, "OTLP spans")?.resource_spans)
+            let request: ExportTraceServiceRequest = protobuf(bytes, &footprint::SPANS, "OTLP spans", limits)?;
+            Content::Spans(request.resource_spans)
         }
         (BodyForm::OtlpJson, Signal::Metrics) => {
-            Content::Metrics(json::<ExportMetricsServiceRequest>(&bytes, "OTLP metrics in JSON")?.resource_metrics)
+            let request: ExportMetricsServiceRequest = json(&bytes, "OTLP metrics in JSON", limits)?;
+            Content::Metrics(request.resource_metrics)
         }
         (BodyForm::OtlpJson, Signal::Logs) => {
-            Content::Logs(json::<ExportLogsServiceRequest>(&bytes, "OTLP logs in JSON")?.resource_logs)
+            let request: ExportLogsServiceRequest = json(&bytes, "OTLP logs in JSON", limits)?;
+            Content::Logs(request.resource_logs)
         }
         (BodyForm::OtlpJson, Signal::Spans) => {
-            Content::Spans(json::<ExportTraceServiceRequest>(&bytes, "OTLP spans in JSON")?.resource_spans)
+            let request: ExportTraceServiceRequest = json(&bytes, "OTLP spans in JSON", limits)?;
+            Content::Spans(request.resource_spans)
         }
         (BodyForm::RemoteWriteV1, Signal::Metrics) => {
-            let request: WriteRequest = protobuf(bytes, "remote write 1.0")?;
+            let request: WriteRequest = protobuf(bytes, &footprint::WRITE, "remote write 1.0", limits)?;
             let claims = SeriesClaims::of(&request);
             Content::Series(request, claims)
         }
@@ -125,12 +143,25 @@ pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, Dec
 }
 
 /// Prost gives up at 100 levels of nesting.
-fn protobuf<M: Message + Default>(bytes: Bytes, form: &'static str) -> Result<M, DecodeError> {
+fn protobuf<M: Message + Default>(
+    bytes: Bytes,
+    shape: &'static Shape,
+    form: &'static str,
+    limits: &DecodeLimits,
+) -> Result<M, DecodeError> {
+    let max_bytes = limits.max_memory_bytes();
+    if footprint::decoded_bytes(shape, &bytes, max_bytes) > max_bytes {
+        return Err(DecodeError::TooMuchMemory { max_bytes });
+    }
     M::decode(bytes).map_err(|error| DecodeError::Form { form, message: error.to_string() })
 }
 
 /// `serde_json` gives up at 128 levels of nesting.
-fn json<M: DeserializeOwned>(bytes: &[u8], form: &'static str) -> Result<M, DecodeError> {
+fn json<M: DeserializeOwned>(bytes: &[u8], form: &'static str, limits: &DecodeLimits) -> Result<M, DecodeError> {
+    let max_bytes = limits.max_memory_bytes();
+    if footprint::decoded_bytes_of_json(bytes) > max_bytes {
+        return Err(DecodeError::TooMuchMemory { max_bytes });
+    }
     serde_json::from_slice(bytes).map_err(|error| DecodeError::Form { form, message: error.to_string() })
 }
 

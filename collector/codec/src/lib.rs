@@ -19,6 +19,7 @@ mod count;
 mod decode;
 mod decompress;
 mod exponential;
+mod footprint;
 mod labels;
 mod native;
 mod otlp;

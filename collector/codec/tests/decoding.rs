@@ -69,6 +69,42 @@ fn a_bomb_is_refused_at_the_limit() {
 }
 
 #[test]
+fn many_empty_messages_are_refused_before_they_take_memory() {
+    let limits = DecodeLimits { max_decoded_bytes: 1 << 20 };
+    let refused = Err(DecodeError::TooMuchMemory { max_bytes: 4 << 20 });
+    let empty_resources = [0x0a, 0].repeat(400_000);
+    for signal in Signal::ALL {
+        let bytes = Bytes::from(empty_resources.clone());
+        let body = ReceivedBody { signal, form: BodyForm::OtlpProtobuf, encoding: Encoding::Identity, bytes };
+        assert_eq!(decode(&body, &limits), refused, "{signal}");
+    }
+    let snappy = snap::raw::Encoder::new().compress_vec(&empty_resources).unwrap();
+    let body = ReceivedBody {
+        signal: Signal::Metrics,
+        form: BodyForm::RemoteWriteV1,
+        encoding: Encoding::Snappy,
+        bytes: snappy.into(),
+    };
+    assert_eq!(decode(&body, &limits), refused);
+    let json = format!(r#"{{"resourceLogs":[{}{{}}]}}"#, "{},".repeat(300_000));
+    let body = ReceivedBody {
+        signal: Signal::Logs,
+        form: BodyForm::OtlpJson,
+        encoding: Encoding::Identity,
+        bytes: json.into(),
+    };
+    assert_eq!(decode(&body, &limits), refused);
+}
+
+#[test]
+fn small_points_take_less_than_eight_times_their_encoded_size() {
+    let points = (0..1000).map(|i| point(i, 1.5, &[("http.method", "GET"), ("k", "v")])).collect();
+    let body = metrics_body(vec![resource_metrics(&[], "lib", vec![metric("a", "", gauge(points))])]);
+    let roomy = DecodeLimits { max_decoded_bytes: 2 * body.bytes.len() };
+    assert_eq!(decode(&body, &roomy).unwrap().records(), 1000);
+}
+
+#[test]
 fn nesting_has_an_end() {
     let deep = format!(
         r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{}{}}}]}}]}}]}}"#,

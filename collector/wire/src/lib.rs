@@ -27,6 +27,7 @@ pub mod otlp;
 pub mod proof;
 mod receive;
 mod refused;
+mod telemetry;
 pub mod tls;
 
 pub use body::{BodyForm, Encoding, ReceivedBody};

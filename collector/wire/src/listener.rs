@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
 
 use crate::Peer;
+use crate::telemetry::OpenConnection;
 use crate::tls::{ServerTls, TlsError};
 
 /// What peers may hold.
@@ -27,8 +28,11 @@ use crate::tls::{ServerTls, TlsError};
 pub struct ListenOptions {
     /// Connections at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
-    /// How long a request's head may take, the first of a connection included, and the TLS handshake.
+    /// How long the head of a connection's first request may take, and the TLS handshake.
     pub header_read_timeout: Duration,
+    /// How long an HTTP/1 connection may wait for its next request. Longer than senders pause between two batches, so
+    /// that they don't meet a connection that is just being closed.
+    pub idle_timeout: Duration,
     /// HTTP/2 streams at once on one connection.
     pub max_concurrent_streams: u32,
     /// The largest head of a request, in bytes.
@@ -48,6 +52,7 @@ impl Default for ListenOptions {
         Self {
             max_connections: 4096,
             header_read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
             max_concurrent_streams: 128,
             max_header_bytes: 64 << 10,
             max_pending_reset_streams: 20,
@@ -134,6 +139,7 @@ impl Listener {
                 header_read_timeout: self.options.header_read_timeout,
                 peer: Peer { address, tls: self.options.tls.is_some() },
                 _permit: permit,
+                _open: OpenConnection::new(),
             };
             match self.options.tls.clone() {
                 None => drop(tokio::spawn(connection.serve(stream))),
@@ -162,7 +168,7 @@ fn connection_builder(options: &ListenOptions) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(options.header_read_timeout)
+        .header_read_timeout(options.idle_timeout)
         .max_buf_size(usize::try_from(options.max_header_bytes).unwrap_or(usize::MAX).max(8192));
     builder
         .http2()
@@ -185,6 +191,7 @@ struct Connection<S> {
     header_read_timeout: Duration,
     peer: Peer,
     _permit: OwnedSemaphorePermit,
+    _open: OpenConnection,
 }
 
 impl<S, B> Connection<S>
@@ -204,7 +211,7 @@ where
     }
 
     async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: T) {
-        // Until the first request's head is there, neither HTTP version has a time-out of its own.
+        // Until the first request's head is there, HTTP/2 has no time-out of its own, and HTTP/1's is the idle one.
         let started = Arc::new(AtomicBool::new(false));
         let service = {
             let (started, service, peer) = (Arc::clone(&started), self.service, self.peer);

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response, header};
 use tenantscope_model::Signal;
 
 use super::{ReplyBody, Shared, body, header_text, is_grpc, peer_of, reply};
-use crate::{Accepted, BatchHeader, BodyForm, Encoding, Receive, ReceivedBody, Refused};
+use crate::{Accepted, BatchHeader, BodyForm, Encoding, Receive, ReceivedBody, Refused, telemetry};
 
 pub(super) async fn answer<R: Receive, B>(
     shared: &Shared<R>,
@@ -26,7 +26,10 @@ where
     }
     match take(shared, signal, request).await {
         Ok(accepted) => reply::grpc_accepted(&accepted),
-        Err(refused) => reply::grpc_refused(&refused),
+        Err(refused) => {
+            telemetry::refused("grpc", &refused);
+            reply::grpc_refused(&refused)
+        }
     }
 }
 

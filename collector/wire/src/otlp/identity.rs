@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::reply::{self, ReplyForm};
 use super::{ReplyBody, body, peer_of};
-use crate::{Identify, IdentityRequest, IdentityResponse, MAX_IDENTITY_BYTES, Refused};
+use crate::{Identify, IdentityRequest, IdentityResponse, MAX_IDENTITY_BYTES, Refused, telemetry};
 
 pub(super) async fn answer<B>(identify: &dyn Identify, timeout: Duration, request: Request<B>) -> Response<ReplyBody>
 where
@@ -20,7 +20,10 @@ where
     }
     match exchange(identify, timeout, request).await {
         Ok(response) => reply::json(StatusCode::OK, &response),
-        Err(refused) => reply::http_refused(ReplyForm::Json, &refused),
+        Err(refused) => {
+            telemetry::refused("identity", &refused);
+            reply::http_refused(ReplyForm::Json, &refused)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use tenantscope_model::Signal;
 
 use super::reply::{self, ReplyForm};
 use super::{ReplyBody, Shared, body, header_text, peer_of};
-use crate::{Accepted, BatchHeader, BodyForm, Encoding, Receive, ReceivedBody, Refused};
+use crate::{Accepted, BatchHeader, BodyForm, Encoding, Receive, ReceivedBody, Refused, telemetry};
 
 pub(super) async fn answer<R: Receive, B>(
     shared: &Shared<R>,
@@ -28,7 +28,10 @@ where
     };
     match take(shared, signal, form, request).await {
         Ok(accepted) => reply::http_accepted(reply_form, rejected_name(signal), &accepted),
-        Err(refused) => reply::http_refused(reply_form, &refused),
+        Err(refused) => {
+            telemetry::refused("http", &refused);
+            reply::http_refused(reply_form, &refused)
+        }
     }
 }
 
