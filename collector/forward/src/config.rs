@@ -297,7 +297,14 @@ mod tests {
     use super::*;
 
     fn parse(yaml: &str) -> Result<Vec<TargetConfig>, String> {
-        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
+        // As the program shows it: the text around the place may hold a secret.
+        let shown = |error: serde_saphyr::Error| {
+            error.render_with_options(serde_saphyr::render_options! {
+                formatter: &serde_saphyr::UserMessageFormatter,
+                snippets: serde_saphyr::SnippetMode::Off,
+            })
+        };
+        serde_saphyr::from_str(yaml).map_err(shown)
     }
 
     #[test]

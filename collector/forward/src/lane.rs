@@ -1,5 +1,7 @@
 //! One target and signal: reads the journal at its cursor, sends, waits, moves on.
 
+use std::panic::catch_unwind;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use tenantscope_journal::{Cursor, Journal, Reader};
 use tenantscope_model::Signal;
 use tenantscope_wire::{BatchHeader, Name, Positions};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::answer::Answer;
 use crate::batch::{Batch, Made, make};
@@ -20,6 +22,10 @@ use crate::telemetry::Telemetry;
 const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
 /// A target that asks for a longer pause is asked again after this one all the same.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// How long a stop waits for the answer to a batch in flight.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// A lane without news looks into the journal this often all the same, since a read may have failed.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a lane that waits looks at what stands behind it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -70,16 +76,14 @@ impl Lane {
                 self.skip(&mut place, to).await;
             }
             self.telemetry.backlog(self.journal.bytes_after(place.done));
-            let record;
-            (place.reader, record) = match self.read(place.reader).await {
-                Some(read) => read,
-                None => return,
-            };
+            let Some((reader, record)) = self.read(place.reader).await else { return };
+            place.reader = reader;
             let Some((position, made)) = record else {
                 self.save(&mut place).await;
                 tokio::select! {
-                    changed = self.stop.changed() => if changed.is_err() { break },
+                    () = stopped(&mut self.stop) => break,
                     changed = appended.changed() => if changed.is_err() { return },
+                    () = sleep(IDLE_INTERVAL) => {}
                 }
                 continue;
             };
@@ -106,7 +110,7 @@ impl Lane {
         let (signal, compression) = (self.signal, self.compression);
         let read = tokio::task::spawn_blocking(move || {
             let record = reader.next_record();
-            let made = record.map(|record| record.map(|r| (r.position, make(r.bytes, signal, compression))));
+            let made = record.map(|record| record.map(|r| (r.position, make_safely(r.bytes, signal, compression))));
             (reader, made)
         });
         match read.await {
@@ -114,7 +118,6 @@ impl Lane {
             Ok((reader, Err(error))) => {
                 tracing::error!(target_name = self.target.name(), signal = %self.signal, %error, "journal can't be read");
                 self.telemetry.retried("journal");
-                sleep(Duration::from_secs(1)).await;
                 Some((reader, None))
             }
             Err(error) => {
@@ -132,7 +135,7 @@ impl Lane {
                 Outcome::Done
             }
             Made::Unreadable { reason, message } => {
-                tracing::error!(target_name = self.target.name(), signal = %self.signal, position, reason, message, "a journal record can't be forwarded");
+                tracing::error!(target_name = self.target.name(), signal = %self.signal, position, reason, message, "a record can't be forwarded");
                 self.telemetry.dropped(reason, 1);
                 Outcome::Done
             }
@@ -155,10 +158,8 @@ impl Lane {
             .with_jitter();
         let mut delays = backoff.build();
         loop {
-            let sent = tokio::select! {
-                biased;
-                _ = self.stop.changed() => return Outcome::Stopped,
-                sent = self.target.send(&batch, &header) => sent,
+            let Some(sent) = self.send(&batch, &header).await else {
+                return Outcome::Stopped;
             };
             let asked_for = match sent {
                 Answer::Taken { rejected, message } => {
@@ -193,6 +194,16 @@ impl Lane {
         }
     }
 
+    /// The target's answer; `None` when the lane is stopped and the answer does not come soon.
+    async fn send(&mut self, batch: &Batch, header: &BatchHeader) -> Option<Answer> {
+        let mut sending = pin!(self.target.send(batch, header));
+        tokio::select! {
+            biased;
+            answer = &mut sending => Some(answer),
+            () = stopped(&mut self.stop) => timeout(STOP_GRACE, sending).await.ok(),
+        }
+    }
+
     /// Waits, but not past a stop, nor while the journal fills up behind a target that is away.
     async fn pause(&mut self, delay: Duration, done: u64) -> Option<Outcome> {
         let until = Instant::now() + delay;
@@ -203,7 +214,7 @@ impl Lane {
             self.telemetry.backlog(self.journal.bytes_after(done));
             let step = until.saturating_duration_since(Instant::now()).min(LOOK_INTERVAL);
             tokio::select! {
-                _ = self.stop.changed() => return Some(Outcome::Stopped),
+                () = stopped(&mut self.stop) => return Some(Outcome::Stopped),
                 () = sleep(step) => {}
             }
         }
@@ -241,4 +252,15 @@ impl Lane {
             Err(error) => tracing::error!(%error, "cursor can't be moved"),
         }
     }
+}
+
+/// Resolves once the lane shall stop, also when it was told so before, or when nobody is left to tell it.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A record that makes a decoder panic must not end its lane, now and after every restart.
+fn make_safely(record: Vec<u8>, signal: Signal, compression: Compression) -> Made {
+    catch_unwind(|| make(record, signal, compression))
+        .unwrap_or_else(|_| Made::Unreadable { reason: "panicked", message: "decoding it panicked".to_owned() })
 }

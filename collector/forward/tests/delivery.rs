@@ -1,6 +1,6 @@
 //! Forwarding to a real OTLP server in this process, over real ports.
 
-#![allow(clippy::unwrap_used)] // helper functions of tests are not recognised as tests
+#![allow(clippy::unwrap_used, clippy::panic)] // helper functions of tests are not recognised as tests
 
 mod server;
 

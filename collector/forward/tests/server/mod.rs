@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 /// What the next request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Take,
     Unavailable,
     Throttled,
@@ -37,21 +37,21 @@ struct State {
 
 /// What came.
 #[derive(Default)]
-pub struct Received(Mutex<State>);
+pub(crate) struct Received(Mutex<State>);
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub received: Arc<Received>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) received: Arc<Received>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    pub async fn start(address: Option<SocketAddr>) -> Self {
+    pub(crate) async fn start(address: Option<SocketAddr>) -> Self {
         Self::start_with(address, Arc::default()).await
     }
 
-    pub async fn start_with(address: Option<SocketAddr>, received: Arc<Received>) -> Self {
+    pub(crate) async fn start_with(address: Option<SocketAddr>, received: Arc<Received>) -> Self {
         let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
         let listener = Listener::bind(address, ListenOptions::default()).await.unwrap();
         let address = listener.local_address();
@@ -61,7 +61,7 @@ impl Server {
         Self { address, received, stop, task }
     }
 
-    pub async fn stop(self) -> Arc<Received> {
+    pub(crate) async fn stop(self) -> Arc<Received> {
         let _ = self.stop.send(());
         self.task.await.unwrap();
         self.received
@@ -108,23 +108,23 @@ impl Receive for Received {
 }
 
 impl Received {
-    pub fn answer_next(&self, verdicts: impl IntoIterator<Item = Verdict>) {
+    pub(crate) fn answer_next(&self, verdicts: impl IntoIterator<Item = Verdict>) {
         self.0.lock().verdicts.extend(verdicts);
     }
 
-    pub fn require_token(&self, token: &str) {
+    pub(crate) fn require_token(&self, token: &str) {
         self.0.lock().token = Some(token.to_owned());
     }
 
-    pub fn attempts(&self) -> usize {
+    pub(crate) fn attempts(&self) -> usize {
         self.0.lock().attempts
     }
 
-    pub fn unauthorized(&self) -> usize {
+    pub(crate) fn unauthorized(&self) -> usize {
         self.0.lock().unauthorized
     }
 
-    pub fn sequences(&self) -> Vec<u64> {
+    pub(crate) fn sequences(&self) -> Vec<u64> {
         self.0.lock().taken.iter().map(|(header, _)| header.sequence).collect()
     }
 
@@ -134,16 +134,16 @@ impl Received {
     }
 
     /// The log lines, in the order in which they came.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.requests().into_iter().flat_map(|(_, request)| lines_of(&request)).collect()
     }
 
-    pub fn distinct_lines(&self) -> BTreeSet<String> {
+    pub(crate) fn distinct_lines(&self) -> BTreeSet<String> {
         self.lines().into_iter().collect()
     }
 
     /// What is left when only batches newer than the newest of their lane and epoch count.
-    pub fn stored_once(&self) -> Vec<String> {
+    pub(crate) fn stored_once(&self) -> Vec<String> {
         let mut newest: BTreeMap<(String, String, u64), u64> = BTreeMap::new();
         let mut stored = Vec::new();
         for (header, request) in self.requests() {
@@ -157,7 +157,7 @@ impl Received {
         stored
     }
 
-    pub fn tenants(&self) -> BTreeSet<String> {
+    pub(crate) fn tenants(&self) -> BTreeSet<String> {
         let claims = self
             .0
             .lock()
@@ -168,7 +168,7 @@ impl Received {
         claims.into_iter().filter_map(|claim| claim.tenant).collect()
     }
 
-    pub fn metrics(&self) -> Vec<String> {
+    pub(crate) fn metrics(&self) -> Vec<String> {
         let requests = self.requests().into_iter().map(|(_, request)| request);
         let resources = requests.flat_map(|request| match request {
             OtlpRequest::Metrics(request) => request.resource_metrics,
