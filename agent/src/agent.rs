@@ -30,7 +30,9 @@ use crate::{aws, telemetry_listener};
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30);
 /// How long `once` tries to be known to the collector before it gives up.
 const ONCE_IDENTITY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long `once` delivers.
+/// How long the end of `run` delivers, unless the configuration says otherwise.
+const RUN_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long `once` delivers, unless the configuration says otherwise.
 const ONCE_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long tasks may take to notice that they are to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,7 +96,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     tracing::info!("agent ends, delivering what is spooled");
     stop.cancel();
     join(&mut tasks).await;
-    let undelivered = agent.drain(agent.config.drain.0).await;
+    let undelivered = agent.drain(agent.config.drain.map_or(RUN_DRAIN_TIMEOUT, |drain| drain.0)).await;
     if let Err(error) = undelivered {
         // What is left is on the disk and goes out after the next start.
         tracing::warn!(%error, "the spool keeps what was not delivered");
@@ -117,7 +119,7 @@ pub async fn once(config: Config, shutdown: impl Future<Output = ()>) -> Result<
         collected = work => collected,
         () = shutdown => Ok(()),
     };
-    let delivered = agent.drain(ONCE_DRAIN_TIMEOUT).await;
+    let delivered = agent.drain(agent.config.drain.map_or(ONCE_DRAIN_TIMEOUT, |drain| drain.0)).await;
     collected?;
     Ok(delivered?)
 }
@@ -133,8 +135,7 @@ impl Agent {
         options.ca_file.clone_from(&config.tls_ca);
         let client = OtlpClient::try_new(&options)?;
         let proof = (config.server_name.clone(), config.proof.clone());
-        let session =
-            Arc::new(Session::new(client, config.name.clone(), mode, proof, aws.clone(), spool.clone()));
+        let session = Arc::new(Session::new(client, config.name.clone(), mode, proof, aws.clone(), spool.clone()));
         let delivery = Arc::new(Delivery::default());
         let stop_couriers = CancellationToken::new();
         let mut couriers = JoinSet::new();

@@ -59,8 +59,7 @@ impl Receive for Receiver {
             BodyForm::OtlpJson => json::to_protobuf(&body)?,
             _ => return Err(Refused::unsupported("form", "only OTLP is taken here")),
         };
-        let batch =
-            Batch { signal: body.signal, form: body.form, encoding: body.encoding, items: 0, body: body.bytes };
+        let batch = Batch { signal: body.signal, form: body.form, encoding: body.encoding, items: 0, body: body.bytes };
         let stored = self.spool.append(&batch, &[]).await;
         drop(permit);
         stored.map_err(|error| {

@@ -28,9 +28,8 @@ static SPOOLED: Metric<IntCounterVec> = LazyLock::new(|| {
     let help = "Datapoints, log records and spans put into the spool.";
     register_int_counter_vec!("tenantscope_agent_spooled_items_total", help, &["signal"]).ok()
 });
-static SPOOL_BYTES: Metric<IntGauge> = LazyLock::new(|| {
-    register_int_gauge!("tenantscope_agent_spool_bytes", "Size of the spool on disk.").ok()
-});
+static SPOOL_BYTES: Metric<IntGauge> =
+    LazyLock::new(|| register_int_gauge!("tenantscope_agent_spool_bytes", "Size of the spool on disk.").ok());
 static SPOOL_DROPPED: Metric<IntGauge> = LazyLock::new(|| {
     let help = "Batches that the spool dropped undelivered since the start, because of its size or their age.";
     register_int_gauge!("tenantscope_agent_spool_dropped_batches", help).ok()

@@ -21,6 +21,9 @@ const RECENTLY_ACTIVE_MS: i64 = 3 * 3_600_000;
 /// The most pages of one listing; a page has 500 metrics.
 const MAX_PAGES: usize = 400;
 
+/// A metric as it is listed: namespace, name, dimensions.
+type Listed = (String, String, Vec<(String, String)>);
+
 /// A series that is asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Series {
@@ -104,7 +107,7 @@ async fn list(
     client: &Client,
     config: &config::CloudWatch,
     recent: Option<RecentlyActive>,
-) -> Result<BTreeSet<(String, String, Vec<(String, String)>)>, CallError> {
+) -> Result<BTreeSet<Listed>, CallError> {
     // Names without wildcards are asked for one by one; patterns need the whole list.
     let all_literal = !config.namespaces.is_empty() && config.namespaces.iter().all(config::Glob::is_literal);
     let asked: Vec<Option<String>> = if all_literal {
@@ -138,7 +141,7 @@ fn is_wanted(config: &config::CloudWatch, metric: &Metric) -> bool {
     config.namespaces.is_empty() || config.namespaces.iter().any(|pattern| pattern.matches(namespace))
 }
 
-fn parts(metric: &Metric) -> (String, String, Vec<(String, String)>) {
+fn parts(metric: &Metric) -> Listed {
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let mut dimensions: Vec<(String, String)> =
         metric.dimensions().iter().map(|dimension| (text(dimension.name()), text(dimension.value()))).collect();
@@ -146,10 +149,7 @@ fn parts(metric: &Metric) -> (String, String, Vec<(String, String)>) {
     (text(metric.namespace()), text(metric.metric_name()), dimensions)
 }
 
-fn by_period(
-    listed: BTreeSet<(String, String, Vec<(String, String)>)>,
-    config: &config::CloudWatch,
-) -> BTreeMap<i64, Vec<Series>> {
+fn by_period(listed: BTreeSet<Listed>, config: &config::CloudWatch) -> BTreeMap<i64, Vec<Series>> {
     let mut by_period: BTreeMap<i64, Vec<Series>> = BTreeMap::new();
     let mut count = 0;
     let mut skipped = 0;

@@ -11,16 +11,16 @@ use super::naming;
 use crate::attributes::{self, Origin};
 
 /// The scope of everything that comes from CloudWatch.
-pub const SCOPE: &str = "tenantscope.cloudwatch";
+pub(super) const SCOPE: &str = "tenantscope.cloudwatch";
 
 /// Metric metadata: time between two samples of a series.
-pub const CADENCE: &str = "tenantscope.cadence_ms";
+pub(super) const CADENCE: &str = "tenantscope.cadence_ms";
 /// Metric metadata: time from a sample's own time until it comes.
-pub const DELAY: &str = "tenantscope.delay_ms";
+pub(super) const DELAY: &str = "tenantscope.delay_ms";
 
 /// A metric with its dimensions and one statistic: what becomes one series.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeriesId {
+pub(super) struct SeriesId {
     /// The namespace, such as `AWS/Lambda`.
     pub namespace: String,
     /// The metric, such as `Errors`.
@@ -35,7 +35,7 @@ pub struct SeriesId {
 
 /// One datapoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
+pub(super) struct Point {
     /// CloudWatch's own time: the start of its period.
     pub at_ms: i64,
     /// The value.
@@ -44,7 +44,7 @@ pub struct Point {
 
 /// How often a series' datapoints come, and how late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rhythm {
+pub(super) struct Rhythm {
     /// Time between two samples.
     pub cadence_ms: i64,
     /// Time from a sample's own time until it comes.
@@ -56,13 +56,17 @@ impl Rhythm {
     const PUBLISHING_MS: i64 = 120_000;
 
     /// Of a series with this period that is asked for at this interval.
-    pub fn of(period_ms: i64, interval_ms: i64) -> Self {
+    pub(super) fn of(period_ms: i64, interval_ms: i64) -> Self {
         Self { cadence_ms: period_ms.max(interval_ms), delay_ms: period_ms + Self::PUBLISHING_MS }
     }
 }
 
 /// One request with all these series' points. Series of one name become one metric.
-pub fn request(origin: &Origin, interval_ms: i64, series: &[(&SeriesId, Vec<Point>)]) -> ExportMetricsServiceRequest {
+pub(super) fn request(
+    origin: &Origin,
+    interval_ms: i64,
+    series: &[(&SeriesId, Vec<Point>)],
+) -> ExportMetricsServiceRequest {
     let mut by_name: BTreeMap<(String, i64), Vec<NumberDataPoint>> = BTreeMap::new();
     for (id, points) in series {
         let name = naming::metric_name(&id.namespace, &id.metric, &id.statistic);
@@ -127,7 +131,8 @@ mod tests {
         assert_eq!(scope.metrics.len(), 1);
         let metric = &scope.metrics[0];
         assert_eq!(metric.name, "aws_lambda_errors_sum");
-        let metadata: Vec<_> = metric.metadata.iter().map(|m| (m.key.as_str(), m.value.clone().unwrap().value)).collect();
+        let metadata: Vec<_> =
+            metric.metadata.iter().map(|m| (m.key.as_str(), m.value.clone().unwrap().value)).collect();
         assert_eq!(metadata[0], (CADENCE, Some(Value::IntValue(300_000))));
         assert_eq!(metadata[1], (DELAY, Some(Value::IntValue(180_000))));
         let Some(metric::Data::Gauge(gauge)) = &metric.data else { panic!("no gauge") };

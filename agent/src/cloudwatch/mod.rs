@@ -112,6 +112,8 @@ impl CloudWatchMetrics {
     }
 
     async fn read(&mut self, series: &[Series], window: Window, step: Option<Move>) -> Result<(), SourceError> {
+        // Held back, so that the window's position goes with its last batch.
+        let mut last = None;
         for queried in series.chunks(query::MAX_QUERIES) {
             let found = query::get_metric_data(&self.client, queried, window).await?;
             let news: Vec<(&Series, Vec<Point>)> = queried
@@ -121,30 +123,28 @@ impl CloudWatchMetrics {
                 .filter(|(_, points)| !points.is_empty())
                 .collect();
             for portion in portions(news) {
-                self.hand_over(&portion).await?;
+                if let Some(before) = last.replace(portion) {
+                    self.hand_over(&before, None).await?;
+                }
             }
         }
-        if let Some(step) = step {
-            self.surroundings.spool.advance(&step);
+        match (last, step) {
+            (Some(last), step) => self.hand_over(&last, step).await,
+            (None, Some(step)) => {
+                self.surroundings.spool.advance(&step);
+                Ok(())
+            }
+            (None, None) => Ok(()),
         }
-        Ok(())
     }
 
-    async fn hand_over(&mut self, portion: &[(&Series, Vec<Point>)]) -> Result<(), SourceError> {
+    async fn hand_over(&mut self, portion: &[(&Series, Vec<Point>)], step: Option<Move>) -> Result<(), SourceError> {
         let with_ids: Vec<(&SeriesId, Vec<Point>)> =
             portion.iter().map(|(series, points)| (&*series.id, points.clone())).collect();
         let items = portion.iter().map(|(_, points)| points.len()).sum();
         let request = mapping::request(&self.surroundings.origin, self.config.interval.as_ms(), &with_ids);
         let batch = batch::pack(Signal::Metrics, &request, items, self.surroundings.compression)?;
-        // The position as it is stays with the batch, so that the collector knows it too.
-        let moves: Vec<Move> = self
-            .surroundings
-            .spool
-            .position_ms(&self.key)
-            .map(|position_ms| Move { source: self.key.clone(), position_ms, ..Move::default() })
-            .into_iter()
-            .collect();
-        self.surroundings.spool.append(&batch, &moves).await?;
+        self.surroundings.spool.append(&batch, step.as_slice()).await?;
         for (series, points) in portion {
             self.sent.remember(series.hash, points);
         }
@@ -228,6 +228,9 @@ mod tests {
 
     #[test]
     fn aligned_times() {
-        assert_eq!((align_down(119_999, 60_000), align_up(60_001, 60_000), align_up(60_000, 60_000)), (60_000, 120_000, 60_000));
+        assert_eq!(
+            (align_down(119_999, 60_000), align_up(60_001, 60_000), align_up(60_000, 60_000)),
+            (60_000, 120_000, 60_000)
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Names as YACE (yet-another-cloudwatch-exporter) makes them, so that its dashboards and rules carry over.
 
 /// The series' name: `aws_lambda_errors_sum` for namespace `AWS/Lambda`, metric `Errors`, statistic `Sum`.
-pub fn metric_name(namespace: &str, metric: &str, statistic: &str) -> String {
+pub(super) fn metric_name(namespace: &str, metric: &str, statistic: &str) -> String {
     let namespace = snake_case(&namespace.to_lowercase());
     // `/aws/sagemaker/TrainingJobs` begins with a slash.
     let namespace = namespace.strip_prefix('_').unwrap_or(&namespace);
@@ -18,7 +18,7 @@ pub fn metric_name(namespace: &str, metric: &str, statistic: &str) -> String {
 }
 
 /// The label of a dimension: `dimension_FunctionName`. YACE keeps the case.
-pub fn dimension_label(dimension: &str) -> String {
+pub(super) fn dimension_label(dimension: &str) -> String {
     let mut label = String::with_capacity("dimension_".len() + dimension.len());
     label.push_str("dimension_");
     for c in dimension.chars() {
@@ -76,11 +76,21 @@ mod tests {
             ("AWS/ApiGateway", "5XXError", "Average", "aws_apigateway_5_xxerror_average"),
             ("AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "Sum", "aws_applicationelb_httpcode_elb_5_xx_count_sum"),
             ("AWS/DynamoDB", "ConsumedReadCapacityUnits", "Sum", "aws_dynamodb_consumed_read_capacity_units_sum"),
-            ("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", "aws_sqs_approximate_age_of_oldest_message_maximum"),
+            (
+                "AWS/SQS",
+                "ApproximateAgeOfOldestMessage",
+                "Maximum",
+                "aws_sqs_approximate_age_of_oldest_message_maximum",
+            ),
             ("AWS/EC2", "CPUUtilization", "Average", "aws_ec2_cpuutilization_average"),
             ("ECS/ContainerInsights", "CpuUtilized", "Average", "aws_ecs_containerinsights_cpu_utilized_average"),
             ("Glue", "glue.driver.aggregate.bytesRead", "Sum", "aws_glue_driver_aggregate_bytes_read_sum"),
-            ("/aws/sagemaker/TrainingJobs", "CPUUtilization", "Average", "aws_sagemaker_trainingjobs_cpuutilization_average"),
+            (
+                "/aws/sagemaker/TrainingJobs",
+                "CPUUtilization",
+                "Average",
+                "aws_sagemaker_trainingjobs_cpuutilization_average",
+            ),
             ("CWAgent", "LogicalDisk % Free Space", "Average", "aws_cwagent_logical_disk__percent_free_space_average"),
             ("AWS/Lambda", "Duration", "TM(10%:90%)", "aws_lambda_duration_tm_10_percent_90_percent_"),
             ("Shop", "Orders*", "SampleCount", "aws_shop_orders__sample_count"),

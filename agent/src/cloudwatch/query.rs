@@ -61,7 +61,9 @@ fn query(place: usize, series: &Series) -> MetricDataQuery {
     let metric = Metric::builder()
         .namespace(&series.id.namespace)
         .metric_name(&series.id.metric)
-        .set_dimensions(Some(dimensions.map(|(name, value)| Dimension::builder().name(name).value(value).build()).collect()))
+        .set_dimensions(Some(
+            dimensions.map(|(name, value)| Dimension::builder().name(name).value(value).build()).collect(),
+        ))
         .build();
     let statistic = MetricStat::builder()
         .metric(metric)

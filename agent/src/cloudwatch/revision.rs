@@ -9,14 +9,14 @@ const MAX_POINTS: usize = 400_000;
 
 /// The values last sent, by series (a hash) and time.
 #[derive(Debug, Default)]
-pub struct Sent {
+pub(super) struct Sent {
     by_series: HashMap<u64, BTreeMap<i64, u64>>,
     points: usize,
 }
 
 impl Sent {
     /// The points that were not sent before with this very value.
-    pub fn news(&self, series: u64, points: &[Point]) -> Vec<Point> {
+    pub(super) fn news(&self, series: u64, points: &[Point]) -> Vec<Point> {
         let known = self.by_series.get(&series);
         let is_new = |point: &&Point| {
             let sent = known.and_then(|sent| sent.get(&point.at_ms));
@@ -26,7 +26,7 @@ impl Sent {
     }
 
     /// Remembers what was sent. When there is no room it is not remembered, and so sent again: never lost.
-    pub fn remember(&mut self, series: u64, points: &[Point]) {
+    pub(super) fn remember(&mut self, series: u64, points: &[Point]) {
         for point in points {
             let known = self.by_series.get(&series).is_some_and(|sent| sent.contains_key(&point.at_ms));
             if !known && self.points >= MAX_POINTS {
@@ -38,7 +38,7 @@ impl Sent {
     }
 
     /// Forgets what is older than what is asked for again.
-    pub fn forget_before(&mut self, at_ms: i64) {
+    pub(super) fn forget_before(&mut self, at_ms: i64) {
         self.by_series.retain(|_, sent| {
             *sent = sent.split_off(&at_ms);
             !sent.is_empty()

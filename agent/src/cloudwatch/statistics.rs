@@ -9,7 +9,7 @@ use crate::config::{Statistic, StatisticsRule};
 
 /// What is asked for of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Choice<'a> {
+pub(super) struct Choice<'a> {
     /// The statistics' names; none: the metric is left out.
     pub statistics: &'a [&'a str],
     /// The period.
@@ -84,12 +84,8 @@ const RDS: Table = &[
     ("*", LEVEL),
 ];
 const S3: Table = &[("FirstByteLatency", TIME), ("TotalRequestLatency", TIME), ("*", SUM)];
-const APPLICATION_ELB: Table = &[
-    ("TargetResponseTime", TIME),
-    ("HealthyHostCount", &["Minimum"]),
-    ("UnHealthyHostCount", MAXIMUM),
-    ("*", SUM),
-];
+const APPLICATION_ELB: Table =
+    &[("TargetResponseTime", TIME), ("HealthyHostCount", &["Minimum"]), ("UnHealthyHostCount", MAXIMUM), ("*", SUM)];
 const KINESIS: Table = &[
     ("GetRecords.IteratorAgeMilliseconds", MAXIMUM),
     ("GetRecords.Latency", LEVEL),
@@ -109,7 +105,8 @@ const STATES: Table = &[
     ("*", SUM),
 ];
 const SNS: Table = &[("PublishSize", AVERAGE), ("SMSSuccessRate", AVERAGE), ("*", SUM)];
-const EVENTS: Table = &[("IngestionToInvocationStartLatency", LEVEL), ("IngestionToInvocationCompleteLatency", LEVEL), ("*", SUM)];
+const EVENTS: Table =
+    &[("IngestionToInvocationStartLatency", LEVEL), ("IngestionToInvocationCompleteLatency", LEVEL), ("*", SUM)];
 const EC2: Table = &[
     ("NetworkIn", SUM),
     ("NetworkOut", SUM),
@@ -142,7 +139,7 @@ fn table(namespace: &str) -> Option<Table> {
 }
 
 /// The built-in choice for a metric.
-pub fn default_choice(namespace: &str, metric: &str) -> Choice<'static> {
+pub(super) fn default_choice(namespace: &str, metric: &str) -> Choice<'static> {
     // S3's storage metrics come once a day.
     if namespace == "AWS/S3" && matches!(metric, "BucketSizeBytes" | "NumberOfObjects") {
         return Choice { statistics: AVERAGE, period: DAY };
@@ -155,7 +152,7 @@ pub fn default_choice(namespace: &str, metric: &str) -> Choice<'static> {
 }
 
 /// The statistics and the period of a metric.
-pub fn choose(rules: &[StatisticsRule], namespace: &str, metric: &str) -> (Vec<String>, Duration) {
+pub(super) fn choose(rules: &[StatisticsRule], namespace: &str, metric: &str) -> (Vec<String>, Duration) {
     let configured = rules.iter().find(|rule| rule.namespace.matches(namespace) && rule.metric.matches(metric));
     match configured {
         Some(rule) => {
@@ -185,8 +182,19 @@ mod tests {
     #[test]
     fn every_table_says_what_holds_for_the_rest() {
         for namespace in [
-            "Lambda", "DynamoDB", "SQS", "ApiGateway", "ECS", "RDS", "S3", "ApplicationELB", "Kinesis", "States", "SNS",
-            "Events", "EC2",
+            "Lambda",
+            "DynamoDB",
+            "SQS",
+            "ApiGateway",
+            "ECS",
+            "RDS",
+            "S3",
+            "ApplicationELB",
+            "Kinesis",
+            "States",
+            "SNS",
+            "Events",
+            "EC2",
         ] {
             let entries = table(&format!("AWS/{namespace}")).unwrap();
             assert_eq!(entries.last().unwrap().0, "*", "{namespace}");

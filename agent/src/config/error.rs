@@ -33,7 +33,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// An option with a wrong value.
-    pub fn option(option: &'static str, message: impl ToString) -> Self {
-        Self::Option { option, message: message.to_string() }
+    pub fn option(option: &'static str, message: impl Into<String>) -> Self {
+        Self::Option { option, message: message.into() }
     }
 }

@@ -49,8 +49,8 @@ pub struct Config {
     pub telemetry_listen: Option<SocketAddr>,
     /// Where the agent's own spans go.
     pub traces_endpoint: Option<String>,
-    /// How long a shutdown may take to deliver what is spooled. Default 10 s.
-    pub drain: Span,
+    /// How long the end may take to deliver what is spooled. Default 10 s; 60 s for `once`.
+    pub drain: Option<Span>,
 }
 
 /// How the account is proved.
@@ -125,7 +125,7 @@ impl Config {
             budget_usd_per_month: budget(options.budget_usd_per_month.or(document.budget_usd_per_month))?,
             telemetry_listen: options.telemetry_listen.or(document.listen.http),
             traces_endpoint: options.traces_endpoint.clone().or(document.traces.endpoint),
-            drain: options.drain.or(document.drain).unwrap_or(Span::from_secs(10)).min(MAX_DRAIN),
+            drain: options.drain.or(document.drain).map(|drain| drain.min(MAX_DRAIN)),
         })
     }
 }
@@ -154,7 +154,7 @@ fn agent_name(name: Option<String>) -> Result<Name, ConfigError> {
         Some(name) => name,
         None => host_name().unwrap_or_else(|| "agent".to_owned()),
     };
-    Name::try_new(&name).map_err(|error| ConfigError::option("name", error))
+    Name::try_new(&name).map_err(|error| ConfigError::option("name", error.to_string()))
 }
 
 fn host_name() -> Option<String> {
@@ -178,9 +178,7 @@ fn proof(kind: ProofKind, file: Option<PathBuf>, variable: Option<String>) -> Re
             Ok(text) => token("token_env", &text),
             Err(_) => Err(ConfigError::option("token_env", format!("the variable {variable} is not set"))),
         },
-        (ProofKind::Token, None, None) => {
-            Err(ConfigError::option("proof", "token needs token_file or token_env"))
-        }
+        (ProofKind::Token, None, None) => Err(ConfigError::option("proof", "token needs token_file or token_env")),
     }
 }
 

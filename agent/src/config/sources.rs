@@ -107,7 +107,7 @@ impl Sources {
             cloudwatch: section.cloudwatch.map(|it| CloudWatch::resolve(it, options)).transpose()?,
             logs: section.logs.map(|it| Logs::resolve(it, options)).transpose()?,
             xray: section.xray.map(|it| Xray::resolve(it, options)).transpose()?,
-            otlp: section.otlp.map(OtlpReceiver::resolve).transpose()?,
+            otlp: section.otlp.as_ref().map(OtlpReceiver::resolve).transpose()?,
         };
         if sources.is_empty() {
             return Err(ConfigError::option("sources", "no source is on"));
@@ -187,7 +187,7 @@ impl StatisticsRule {
         let period = section.period.unwrap_or(MINUTE);
         let seconds = period.0.as_secs();
         // What GetMetricData takes: 1, 5, 10, 20, 30 or a multiple of 60 seconds.
-        let allowed = matches!(seconds, 1 | 5 | 10 | 20 | 30) || (seconds > 0 && seconds % 60 == 0);
+        let allowed = matches!(seconds, 1 | 5 | 10 | 20 | 30) || (seconds > 0 && seconds.is_multiple_of(60));
         if !allowed || period > DAY {
             let message = "the period is not 1s, 5s, 10s, 20s, 30s or whole minutes up to a day";
             return Err(ConfigError::option("sources.cloudwatch.statistics", message));
@@ -229,7 +229,7 @@ impl Xray {
 }
 
 impl OtlpReceiver {
-    fn resolve(section: OtlpSection) -> Result<Self, ConfigError> {
+    fn resolve(section: &OtlpSection) -> Result<Self, ConfigError> {
         if section.grpc.is_none() && section.http.is_none() {
             return Err(ConfigError::option("sources.otlp", "needs an address: grpc, http or both"));
         }

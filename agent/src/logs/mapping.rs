@@ -11,14 +11,14 @@ use super::{severity, trace_context};
 use crate::attributes::{self, Origin};
 
 /// The scope of everything that comes from CloudWatch Logs.
-pub const SCOPE: &str = "tenantscope.cloudwatch_logs";
+pub(super) const SCOPE: &str = "tenantscope.cloudwatch_logs";
 
 /// The groups of Lambda functions begin with this.
 const LAMBDA_GROUP: &str = "/aws/lambda/";
 
 /// An event of a log group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub(super) struct Event {
     /// The stream.
     pub stream: String,
     /// CloudWatch's id of the event.
@@ -32,7 +32,7 @@ pub struct Event {
 }
 
 /// One request with all these events of a group, a resource for each stream.
-pub fn request(origin: &Origin, group: &str, events: &[Event]) -> ExportLogsServiceRequest {
+pub(super) fn request(origin: &Origin, group: &str, events: &[Event]) -> ExportLogsServiceRequest {
     let mut by_stream: BTreeMap<&str, Vec<LogRecord>> = BTreeMap::new();
     for event in events {
         by_stream.entry(&event.stream).or_default().push(record(event));

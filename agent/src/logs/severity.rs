@@ -8,7 +8,7 @@ const PREFIX_BYTES: usize = 96;
 
 /// A severity's number and its text as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Severity {
+pub(super) struct Severity {
     /// OTLP's number.
     pub number: SeverityNumber,
     /// The word.
@@ -16,7 +16,7 @@ pub struct Severity {
 }
 
 /// From the fields that loggers use: `level`, `severity`, `log.level`, `lvl`, `levelname`, and pino's numbers.
-pub fn of_json(fields: &Map<String, Value>) -> Option<Severity> {
+pub(super) fn of_json(fields: &Map<String, Value>) -> Option<Severity> {
     let value = ["level", "severity", "log.level", "lvl", "levelname", "Level", "LEVEL", "loglevel"]
         .into_iter()
         .find_map(|name| fields.get(name))?;
@@ -28,7 +28,7 @@ pub fn of_json(fields: &Map<String, Value>) -> Option<Severity> {
 }
 
 /// From a plain line: `[ERROR] …`, `2026-11-24T20:00:00Z <id> ERROR …`, `WARN: …`.
-pub fn of_text(line: &str) -> Option<Severity> {
+pub(super) fn of_text(line: &str) -> Option<Severity> {
     let mut end = line.len().min(PREFIX_BYTES);
     while !line.is_char_boundary(end) {
         end -= 1;

@@ -9,7 +9,7 @@ const SEARCHED_BYTES: usize = 4_096;
 
 /// Trace and span; an empty span is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TraceContext {
+pub(super) struct TraceContext {
     /// 16 bytes.
     pub trace_id: Vec<u8>,
     /// 8 bytes or none.
@@ -17,7 +17,7 @@ pub struct TraceContext {
 }
 
 /// From the fields that loggers use.
-pub fn of_json(fields: &Map<String, Value>) -> Option<TraceContext> {
+pub(super) fn of_json(fields: &Map<String, Value>) -> Option<TraceContext> {
     let named = |names: &[&str]| names.iter().find_map(|name| fields.get(*name)).and_then(Value::as_str);
     let trace = named(&["trace_id", "traceId", "traceid", "xray_trace_id", "xrayTraceId", "otelTraceID", "trace.id"])?;
     let trace_id = trace_id(trace)?;
@@ -26,7 +26,7 @@ pub fn of_json(fields: &Map<String, Value>) -> Option<TraceContext> {
 }
 
 /// From an X-Ray id anywhere in the text: `1-58406520-a006649127e371903a2de979`.
-pub fn of_text(line: &str) -> Option<TraceContext> {
+pub(super) fn of_text(line: &str) -> Option<TraceContext> {
     let mut end = line.len().min(SEARCHED_BYTES);
     while !line.is_char_boundary(end) {
         end -= 1;
@@ -52,7 +52,6 @@ fn trace_id(text: &str) -> Option<Vec<u8>> {
     let root = text.split(';').find_map(|part| part.trim().strip_prefix("Root=")).unwrap_or(text);
     xray_trace_id(root).or_else(|| hex_bytes(root).filter(|bytes| bytes.len() == 16))
 }
-
 
 #[cfg(test)]
 mod tests {

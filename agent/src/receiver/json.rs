@@ -40,14 +40,14 @@ fn plain(body: &ReceivedBody) -> Result<Vec<u8>, Refused> {
     match body.encoding {
         Encoding::Identity => Ok(compressed.to_vec()),
         Encoding::Gzip => bounded(flate2::read::MultiGzDecoder::new(compressed)),
-        Encoding::Zstd => bounded(zstd::stream::read::Decoder::new(compressed).map_err(wrong)?),
+        Encoding::Zstd => bounded(zstd::stream::read::Decoder::new(compressed).map_err(|error| wrong(&error))?),
         Encoding::Snappy => Err(Refused::unsupported("encoding", "snappy is not taken here")),
     }
 }
 
 fn bounded(reader: impl Read) -> Result<Vec<u8>, Refused> {
     let mut plain = Vec::new();
-    reader.take(MAX_PLAIN_BYTES + 1).read_to_end(&mut plain).map_err(wrong)?;
+    reader.take(MAX_PLAIN_BYTES + 1).read_to_end(&mut plain).map_err(|error| wrong(&error))?;
     if plain.len() as u64 > MAX_PLAIN_BYTES {
         let message = format!("the body is larger than {MAX_PLAIN_BYTES} bytes once decompressed");
         return Err(Refused::too_large("body", message));
@@ -55,7 +55,7 @@ fn bounded(reader: impl Read) -> Result<Vec<u8>, Refused> {
     Ok(plain)
 }
 
-fn wrong(error: std::io::Error) -> Refused {
+fn wrong(error: &std::io::Error) -> Refused {
     Refused::invalid("encoding", format!("the body cannot be decompressed: {error}"))
 }
 

@@ -40,7 +40,7 @@ impl Checkpoint {
     pub(super) fn load(dir: &Path, journal: u128) -> Result<Self, SpoolError> {
         let Some(message) = read(dir, CHECKPOINT, CHECKPOINT_MAGIC, journal)? else { return Ok(Self::default()) };
         let progress = message.progress.into_iter().map(Move::from).map(|step| {
-            let mut progress = Progress::new();
+            let mut progress = Progress::default();
             progress.apply(&step);
             (step.source, progress)
         });
@@ -68,8 +68,7 @@ pub(super) fn load_epoch(dir: &Path, journal: u128) -> Result<Option<u64>, Spool
 }
 
 pub(super) fn save_epoch(dir: &Path, journal: u128, epoch: u64) -> Result<(), SpoolError> {
-    let message =
-        CheckpointMessage { journal: journal.to_be_bytes().to_vec(), epoch, ..CheckpointMessage::default() };
+    let message = CheckpointMessage { journal: journal.to_be_bytes().to_vec(), epoch, ..CheckpointMessage::default() };
     write(dir, EPOCH, EPOCH_MAGIC, &message)
 }
 

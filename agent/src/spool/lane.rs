@@ -39,7 +39,7 @@ impl Lane {
     /// The next batch; none when all were read. Blocks on the disk only.
     ///
     /// A record that cannot be decoded is logged and passed over: it cannot be delivered ever.
-    pub fn next(&mut self) -> Result<Option<Spooled>, SpoolError> {
+    pub fn next_batch(&mut self) -> Result<Option<Spooled>, SpoolError> {
         while let Some(found) = self.reader.next_record()? {
             let sequence = found.position;
             match record::decode(found.bytes) {

@@ -113,8 +113,7 @@ impl Spool {
         let epoch = checkpoint::load_epoch(&config.dir, journal.id())?;
         // Opened before anything else is read, so that no segment goes between.
         let checkpoint_cursor = journal.cursor(CHECKPOINT_CURSOR, loaded.position)?;
-        let mut state =
-            State { progress: loaded.progress, position: loaded.position, saved: loaded.position, epoch };
+        let mut state = State { progress: loaded.progress, position: loaded.position, saved: loaded.position, epoch };
         replay(&journal, &mut state)?;
         let dir = config.dir.clone();
         let shared = Shared { journal, dir, state: Mutex::new(state), checkpoint_cursor };
@@ -215,11 +214,7 @@ impl Spool {
 fn apply(progress: &mut BTreeMap<String, Progress>, step: &Move) {
     match progress.get_mut(&step.source) {
         Some(known) => known.apply(step),
-        None => {
-            let mut new = Progress::new();
-            new.apply(step);
-            progress.insert(step.source.clone(), new);
-        }
+        None => progress.entry(step.source.clone()).or_default().apply(step),
     }
 }
 

@@ -55,15 +55,17 @@ pub struct Move {
     pub seen: Vec<Key>,
 }
 
+/// A source that has not begun.
+impl Default for Progress {
+    fn default() -> Self {
+        Self { position_ms: i64::MIN, floor_ms: i64::MIN, seen: BTreeSet::new() }
+    }
+}
+
 impl Progress {
     /// A source that stands at a position and looks at nothing before it.
     pub fn at(position_ms: i64) -> Self {
         Self { position_ms, floor_ms: position_ms, seen: BTreeSet::new() }
-    }
-
-    /// A source that has not begun.
-    pub fn new() -> Self {
-        Self { position_ms: i64::MIN, floor_ms: i64::MIN, seen: BTreeSet::new() }
     }
 
     /// Whether this was handed over; never true for what is older than the floor.
@@ -102,7 +104,10 @@ mod tests {
         assert_ne!(Key::of(1, &["a"]), Key::of(2, &["a"]));
         assert_eq!(Key::of(1, &["a", "b"]), Key::of(1, &["a", "b"]));
         // Stored on disk: this number must never change.
-        assert_eq!(Key::of(0, &["/aws/lambda/a", "stream", "7"]).hash, Key::of(5, &["/aws/lambda/a", "stream", "7"]).hash);
+        assert_eq!(
+            Key::of(0, &["/aws/lambda/a", "stream", "7"]).hash,
+            Key::of(5, &["/aws/lambda/a", "stream", "7"]).hash
+        );
     }
 
     #[test]

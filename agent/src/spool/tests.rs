@@ -51,16 +51,16 @@ async fn a_lane_has_its_own_signal_and_goes_on_where_it_was() {
             spool.append(&batch(signal, text), &[]).await.unwrap();
         }
         let mut lane = spool.lane(Signal::Logs).unwrap();
-        let first = lane.next().unwrap().unwrap();
+        let first = lane.next_batch().unwrap().unwrap();
         assert_eq!((first.sequence, &first.batch.body[..]), (1, &b"l1"[..]));
         lane.done(first.sequence).unwrap();
     }
     let spool = Spool::open(&config(dir.path())).unwrap();
     let mut lane = spool.lane(Signal::Logs).unwrap();
-    let second = lane.next().unwrap().unwrap();
+    let second = lane.next_batch().unwrap().unwrap();
     assert_eq!((second.sequence, &second.batch.body[..]), (3, &b"l2"[..]));
-    assert!(lane.next().unwrap().is_none());
-    assert_eq!(spool.lane(Signal::Metrics).unwrap().next().unwrap().unwrap().sequence, 2);
+    assert!(lane.next_batch().unwrap().is_none());
+    assert_eq!(spool.lane(Signal::Metrics).unwrap().next_batch().unwrap().unwrap().sequence, 2);
 }
 
 #[tokio::test]

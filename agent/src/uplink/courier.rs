@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Delivery, Session};
 use crate::aws;
-use crate::spool::{Lane, Move, Spooled, SpoolError};
+use crate::spool::{Lane, Move, SpoolError, Spooled};
 use crate::telemetry;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A collector may ask for more than we would wait, but not for ever.
 const LONGEST_WAIT_ASKED_FOR: Duration = Duration::from_secs(600);
 /// New tokens that one batch may cost before it is a failure like any other.
@@ -77,7 +77,7 @@ impl Courier {
     }
 
     async fn next(&mut self) -> Result<Option<Spooled>, SpoolError> {
-        self.with_lane(Lane::next).await
+        self.with_lane(Lane::next_batch).await
     }
 
     async fn done(&mut self, sequence: u64) {

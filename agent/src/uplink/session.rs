@@ -186,8 +186,7 @@ impl Session {
                 let region = aws.region().and_then(|region| Region::try_new(region.as_ref()).ok());
                 let region = region.ok_or(SessionError::Region)?;
                 let nonce = format!("{:032x}", rand::random::<u128>());
-                let signed =
-                    proof::Proof::sign(&credentials, &region, &self.server_name, &nonce, SystemTime::now())?;
+                let signed = proof::Proof::sign(&credentials, &region, &self.server_name, &nonce, SystemTime::now())?;
                 Ok(Some(ProofOfAccount::Sts(signed)))
             }
         }

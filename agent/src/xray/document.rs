@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// A segment or subsegment.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Segment {
+pub(super) struct Segment {
     /// The service, or what is called.
     #[serde(deserialize_with = "lenient")]
     pub name: String,
@@ -94,12 +94,12 @@ where
 
 impl Segment {
     /// Parses a document.
-    pub fn parse(document: &str) -> Result<Self, serde_json::Error> {
+    pub(super) fn parse(document: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(document)
     }
 
     /// Whether this is a subsegment that was sent on its own.
-    pub fn is_subsegment(&self) -> bool {
+    pub(super) fn is_subsegment(&self) -> bool {
         self.kind.as_deref() == Some("subsegment")
     }
 }

@@ -7,7 +7,7 @@ use super::document::Segment;
 use crate::attributes::{boolean, double, int, text, texts};
 
 /// The attributes of a segment's or subsegment's span.
-pub fn attributes(segment: &Segment) -> Vec<KeyValue> {
+pub(super) fn attributes(segment: &Segment) -> Vec<KeyValue> {
     let mut attributes = Vec::new();
     http(&segment.http, &mut attributes);
     aws(segment, &mut attributes);
@@ -26,7 +26,10 @@ pub fn attributes(segment: &Segment) -> Vec<KeyValue> {
     }
     attributes.extend(segment.annotations.iter().filter_map(|(key, value)| scalar(key, value)));
     attributes.extend(
-        segment.metadata.iter().map(|(namespace, value)| text(&format!("aws.xray.metadata.{namespace}"), value.to_string())),
+        segment
+            .metadata
+            .iter()
+            .map(|(namespace, value)| text(&format!("aws.xray.metadata.{namespace}"), value.to_string())),
     );
     attributes
 }

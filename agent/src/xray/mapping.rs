@@ -15,11 +15,11 @@ use crate::attributes::{self, Origin, text};
 use crate::trace_id;
 
 /// The scope of everything that comes from X-Ray.
-pub const SCOPE: &str = "tenantscope.xray";
+pub(super) const SCOPE: &str = "tenantscope.xray";
 
 /// Spans under one resource.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mapped {
+pub(super) struct Mapped {
     /// The segment's spans, its own first.
     pub spans: ResourceSpans,
     /// How many.
@@ -30,7 +30,7 @@ pub struct Mapped {
 /// spans; the others are there to tell whose subsegments those are.
 ///
 /// A document without usable ids has no spans.
-pub fn spans(origin: &Origin, all: &[Segment], wanted: impl Fn(usize) -> bool) -> Vec<Mapped> {
+pub(super) fn spans(origin: &Origin, all: &[Segment], wanted: impl Fn(usize) -> bool) -> Vec<Mapped> {
     let owners = owners(all);
     let mapped = all.iter().enumerate().filter(|(place, _)| wanted(*place)).filter_map(|(_, segment)| {
         let trace = trace_id::xray_trace_id(segment.trace_id.as_deref()?)?;
@@ -46,7 +46,7 @@ pub fn spans(origin: &Origin, all: &[Segment], wanted: impl Fn(usize) -> bool) -
 }
 
 /// One request of them.
-pub fn request(mapped: Vec<ResourceSpans>) -> ExportTraceServiceRequest {
+pub(super) fn request(mapped: Vec<ResourceSpans>) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest { resource_spans: mapped }
 }
 

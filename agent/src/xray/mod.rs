@@ -68,8 +68,12 @@ impl XrayTraces {
         let known = |(_, key): &(String, Key)| self.surroundings.spool.has_seen(&self.key, *key);
         let unchanged: BTreeSet<String> = revisions.iter().filter(|it| known(it)).map(|(id, _)| id.clone()).collect();
         revisions.retain(|(id, _)| !unchanged.contains(id));
-        let ids: BTreeSet<String> =
-            summaries.iter().filter_map(TraceSummary::id).filter(|id| !unchanged.contains(*id)).map(str::to_owned).collect();
+        let ids: BTreeSet<String> = summaries
+            .iter()
+            .filter_map(TraceSummary::id)
+            .filter(|id| !unchanged.contains(*id))
+            .map(str::to_owned)
+            .collect();
         let ids: Vec<String> = ids.into_iter().collect();
         let mut portion = Portion::default();
         for asked in ids.chunks(TRACES_PER_CALL) {
@@ -78,14 +82,12 @@ impl XrayTraces {
             let complete = |id: &String| asked.contains(id) && !unprocessed.contains(id);
             portion.seen.extend(revisions.iter().filter(|(id, _)| complete(id)).map(|(_, key)| *key));
             if portion.count >= BATCH_SPANS {
-                self.hand_over(std::mem::take(&mut portion)).await?;
+                // The position stays as it is until all of the window was handed over.
+                self.hand_over(std::mem::take(&mut portion), Move::default()).await?;
             }
         }
-        self.hand_over(portion).await?;
         let floor_ms = end_ms - self.config.overlap.as_ms() - LONGEST_TRACE_MS;
-        let step = Move { source: self.key.clone(), position_ms: end_ms, floor_ms, seen: Vec::new() };
-        self.surroundings.spool.advance(&step);
-        Ok(())
+        self.hand_over(portion, Move { position_ms: end_ms, floor_ms, ..Move::default() }).await
     }
 
     async fn summaries(&self, start_ms: i64, end_ms: i64) -> Result<Vec<TraceSummary>, CallError> {
@@ -116,8 +118,7 @@ impl XrayTraces {
         let mut unprocessed = Vec::new();
         let mut next_token = None;
         for _ in 0..MAX_PAGES {
-            let request =
-                self.client.batch_get_traces().set_trace_ids(Some(ids.to_vec())).set_next_token(next_token);
+            let request = self.client.batch_get_traces().set_trace_ids(Some(ids.to_vec())).set_next_token(next_token);
             let answer = aws::call("xray", "BatchGetTraces", request.send()).await?;
             next_token = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
             traces.extend(answer.traces.unwrap_or_default());
@@ -157,17 +158,15 @@ impl XrayTraces {
         portion.seen.extend(unseen.into_iter().flatten());
     }
 
-    async fn hand_over(&self, portion: Portion) -> Result<(), SourceError> {
+    async fn hand_over(&self, portion: Portion, step: Move) -> Result<(), SourceError> {
+        let step = Move { source: self.key.clone(), seen: portion.seen, ..step };
         if portion.spans.is_empty() {
+            self.surroundings.spool.advance(&step);
             return Ok(());
         }
         let request = mapping::request(portion.spans);
         let batch = batch::pack(Signal::Spans, &request, portion.count, self.surroundings.compression)?;
-        let spool = &self.surroundings.spool;
-        // The position as it is: the window's own comes when all of it was handed over.
-        let position_ms = spool.position_ms(&self.key).unwrap_or(0);
-        let step = Move { source: self.key.clone(), position_ms, floor_ms: 0, seen: portion.seen };
-        spool.append(&batch, &[step]).await?;
+        self.surroundings.spool.append(&batch, &[step]).await?;
         Ok(())
     }
 }
