@@ -30,12 +30,14 @@ async fn concurrent_appends_get_each_position_once_and_callbacks_run_in_order() 
         tokio::spawn(async move {
             let mut positions = Vec::new();
             for n in 0..50_u32 {
-                let last = Arc::clone(&last);
+                let (last, called) = (Arc::clone(&last), Arc::clone(&last));
                 let in_order = move |position| assert_eq!(last.swap(position, Ordering::SeqCst) + 1, position);
                 let payload = format!("{task} {n}").into_bytes();
                 let append = journal.append_then(payload, in_order).unwrap();
-                positions.push(append.await.unwrap());
-                assert!(last_is_at_least(&journal, positions.last().copied()));
+                let position = append.await.unwrap();
+                assert!(called.load(Ordering::SeqCst) >= position, "the callback ran before the answer");
+                assert!(journal.end() >= position);
+                positions.push(position);
             }
             positions
         })
@@ -49,10 +51,6 @@ async fn concurrent_appends_get_each_position_once_and_callbacks_run_in_order() 
     assert_eq!(last.load(Ordering::SeqCst), 400);
     assert_eq!(read_all(&journal, 0).len(), 400);
     assert_eq!(*journal.watch().borrow(), 400);
-}
-
-fn last_is_at_least(journal: &Journal, position: Option<u64>) -> bool {
-    position.is_some_and(|position| journal.end() >= position)
 }
 
 #[test]
