@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use proptest::prelude::*;
 use prost::Message;
 use tenantscope_codec::{
-    Accumulators, Claim, Decision, DecodeLimits, Origin, OtlpRequest, Record, RecordBody, decode, stamp,
+    Accumulators, Claim, Decision, DecodeLimits, Origin, OtlpRequest, Record, RecordBody, RecordError, decode, stamp,
 };
 use tenantscope_model::{
     Cadence, FamilyMetadata, Labels, METRIC_NAME, Metadata, MetricKind, Sample, Signal, StampedBatch, StampedSeries,
@@ -297,4 +297,27 @@ proptest! {
             }
         }
     }
+}
+
+/// A record of version 1 as the first release wrote it, by FORMAT.md.
+const VERSION_1_HEX: &str = concat!(
+    "0108e807120c313131313232323233333333180122220a076167656e742d3112076d657472696373180320092a0a7b22",
+    "6c6f6773223a357d28033001421f0a0461636d65120c3131313132323232333333331a0965752d776573742d314a0201",
+    "00522d0a200a170a150a0c736572766963652e6e616d6512050a03617069120512032a01730a090a00120512032a0173",
+);
+
+#[test]
+fn a_record_of_version_1_is_read() {
+    let pair = |at: usize| u8::from_str_radix(&VERSION_1_HEX[at..at + 2], 16).unwrap();
+    let bytes: Vec<u8> = (0..VERSION_1_HEX.len()).step_by(2).map(pair).collect();
+    let body = spans(&[&[("service.name", "api")], &[]]);
+    let expected = record(body, vec![Decision::Stamp(acme()), Decision::Refuse { reason: "refused" }]);
+    assert_eq!(Record::from_bytes(Bytes::from(bytes)), Ok(expected.clone()));
+    assert_eq!(expected.to_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>(), VERSION_1_HEX);
+}
+
+#[test]
+fn another_version_is_refused() {
+    assert!(matches!(Record::from_bytes(Bytes::from_static(&[2, 0])), Err(RecordError::Version(Some(2)))));
+    assert!(matches!(Record::from_bytes(Bytes::new()), Err(RecordError::Version(None))));
 }
