@@ -16,11 +16,12 @@ use crate::counts::Counts;
 use crate::epochs::Epochs;
 use crate::lanes::{Flight, LaneKey, Standing};
 use crate::limits::{InFlight, Limits, Permit};
-use crate::line::{Admitted, Line, LineError, Sending, Underway};
+use crate::line::{Admitted, Line, LineError, LineOptions, Sending, Underway};
 use crate::refusal;
 use crate::store::Stores;
 use crate::telemetry;
 use crate::tenant_info::TenantInfo;
+use crate::usage::Usage;
 
 /// Takes batches: dedups, decides, makes durable, hands to the store, acknowledges. One for the program's life.
 pub struct Intake {
@@ -31,6 +32,7 @@ pub struct Intake {
     pub(crate) limits: Limits,
     pub(crate) tenant_info: TenantInfo,
     pub(crate) counts: Counts,
+    usage: Arc<Usage>,
     in_flight: InFlight,
 }
 
@@ -71,17 +73,19 @@ impl Intake {
         let at = |source| IntakeError::Io { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(at)?;
         let epochs = Epochs::open(&dir.join("epochs")).map_err(at)?;
-        let decode_limits = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };
+        let usage = Arc::new(Usage::new(limits.quotas(), registry.clone()));
+        let decode = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };
+        let (journal, max_decoding) = (journal.clone(), limits.max_decoding);
+        let options = LineOptions { journal, decode, max_decoding, usage: Arc::clone(&usage) };
         let open = |signal: Signal| {
-            let store = stores.of(signal);
-            Line::open(dir, signal, journal.clone(), store, decode_limits, limits.max_decoding)
+            Line::open(dir, signal, stores.of(signal), &options)
                 .map(Arc::new)
                 .map_err(|source| IntakeError::Line { signal, source: Box::new(source) })
         };
         let lines = [open(Signal::Metrics)?, open(Signal::Logs)?, open(Signal::Spans)?];
         let in_flight = InFlight::new(&limits);
         let (tenant_info, counts) = (TenantInfo::default(), Counts::default());
-        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, counts, in_flight })
+        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, counts, usage, in_flight })
     }
 
     /// The journal of a signal, for forward targets.
@@ -92,6 +96,11 @@ impl Intake {
     /// The bounds in force.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Puts other quotas of tenants in force; the other limits hold until the next start.
+    pub fn reload(&self, limits: &Limits) {
+        self.usage.replace(limits.quotas());
     }
 
     /// Stores series of our own (rule results, our own counts): durable and queryable when this returns.
@@ -193,11 +202,11 @@ impl Intake {
         let tenant = sender.tenant().cloned();
         // Runs to its end even if the sender goes away: queued is queued, and the lane must know.
         let step = {
-            let line = Arc::clone(&line);
+            let (line, tenant) = (Arc::clone(&line), tenant.clone());
             blocking(move || {
                 let _slot = slot;
                 let decide = |claim: &Claim| sender.decide(claim);
-                let from = Sending { owner, from_agent: sender.may_claim_cadence(), decide: &decide };
+                let from = Sending { tenant, owner, from_agent: sender.may_claim_cadence(), decide: &decide };
                 Step::first(&line, line.admit(&from, body, header, now_ms(), (permit, flight))?)
             })
             .await?

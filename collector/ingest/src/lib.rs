@@ -37,6 +37,7 @@ mod state_files;
 mod store;
 mod telemetry;
 mod tenant_info;
+mod usage;
 
 pub use intake::{Intake, IntakeError};
 pub use limits::{Limits, Permit};

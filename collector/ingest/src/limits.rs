@@ -1,20 +1,26 @@
 //! What may be under way at the same time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tenantscope_model::{Bytes, TimeSpan};
+use tenantscope_tenancy::{Quota, Quotas};
 use tenantscope_wire::Refused;
 
 use crate::telemetry;
 
 /// Bounds of the way in, each a configuration key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
+    /// What each tenant may use. Default: no bound of its own.
+    #[serde(rename = "default")]
+    pub tenant: Quota,
+    /// What tenants of a tier (their attribute `tier`) may use instead.
+    pub tiers: BTreeMap<String, Quota>,
     /// The largest body as received. Default 16 MiB.
     pub max_body_bytes: Bytes,
     /// The largest body once decompressed. Default 64 MiB.
@@ -36,6 +42,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            tenant: Quota::default(),
+            tiers: BTreeMap::new(),
             max_body_bytes: Bytes(16 << 20),
             max_decoded_bytes: Bytes(64 << 20),
             max_in_flight_bytes: Bytes(200 << 20),
@@ -52,6 +60,11 @@ impl Limits {
     /// The largest body as received, as a size in memory.
     pub fn body_bytes(&self) -> usize {
         usize::try_from(self.max_body_bytes.0).unwrap_or(usize::MAX)
+    }
+
+    /// The tenants' part.
+    pub(crate) fn quotas(&self) -> Quotas {
+        Quotas { default: self.tenant, tiers: self.tiers.clone() }
     }
 
     /// The largest body once decompressed, as a size in memory.
@@ -135,6 +148,16 @@ impl Drop for Permit {
 mod tests {
     use super::*;
     use tenantscope_wire::RefusedKind;
+
+    #[test]
+    fn the_shape_of_the_design_is_read() {
+        let text = "{default: {active_series: 100000, samples_per_second: 10000}, tiers: {gold: {active_series: 500000}}, max_body_bytes: 8MiB}";
+        let limits: Limits = serde_saphyr::from_str(text).unwrap();
+        assert_eq!(limits.tenant.samples_per_second, Some(10_000));
+        assert_eq!(limits.tiers["gold"].active_series, Some(500_000));
+        assert_eq!((limits.body_bytes(), limits.max_decoding), (8 << 20, 4));
+        assert!(serde_saphyr::from_str::<Limits>("{default: {series: 1}}").is_err());
+    }
 
     #[test]
     fn one_sender_at_its_share_leaves_room_for_others() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
 use tenantscope_journal::{Append, Cursor, CursorError, Journal, OpenError, Options};
-use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries};
+use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused};
 use tokio::sync::Semaphore;
 
@@ -18,6 +18,7 @@ use crate::state::{Change, State};
 use crate::state_files::StateFiles;
 use crate::store::Store;
 use crate::telemetry;
+use crate::usage::Usage;
 
 /// Why a line can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,8 @@ pub enum LineError {
 
 /// Who sends a batch and how its resources are named.
 pub(crate) struct Sending<'a> {
+    /// The tenant whose quota it uses; absent for a relay.
+    pub(crate) tenant: Option<TenantId>,
     pub(crate) owner: String,
     pub(crate) from_agent: bool,
     pub(crate) decide: &'a (dyn Fn(&Claim) -> Decision + Send + Sync),
@@ -71,7 +74,17 @@ pub(crate) struct Line {
     /// See [`Line::delta_turn`].
     deltas: Arc<tokio::sync::Mutex<()>>,
     kept: Mutex<Kept>,
+    usage: Arc<Usage>,
     limits: DecodeLimits,
+}
+
+/// What a line is opened with.
+pub(crate) struct LineOptions {
+    pub(crate) journal: Options,
+    pub(crate) decode: DecodeLimits,
+    pub(crate) max_decoding: usize,
+    /// Shared by all lines.
+    pub(crate) usage: Arc<Usage>,
 }
 
 struct Kept {
@@ -88,6 +101,7 @@ pub(crate) type DeltaTurn = tokio::sync::OwnedMutexGuard<()>;
 pub(crate) struct Admitted {
     decoded: Decoded,
     records: u64,
+    tenant: Option<TenantId>,
     record: Record,
     held: (Permit, Option<Flight>),
 }
@@ -122,13 +136,11 @@ impl Line {
     pub(crate) fn open(
         dir: &Path,
         signal: Signal,
-        options: Options,
         store: Arc<dyn Store>,
-        limits: DecodeLimits,
-        max_decoding: usize,
+        options: &LineOptions,
     ) -> Result<Self, LineError> {
         let folder = dir.join(format!("{signal}-state"));
-        let journal = Journal::open(journal_folder(dir, signal), options)?;
+        let journal = Journal::open(journal_folder(dir, signal), options.journal.clone())?;
         let durable = store.durable().0;
         let end = journal.end();
         if durable > end {
@@ -146,10 +158,11 @@ impl Line {
             store,
             state: Arc::new(Mutex::new(state)),
             flights: Flights::default(),
-            decoding: Arc::new(Semaphore::new(max_decoding.max(1))),
+            decoding: Arc::new(Semaphore::new(options.max_decoding.max(1))),
             deltas: Arc::default(),
             kept: Mutex::new(kept),
-            limits,
+            usage: Arc::clone(&options.usage),
+            limits: options.decode,
         })
     }
 
@@ -181,7 +194,7 @@ impl Line {
             header,
             body: RecordBody::Received { decisions, body },
         };
-        Ok(Some(Admitted { decoded, records, record, held }))
+        Ok(Some(Admitted { decoded, records, tenant: from.tenant.clone(), record, held }))
     }
 
     /// The turn of a batch with deltas: running totals grow one batch after another.
@@ -192,7 +205,7 @@ impl Line {
     /// Stamps and prepares a batch, and queues it for the disk. Whatever can be refused is refused by now, before
     /// anything is durable. Blocks. A batch with deltas needs its turn, and keeps it until the totals have grown.
     pub(crate) fn queue(&self, admitted: Admitted, delta_turn: Option<DeltaTurn>) -> Result<Underway, Refused> {
-        let Admitted { decoded, records, mut record, held } = admitted;
+        let Admitted { decoded, records, tenant, mut record, held } = admitted;
         let (decisions, body_bytes) = match &record.body {
             RecordBody::Received { decisions, body } => (decisions.as_slice(), body.bytes.len() as u64),
             RecordBody::Own { .. } => (&[][..], 0),
@@ -201,6 +214,9 @@ impl Line {
             Some(_) => stamp(decoded, decisions, record.origin(), &self.state.lock().accumulators),
             None => stamp(decoded, decisions, record.origin(), &Accumulators::new(0)),
         };
+        if let Some(tenant) = &tenant {
+            self.usage.charge(tenant, &stamped.batch, record.received_at_ms)?;
+        }
         let (rejected, moved_claims) = (stamped.rejected.clone(), stamped.moved_claims);
         let stored = records.saturating_sub(rejected.total());
         let nothing_left = is_empty(&stamped.batch) && stamped.deltas.is_empty();

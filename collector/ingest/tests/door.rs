@@ -26,7 +26,7 @@ use prost::Message as _;
 use tenantscope_ingest::{Intake, Limits, Stores};
 use tenantscope_journal::Options;
 use tenantscope_model::{Position, Refusal, Reporting as _, Scope, Signal, Sink, StampedBatch, TimeSpan};
-use tenantscope_tenancy::{Identity, IdentityConfig, Registry, RegistryConfig, Unknown};
+use tenantscope_tenancy::{Identity, IdentityConfig, Quota, Registry, RegistryConfig, Unknown};
 use tenantscope_wire::{
     Accepted, AgentMode, BatchHeader, BodyForm, Encoding, Identify as _, IdentityRequest, Name, Peer, Positions,
     ProofOfAccount, Receive as _, ReceivedBody, Refused, RefusedKind,
@@ -169,6 +169,10 @@ fn logs(lines: &[(Option<&str>, &str)]) -> ReceivedBody {
 }
 
 fn delta(t_s: u64, value: f64) -> ReceivedBody {
+    named_delta("requests", t_s, value)
+}
+
+fn named_delta(name: &str, t_s: u64, value: f64) -> ReceivedBody {
     let point = NumberDataPoint {
         time_unix_nano: t_s * 1_000_000_000,
         value: Some(number_data_point::Value::AsDouble(value)),
@@ -179,7 +183,7 @@ fn delta(t_s: u64, value: f64) -> ReceivedBody {
         aggregation_temporality: AggregationTemporality::Delta as i32,
         is_monotonic: true,
     };
-    let metric = Metric { name: "requests".into(), data: Some(Data::Sum(sum)), ..Metric::default() };
+    let metric = Metric { name: name.into(), data: Some(Data::Sum(sum)), ..Metric::default() };
     let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
     let resource_metrics =
         vec![ResourceMetrics { resource: resource(None), scope_metrics, ..ResourceMetrics::default() }];
@@ -499,4 +503,25 @@ async fn a_tenant_can_see_what_became_of_its_data() {
     running.await.unwrap();
     assert_eq!(setup.metrics.values("tenantscope_tenant_records_total"), [2.0]);
     assert_eq!(setup.metrics.values("tenantscope_tenant_refused_batches_total"), [1.0]);
+}
+
+#[tokio::test]
+async fn a_tenant_over_its_quota_is_told_when_to_come_again_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    let tenant = Quota { active_series: Some(1), ..Quota::default() };
+    setup.intake.reload(&Limits { tenant, ..Limits::default() });
+    let other = |name: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-scope-orgid", name.parse().unwrap());
+        headers
+    };
+    send_as(&setup.intake, &other("a"), delta(1, 1.0), header(1, 1)).await.unwrap();
+    let renamed = named_delta("other", 2, 1.0);
+    let refused = send_as(&setup.intake, &other("a"), renamed.clone(), header(1, 2)).await.unwrap_err();
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Throttled, "active_series"));
+    assert!(refused.retry_after.is_some());
+    send_as(&setup.intake, &other("b"), renamed.clone(), None).await.unwrap();
+    setup.intake.reload(&Limits::default());
+    send_as(&setup.intake, &other("a"), renamed, header(1, 2)).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What a reload exchanges: rules, objectives, registry, readers. Everything is read and checked before anything changes.
+//! What a reload exchanges: rules, objectives, registry, readers, quotas. Everything is read and checked before anything changes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use tenantscope_api::{Gate, ObjectivesInForce};
 use tenantscope_incidents::Incidents;
+use tenantscope_ingest::Intake;
 use tenantscope_rules::Runner;
 use tenantscope_tenancy::{Exposure, Readers, Registry, Tenants};
 
@@ -18,6 +19,8 @@ pub(crate) struct Reload {
     pub(crate) file: Option<PathBuf>,
     /// Where the listener for readers is.
     pub(crate) exposure: Exposure,
+    /// The way in, for tenants' quotas.
+    pub(crate) intake: Arc<Intake>,
     /// The registry.
     pub(crate) registry: Option<Arc<Registry>>,
     /// The readers.
@@ -60,6 +63,7 @@ impl Reload {
         let (incidents, notifiers_and_routes) = (Arc::clone(&self.incidents), config.incidents);
         tokio::task::spawn_blocking(move || incidents.reload(notifiers_and_routes)).await?.context("incidents")?;
         self.gate.replace(readers);
+        self.intake.reload(&config.limits);
         Ok(())
     }
 }

@@ -133,6 +133,7 @@ impl Running {
         let reload = Arc::new(Reload {
             file: options.config.clone(),
             exposure,
+            intake: Arc::clone(&intake),
             registry: registry.clone(),
             gate: gate.clone(),
             rules: Arc::clone(&rules),

@@ -26,12 +26,13 @@ pub(crate) fn open(config: &Config, identity: Arc<Identity>, registry: Option<Ar
     let dir = config.data_dir();
     let journals = dir.join("journal");
     let metrics = MetricStore::open(dir.join("metrics"), config.metrics.options()).context("metric store")?;
+    // It flushes while the journal is replayed too, so that a long replay does not have to fit into memory.
+    metrics.run().context("threads of the metric store")?;
     let ids = Journals { logs: journal_id(&journals, Signal::Logs)?, spans: journal_id(&journals, Signal::Spans)? };
     let lake = Arc::new(Lake::open(&dir.join("lake"), ids, config.lake.options()).context("lake")?);
     let stores = Stores::new(Arc::clone(&metrics), lake.logs(), lake.spans());
-    let intake = Intake::open(&journals, &stores, identity, registry, config.limits, &config.journal.options())
+    let intake = Intake::open(&journals, &stores, identity, registry, config.limits.clone(), &config.journal.options())
         .context("journals")?;
-    metrics.run().context("threads of the metric store")?;
     Ok(Opened { metrics, lake, intake: Arc::new(intake) })
 }
 

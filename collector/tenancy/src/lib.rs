@@ -1,4 +1,4 @@
-//! Who is it, whose is it, what may it do: registry, proofs, tokens, scopes.
+//! Who is it, whose is it, what may it do: registry, proofs, tokens, scopes, quotas.
 //!
 //! ```text
 //! agent's Proof ──→ Identity::prove ──→ STS of our own configuration ──→ account ──→ Registry ──→ Proved
@@ -19,6 +19,7 @@ mod caller;
 mod config;
 mod credential;
 mod identity;
+mod quota;
 mod readers;
 mod registry;
 mod secret;
@@ -34,6 +35,7 @@ mod tests;
 pub use config::{IdentityConfig, ReaderConfig, RegistryConfig, ScopeConfig, StaticTokenConfig, StsConfig, Unknown};
 pub use credential::{InvalidOrgId, SCOPE_ORG_ID};
 pub use identity::{Identity, InvalidIdentity, IssuedToken, OpenBeyondLoopback, Proved};
+pub use quota::{Quota, Quotas, TIER_ATTRIBUTE};
 pub use readers::{Exposure, InvalidReader, ReadDenied, Readers};
 pub use registry::{AccountRefused, Owner, Registry};
 pub use secret::{Secret, SecretError, TokenDigest};
