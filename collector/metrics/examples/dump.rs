@@ -10,13 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::args().nth(1).ok_or("usage: dump DIR")?;
     let store = MetricStore::open(dir, Options { retention: None, ..Options::default() })?;
     let budget = QueryBudget::new(Instant::now() + Duration::from_secs(3600), u64::MAX);
-    let request = SelectRequest {
-        matchers: &[],
-        from_ms: i64::MIN,
-        to_ms: i64::MAX,
-        lookback: Lookback::Range,
-        budget: &budget,
-    };
+    let request =
+        SelectRequest { matchers: &[], from_ms: i64::MIN, to_ms: i64::MAX, lookback: Lookback::Range, budget: &budget };
     for series in store.select(&Scope::All, &request)? {
         for sample in &series.samples {
             println!("{} {} {}", series.labels, sample.value, sample.t_ms);

@@ -1,0 +1,101 @@
+//! Files written by an earlier release are read by this one.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use support::{Bench, HOUR_MS, always, options, range, tenant};
+use tenantscope_metrics::MetricStore;
+use tenantscope_model::{
+    Cadence, Exemplar, FamilyMetadata, Histogram, HistogramSample, Labels, Lookback, Metadata, MetadataRequest,
+    MetricKind, Sample, Scope, Select, SelectedSeries, Span, Spans, StampedBatch, StampedSeries,
+};
+
+/// What the files hold: two windows, a stale marker, a histogram, an exemplar, a cadence, metadata.
+fn batch() -> StampedBatch {
+    let labels = |name: &str| Labels::from_pairs([("__name__", name), ("tenant", "acme"), ("place", "Zürich")]);
+    let histogram = Histogram {
+        schema: 3,
+        zero_threshold: 1e-128,
+        zero_count: 1.0,
+        count: 6.5,
+        sum: -2.25,
+        positive: Spans { spans: vec![Span { offset: -2, length: 2 }], counts: vec![3.0, 0.5] },
+        negative: Spans { spans: vec![Span { offset: 4, length: 1 }], counts: vec![2.0] },
+        custom_bounds: Vec::new(),
+    };
+    let sample = |t_ms: i64, value: f64| Sample { t_ms, value };
+    let floats = StampedSeries {
+        labels: labels("requests_total"),
+        samples: vec![sample(1, 1.0), sample(15_001, 2.5), sample(3 * HOUR_MS, tenantscope_model::stale_nan())],
+        histograms: Vec::new(),
+        exemplars: vec![Exemplar { t_ms: 7, value: 0.25, labels: Labels::from_pairs([("trace_id", "00ff")]) }],
+        cadence: Some(Cadence { cadence_ms: 300_000, delay_ms: 60_000 }),
+    };
+    let histograms = StampedSeries {
+        labels: labels("latency_seconds"),
+        samples: Vec::new(),
+        histograms: vec![HistogramSample { t_ms: 5, histogram: Arc::new(histogram) }],
+        exemplars: Vec::new(),
+        cadence: None,
+    };
+    let metadata = Metadata { kind: MetricKind::Counter, unit: "".into(), help: "Requests.".into() };
+    StampedBatch::Metrics {
+        series: vec![floats, histograms],
+        metadata: vec![FamilyMetadata { tenant: Some(tenant("acme")), family: "requests_total".into(), metadata }],
+    }
+}
+
+fn folder(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/format-{version}"))
+}
+
+/// Run this by name once for each new version, and keep the folders of the earlier ones.
+#[test]
+#[ignore = "writes the files that the other test reads"]
+fn write_the_files() {
+    let mut bench = Bench::new(options());
+    bench.write_batch(batch());
+    bench.store().flush().unwrap();
+    copy(bench.dir.path(), &folder(1));
+}
+
+#[test]
+fn files_of_version_1_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&folder(1), dir.path());
+    let store = MetricStore::open(dir.path(), options()).unwrap();
+    let mut bench = Bench::new(options());
+    bench.write_batch(batch());
+    assert_eq!(bits(everything(&store)), bits(everything(bench.store())));
+    let exemplars = |store: &MetricStore| store.exemplars(&Scope::All, &always(&[])).unwrap();
+    assert_eq!(exemplars(&store), exemplars(bench.store()));
+    assert_eq!(exemplars(&store).len(), 1);
+    let instant = support::select(&store, &Scope::All, &[], 20_000, 20_000, Lookback::Widened(300_000)).unwrap();
+    assert_eq!(instant.iter().map(|series| series.lookback_ms).collect::<Vec<_>>(), [300_000, 660_000]);
+    let metadata = store.metadata(&Scope::All, &MetadataRequest { family: None, limit: 10 }).unwrap();
+    assert_eq!(metadata.len(), 1);
+}
+
+fn everything(store: &MetricStore) -> Vec<SelectedSeries> {
+    range(store, &Scope::All, &[], i64::MIN, i64::MAX)
+}
+
+/// Values as bits, since the stale marker is not equal to itself.
+fn bits(selected: Vec<SelectedSeries>) -> Vec<(Labels, Vec<(i64, u64)>, Vec<HistogramSample>)> {
+    let floats = |samples: &[Sample]| samples.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).collect();
+    selected.into_iter().map(|one| (one.labels, floats(&one.samples), one.histograms)).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("parts")).unwrap();
+    fs::copy(from.join("MANIFEST"), to.join("MANIFEST")).unwrap();
+    for entry in fs::read_dir(from.join("parts")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join("parts").join(path.file_name().unwrap())).unwrap();
+    }
+}
