@@ -12,6 +12,8 @@ use crate::files::day_text;
 use crate::store::{Store, now_ns};
 use crate::telemetry;
 
+/// Versions of the table can be read for so long after a checkpoint has covered them.
+const LOG_KEPT: Duration = Duration::from_secs(86_400);
 /// After a flush that failed the next one waits so long.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -131,6 +133,9 @@ impl Store {
             Ok(0) => {}
             Ok(files) => tracing::debug!(signal = self.form.signal, files, "deleted files without a version"),
             Err(error) => tracing::warn!(signal = self.form.signal, %error, "expiry failed"),
+        }
+        if let Err(error) = self.table.trim_log(LOG_KEPT) {
+            tracing::warn!(signal = self.form.signal, %error, "the table's log could not be trimmed");
         }
     }
 

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -40,6 +41,44 @@ impl Table {
         }
         Ok(deleted.len())
     }
+
+    /// Deletes entries of the log that the newest checkpoint covers and that are older than `keep`, and returns how many.
+    /// Versions before the checkpoint can't be read any more then.
+    pub fn trim_log(&self, keep: Duration) -> Result<usize, TableError> {
+        let log = self.root.join("_delta_log");
+        let Some(checkpoint) = newest_checkpoint(&log)? else { return Ok(0) };
+        let mut deleted = 0;
+        for entry in fs::read_dir(&log).map_err(TableError::io(&log))? {
+            let path = entry.map_err(TableError::io(&log))?.path();
+            let is_covered = version_of(&path).is_some_and(|version| version < checkpoint);
+            if is_covered && age(&path)? >= keep {
+                fs::remove_file(&path).map_err(TableError::io(&path))?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+/// The version that `_last_checkpoint` names, if that checkpoint is there.
+fn newest_checkpoint(log: &Path) -> Result<Option<u64>, TableError> {
+    let hint = log.join("_last_checkpoint");
+    let text = match fs::read_to_string(&hint) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(TableError::io(hint)(error)),
+    };
+    let hint: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    let version = hint.and_then(|hint| hint.get("version")?.as_u64());
+    Ok(version.filter(|version| log.join(format!("{version:020}.checkpoint.parquet")).exists()))
+}
+
+/// The version with which the name of an entry of the log begins.
+fn version_of(path: &Path) -> Option<u64> {
+    const DIGITS: usize = 20;
+    let name = path.file_name()?.to_str()?;
+    let (digits, rest) = name.split_at_checked(DIGITS)?;
+    rest.starts_with('.').then(|| digits.parse().ok())?
 }
 
 fn age(path: &Path) -> Result<Duration, TableError> {

@@ -114,3 +114,18 @@ fn a_commit_without_files_moves_the_position() {
     table.commit(&Change { transaction, changes_rows: true, ..Change::default() }).unwrap();
     assert_eq!(open(dir.path()).app_version("journal").unwrap(), Some(9));
 }
+
+#[test]
+fn what_a_checkpoint_covers_can_go_from_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = open(dir.path());
+    for n in 1..=7 {
+        add(&table, write(&table, "2026-11-24", &[("a", n)]), n);
+    }
+    assert_eq!(table.trim_log(Duration::from_secs(600)).unwrap(), 0);
+    assert!(table.trim_log(Duration::ZERO).unwrap() >= 6);
+    add(&table, write(&table, "2026-11-24", &[("a", 8)]), 8);
+    let table = open(dir.path());
+    assert_eq!((table.files().len(), table.version()), (8, 8));
+    assert_eq!(table.app_version("journal").unwrap(), Some(8));
+}

@@ -10,7 +10,6 @@ use tenantscope_model::Scope;
 use super::row::{LABELS, label_column, text};
 use crate::answer::{LabelRequest, TimeRange};
 use crate::logql::{self, LogSelector};
-use crate::session::{Flow, for_each};
 use crate::{Lake, QueryError};
 
 impl Lake {
@@ -21,16 +20,17 @@ impl Lake {
         let frame = frame.aggregate(Vec::new(), greatest)?;
         let names = async {
             let mut names = Vec::new();
-            for_each(frame, |rows| {
-                for (name, column) in LABELS {
-                    let values = text(rows, column)?;
-                    if values.iter().flatten().any(|value| !value.is_empty()) {
-                        names.push(name.to_owned());
+            self.queries
+                .for_each(frame, |rows| {
+                    for (name, column) in LABELS {
+                        let values = text(rows, column)?;
+                        if values.iter().flatten().any(|value| !value.is_empty()) {
+                            names.push(name.to_owned());
+                        }
                     }
-                }
-                Ok(Flow::More)
-            })
-            .await?;
+                    Ok(())
+                })
+                .await?;
             Ok(names)
         };
         self.queries.run("log_labels", names).await
@@ -61,7 +61,7 @@ impl Lake {
             let Some(frame) = self.labelled(scope, &request)? else { continue };
             let columns = LABELS.iter().map(|(_, column)| col(*column)).collect();
             let frame = frame.aggregate(columns, Vec::new())?.limit(0, Some(self.options.max_series))?;
-            let reading = for_each(frame, |rows| {
+            let reading = self.queries.for_each(frame, |rows| {
                 let columns = LABELS.iter().map(|(name, column)| Ok((*name, text(rows, column)?)));
                 let columns = columns.collect::<Result<Vec<_>, QueryError>>()?;
                 for row in 0..rows.num_rows() {
@@ -69,7 +69,7 @@ impl Lake {
                     let present = pairs.filter(|(_, value)| !value.is_empty());
                     found.insert(present.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
                 }
-                Ok(Flow::More)
+                Ok(())
             });
             self.queries.run("log_labels", reading).await?;
         }
@@ -87,11 +87,12 @@ impl Lake {
         let frame = frame.filter(col(column).not_eq(lit("")))?.aggregate(vec![col(column)], Vec::new())?;
         let frame = frame.limit(0, Some(self.options.max_entries))?;
         let mut values = BTreeSet::new();
-        for_each(frame, |rows| {
-            values.extend(text(rows, column)?.iter().flatten().map(str::to_owned));
-            Ok(Flow::More)
-        })
-        .await?;
+        self.queries
+            .for_each(frame, |rows| {
+                values.extend(text(rows, column)?.iter().flatten().map(str::to_owned));
+                Ok(())
+            })
+            .await?;
         Ok(values.into_iter().collect())
     }
 }

@@ -10,7 +10,6 @@ use tenantscope_model::Scope;
 use super::row::{COLUMNS, LABEL_COLUMNS, Row, Rows};
 use crate::answer::{LogAnswer, LogRequest, LogSeries, Point, TimeRange};
 use crate::logql::{AggregateOp, Arithmetic, Expr, Grouping, Pipeline, RangeExpr, RangeOp, number, value};
-use crate::session::{Flow, for_each};
 use crate::{Lake, QueryError};
 
 /// Series × steps of one query; 16 bytes each.
@@ -118,15 +117,16 @@ impl Lake {
         let counts = matches!(range.op, RangeOp::Rate | RangeOp::CountOverTime);
         let is_bare = counts && pipeline.is_only_line_filters();
         let columns = if is_bare { &LABEL_COLUMNS[..] } else { &COLUMNS[..] };
-        for_each(frame.select_columns(columns)?, |rows| {
-            for mut row in Rows::new(rows)?.iter() {
-                if is_bare || pipeline.apply(&mut row) {
-                    cells.take(&row, pipeline.unwrapped())?;
+        self.queries
+            .for_each(frame.select_columns(columns)?, |rows| {
+                for mut row in Rows::new(rows)?.iter() {
+                    if is_bare || pipeline.apply(&mut row) {
+                        cells.take(&row, pipeline.unwrapped())?;
+                    }
                 }
-            }
-            Ok(Flow::More)
-        })
-        .await?;
+                Ok(())
+            })
+            .await?;
         Ok(cells.finish())
     }
 }

@@ -1,5 +1,6 @@
 //! Lines: from a selector to a plan, from rows to streams.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use datafusion::dataframe::DataFrame;
@@ -10,7 +11,6 @@ use tenantscope_model::{MatchOp, Matcher, Scope};
 use super::row::{COLUMNS, Row, Rows, label_column};
 use crate::answer::{Direction, LogAnswer, LogEntry, LogRequest, LogStream, TimeRange};
 use crate::logql::{self, Expr, LineOp, LogSelector, Pipeline, Stage};
-use crate::session::{Flow, for_each};
 use crate::{Lake, QueryError};
 
 impl Lake {
@@ -38,27 +38,22 @@ impl Lake {
         let limit = request.limit.min(self.options.max_entries);
         let Some(frame) = self.log_rows(scope, selector, request.range)? else { return Ok(Vec::new()) };
         let pipeline = Pipeline::new(&selector.stages);
-        let is_ascending = request.direction == Direction::Forward;
-        let mut frame = frame.select_columns(&COLUMNS)?.sort(vec![col("time_ns").sort(is_ascending, false)])?;
+        let mut frame = frame.select_columns(&COLUMNS)?;
         if pipeline.is_only_line_filters() {
-            frame = frame.limit(0, Some(limit))?;
+            let is_ascending = request.direction == Direction::Forward;
+            frame = frame.sort(vec![col("time_ns").sort(is_ascending, false)])?.limit(0, Some(limit))?;
         }
-        let mut streams = Streams::default();
-        let mut taken = 0;
-        for_each(frame, |rows| {
+        let mut kept = Kept { rows: Vec::new(), limit, direction: request.direction };
+        let reading = self.queries.for_each(frame, |rows| {
             for mut row in Rows::new(rows)?.iter() {
-                if taken >= limit {
-                    return Ok(Flow::Enough);
-                }
                 if pipeline.apply(&mut row) {
-                    streams.push(row);
-                    taken += 1;
+                    kept.push(row);
                 }
             }
-            Ok(Flow::More)
-        })
-        .await?;
-        Ok(streams.0.into_iter().map(|(labels, entries)| LogStream { labels, entries }).collect())
+            Ok(())
+        });
+        reading.await?;
+        Ok(kept.streams())
     }
 
     /// The records that a selector's matchers and line filters let through; `None` where no record can.
@@ -86,14 +81,37 @@ impl Lake {
     }
 }
 
-/// Streams by their labels, entries in the order in which they came.
-#[derive(Default)]
-struct Streams(BTreeMap<BTreeMap<String, String>, Vec<LogEntry>>);
+/// The first rows in a direction, of any number that may come in any order.
+struct Kept {
+    rows: Vec<Row>,
+    limit: usize,
+    direction: Direction,
+}
 
-impl Streams {
+impl Kept {
     fn push(&mut self, row: Row) {
-        let entry = LogEntry { time_ns: row.time_ns, line: row.line, metadata: row.metadata };
-        self.0.entry(row.labels).or_default().push(entry);
+        self.rows.push(row);
+        if self.rows.len() > self.limit.saturating_mul(2) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        match self.direction {
+            Direction::Forward => self.rows.sort_by_key(|row| row.time_ns),
+            Direction::Backward => self.rows.sort_by_key(|row| Reverse(row.time_ns)),
+        }
+        self.rows.truncate(self.limit);
+    }
+
+    fn streams(mut self) -> Vec<LogStream> {
+        self.cut();
+        let mut streams: BTreeMap<BTreeMap<String, String>, Vec<LogEntry>> = BTreeMap::new();
+        for row in self.rows {
+            let entry = LogEntry { time_ns: row.time_ns, line: row.line, metadata: row.metadata };
+            streams.entry(row.labels).or_default().push(entry);
+        }
+        streams.into_iter().map(|(labels, entries)| LogStream { labels, entries }).collect()
     }
 }
 

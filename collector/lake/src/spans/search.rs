@@ -7,10 +7,9 @@ use datafusion::logical_expr::{Expr as Plan, Operator, binary_expr, col, lit};
 use tenantscope_model::{MatchOp, Scope};
 
 use super::decode::{COLUMNS, SpanRow};
-use super::summary::{Found, Sum, TraceKey, key};
+use super::summary::{Found, Newest, Sum, TraceKey, key};
 use crate::answer::{SearchRequest, TimeRange, TraceSummary};
 use crate::logs::query::within;
-use crate::session::{Flow, for_each};
 use crate::traceql::{self, Compared, Condition, Field, Filter};
 use crate::{Lake, QueryError};
 
@@ -76,18 +75,20 @@ impl Lake {
                 frame = frame.filter(plan)?;
             }
         }
-        let frame = frame.select_columns(&COLUMNS)?.sort(vec![col("time_ns").sort(false, false)])?;
-        let mut found = Found::default();
-        for_each(frame, |rows| {
-            for span in SpanRow::all(rows)? {
-                if filter.holds(&span) {
-                    found.add(&span, candidates, request.spans_per_trace);
+        // Not sorted: that would hold every span of the range. The newest traces are kept instead.
+        let frame = frame.select_columns(&COLUMNS)?;
+        let mut found = Newest::new(candidates, request.spans_per_trace);
+        self.queries
+            .for_each(frame, |rows| {
+                for span in SpanRow::all(rows)? {
+                    if filter.holds(&span) {
+                        found.add(&span);
+                    }
                 }
-            }
-            Ok(Flow::More)
-        })
-        .await?;
-        Ok(found)
+                Ok(())
+            })
+            .await?;
+        Ok(found.finish())
     }
 
     async fn sums(&self, scope: &Scope, range: TimeRange, found: &Found) -> Result<HashMap<TraceKey, Sum>, QueryError> {
@@ -103,16 +104,17 @@ impl Lake {
         let ids = ids.into_iter().map(lit).collect();
         let frame = self.queries.table(&self.spans, scope, around)?.filter(within(around))?;
         let frame = frame.filter(col("trace_id").in_list(ids, false))?.select_columns(&COLUMNS)?;
-        for_each(frame, |rows| {
-            for span in SpanRow::all(rows)? {
-                let key = key(&span);
-                if found.matches.contains_key(&key) {
-                    sums.entry(key).or_default().add(&span);
+        self.queries
+            .for_each(frame, |rows| {
+                for span in SpanRow::all(rows)? {
+                    let key = key(&span);
+                    if found.matches.contains_key(&key) {
+                        sums.entry(key).or_default().add(&span);
+                    }
                 }
-            }
-            Ok(Flow::More)
-        })
-        .await?;
+                Ok(())
+            })
+            .await?;
         Ok(sums)
     }
 }

@@ -84,23 +84,54 @@ impl Matches {
     }
 }
 
-/// Traces in the order in which they were found.
-#[derive(Default)]
+/// Traces with matching spans, the newest first.
 pub(crate) struct Found {
     pub(crate) order: Vec<TraceKey>,
     pub(crate) matches: HashMap<TraceKey, Matches>,
 }
 
-impl Found {
-    /// Takes a matching span; a new trace only while there are fewer than `limit`.
-    pub(crate) fn add(&mut self, span: &SpanRow, limit: usize, keep: usize) {
+/// Keeps the traces whose matching spans began last; spans may come in any order.
+pub(crate) struct Newest {
+    limit: usize,
+    spans_per_trace: usize,
+    traces: HashMap<TraceKey, (i64, Matches)>,
+    /// Older ones can't be among the newest any more.
+    floor_ns: i64,
+}
+
+impl Newest {
+    pub(crate) fn new(limit: usize, spans_per_trace: usize) -> Self {
+        Self { limit, spans_per_trace, traces: HashMap::new(), floor_ns: i64::MIN }
+    }
+
+    pub(crate) fn add(&mut self, span: &SpanRow) {
         let key = key(span);
-        if !self.matches.contains_key(&key) {
-            if self.order.len() >= limit {
-                return;
-            }
-            self.order.push(key.clone());
+        if span.start_ns < self.floor_ns && !self.traces.contains_key(&key) {
+            return;
         }
-        self.matches.entry(key).or_default().add(span, keep);
+        let (newest_ns, matches) = self.traces.entry(key).or_insert_with(|| (i64::MIN, Matches::default()));
+        *newest_ns = span.start_ns.max(*newest_ns);
+        matches.add(span, self.spans_per_trace);
+        if self.traces.len() > self.limit.saturating_mul(2) {
+            self.prune();
+        }
+    }
+
+    fn prune(&mut self) {
+        let mut times: Vec<i64> = self.traces.values().map(|(newest_ns, _)| *newest_ns).collect();
+        times.sort_unstable_by(|left, right| right.cmp(left));
+        if let Some(floor_ns) = times.get(self.limit.saturating_sub(1)) {
+            self.floor_ns = *floor_ns;
+        }
+        let floor_ns = self.floor_ns;
+        self.traces.retain(|_, (newest_ns, _)| *newest_ns >= floor_ns);
+    }
+
+    pub(crate) fn finish(self) -> Found {
+        let mut traces: Vec<(TraceKey, (i64, Matches))> = self.traces.into_iter().collect();
+        traces.sort_by(|left, right| right.1.0.cmp(&left.1.0).then_with(|| left.0.cmp(&right.0)));
+        traces.truncate(self.limit);
+        let order = traces.iter().map(|(key, _)| key.clone()).collect();
+        Found { order, matches: traces.into_iter().map(|(key, (_, matches))| (key, matches)).collect() }
     }
 }

@@ -8,7 +8,6 @@ use tenantscope_model::Scope;
 use super::decode::{COLUMNS, SpanRow};
 use crate::answer::{TagScope, TimeRange};
 use crate::logs::query::within;
-use crate::session::{Flow, for_each};
 use crate::traceql::{self, Field};
 use crate::{Lake, QueryError};
 
@@ -75,10 +74,11 @@ impl Lake {
     async fn look_at(&self, scope: &Scope, range: TimeRange, mut see: impl FnMut(&SpanRow)) -> Result<(), QueryError> {
         let frame = self.queries.table(&self.spans, scope, range)?.filter(within(range))?;
         let frame = frame.select_columns(&COLUMNS)?.limit(0, Some(LOOKED_AT_SPANS))?;
-        for_each(frame, |rows| {
-            SpanRow::all(rows)?.for_each(|span| see(&span));
-            Ok(Flow::More)
-        })
-        .await
+        self.queries
+            .for_each(frame, |rows| {
+                SpanRow::all(rows)?.for_each(|span| see(&span));
+                Ok(())
+            })
+            .await
     }
 }

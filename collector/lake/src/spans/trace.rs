@@ -15,7 +15,6 @@ use super::parts::{events_from_json, links_from_json};
 use crate::answer::TimeRange;
 use crate::logs::query::within;
 use crate::logs::row::{integers, text};
-use crate::session::{Flow, for_each};
 use crate::{Lake, QueryError, attributes};
 
 /// Tenant, resource attributes, schema URL: what spans of one resource have in common.
@@ -40,23 +39,24 @@ impl Lake {
         let reading = async {
             let mut tree = Tree::new();
             let mut seen = HashSet::new();
-            for_each(frame, |rows| {
-                let columns = Columns::new(rows)?;
-                for at in 0..rows.num_rows() {
-                    if !seen.insert((columns.tenant.value(at).to_owned(), columns.span_id.value(at).to_owned())) {
-                        continue;
+            self.queries
+                .for_each(frame, |rows| {
+                    let columns = Columns::new(rows)?;
+                    for at in 0..rows.num_rows() {
+                        if !seen.insert((columns.tenant.value(at).to_owned(), columns.span_id.value(at).to_owned())) {
+                            continue;
+                        }
+                        if seen.len() > limit {
+                            return Err(QueryError::Limit(format!(
+                                "trace has more than {limit} spans (lake.max_spans_per_trace)"
+                            )));
+                        }
+                        let scopes = tree.entry(columns.resource_key(at)).or_default();
+                        scopes.entry(columns.scope_key(at)).or_default().push(columns.span(at));
                     }
-                    if seen.len() > limit {
-                        return Err(QueryError::Limit(format!(
-                            "trace has more than {limit} spans (lake.max_spans_per_trace)"
-                        )));
-                    }
-                    let scopes = tree.entry(columns.resource_key(at)).or_default();
-                    scopes.entry(columns.scope_key(at)).or_default().push(columns.span(at));
-                }
-                Ok(Flow::More)
-            })
-            .await?;
+                    Ok(())
+                })
+                .await?;
             Ok(tree)
         };
         let tree = self.queries.run("trace", reading).await?;
