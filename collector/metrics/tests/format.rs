@@ -85,8 +85,10 @@ fn everything(store: &MetricStore) -> Vec<SelectedSeries> {
     range(store, &Scope::All, &[], i64::MIN, i64::MAX)
 }
 
+type Bits = (Labels, Vec<(i64, u64)>, Vec<HistogramSample>);
+
 /// Values as bits, since the stale marker is not equal to itself.
-fn bits(selected: Vec<SelectedSeries>) -> Vec<(Labels, Vec<(i64, u64)>, Vec<HistogramSample>)> {
+fn bits(selected: Vec<SelectedSeries>) -> Vec<Bits> {
     let floats = |samples: &[Sample]| samples.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).collect();
     selected.into_iter().map(|one| (one.labels, floats(&one.samples), one.histograms)).collect()
 }
