@@ -31,10 +31,8 @@ pub(super) fn query(answer: LogAnswer, categorize: bool) -> Response {
         LogAnswer::Scalar(value) => ("scalar", point(&value)),
     };
     let mut data = json!({ "resultType": kind, "result": result, "stats": {} });
-    if categorize && kind == "streams" {
-        if let Some(data) = data.as_object_mut() {
-            data.insert("encodingFlags".to_owned(), json!([CATEGORIZE]));
-        }
+    if let Some(data) = data.as_object_mut().filter(|_| categorize && kind == "streams") {
+        data.insert("encodingFlags".to_owned(), json!([CATEGORIZE]));
     }
     Json(json!({ "status": "success", "data": data })).into_response()
 }
