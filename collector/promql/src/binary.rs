@@ -368,12 +368,11 @@ impl<'a, 'e> Join<'a, 'e> {
                 "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
             ));
         }
-        if let Some(last) = self.last_match.get_mut(output) {
-            if std::mem::replace(last, step + 1) == step + 1 {
-                return Err(EngineError::execution(
-                    "multiple matches for labels: grouping labels must ensure unique matches",
-                ));
-            }
+        let last = self.last_match.get_mut(output).map(|last| std::mem::replace(last, step + 1));
+        if last == Some(step + 1) {
+            return Err(EngineError::execution(
+                "multiple matches for labels: grouping labels must ensure unique matches",
+            ));
         }
         let cell = match outcome {
             outcome if self.binary.returns_bool => truth(&outcome),

@@ -20,40 +20,90 @@ use crate::function::Function;
 /// The longest query, in bytes: parsers recurse, and a dashboard's query is a hundred times shorter.
 const MAX_QUERY_BYTES: usize = 64 * 1024;
 
-/// How deep parentheses and calls may nest: parser and engine recurse, and a thread's stack is bounded.
-const MAX_NESTING: usize = 200;
+/// How deep an expression may be, operators of a chain included: parser and engine recurse, and a thread's stack is
+/// bounded (two MiB as a rule).
+const MAX_DEPTH: usize = 150;
 
 /// Parses and checks a PromQL expression.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
     if text.len() > MAX_QUERY_BYTES {
         return Err(ParseError::new(format!("query is longer than {MAX_QUERY_BYTES} bytes")));
     }
-    if nesting(text) > MAX_NESTING {
-        return Err(ParseError::new(format!("query nests deeper than {MAX_NESTING}")));
+    if depth_bound(text) > MAX_DEPTH {
+        return Err(ParseError::new(format!("query is deeper than {MAX_DEPTH} operators and parentheses")));
     }
     if text.trim().is_empty() {
         return Err(ParseError::new("no expression found in input"));
     }
-    let parsed = theirs::parse(text).map_err(ParseError::new)?;
+    let parsed = theirs::parse(text).map_err(|message| ParseError::new(reworded(&message)))?;
     let expr = convert(parsed)?;
     check(&expr)?;
     Ok(expr)
 }
 
-/// An upper bound of the nesting: how many brackets and signs are open at once or follow each other.
-fn nesting(text: &str) -> usize {
-    let (mut open, mut deepest, mut signs) = (0usize, 0usize, 0usize);
-    for byte in text.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => open += 1,
-            b')' | b']' | b'}' => open = open.saturating_sub(1),
-            b'-' | b'+' => signs += 1,
-            b if !b.is_ascii_whitespace() => signs = 0,
+/// An upper bound of the tree's depth, found without recursion: for each place, the brackets that are open there and
+/// the operators (and subqueries) seen within each of them since its last comma.
+fn depth_bound(text: &str) -> usize {
+    let mut levels = vec![0usize];
+    let mut deepest = 0;
+    let mut characters = text.chars().peekable();
+    let mut word = String::new();
+    while let Some(character) = characters.next() {
+        if character.is_alphanumeric() || character == '_' {
+            word.extend(character.to_lowercase());
+            continue;
+        }
+        let is_operator_word = matches!(word.as_str(), "and" | "or" | "unless" | "atan2");
+        word.clear();
+        let level = levels.len();
+        let Some(operators) = levels.last_mut() else { return usize::MAX };
+        *operators += usize::from(is_operator_word);
+        match character {
+            '"' | '\'' | '`' => skip_string(&mut characters, character),
+            '#' => while characters.next_if(|c| *c != '\n').is_some() {},
+            '(' | '[' | '{' => levels.push(1),
+            ')' | ']' | '}' if level > 1 => {
+                levels.pop();
+                if let Some(operators) = levels.last_mut().filter(|_| character == ']') {
+                    *operators += 1;
+                }
+            }
+            ',' => *operators = 1,
+            '+' | '-' | '*' | '/' | '%' | '^' | '=' | '!' | '<' | '>' => *operators += 1,
             _ => {}
         }
-        deepest = deepest.max(open + signs);
+        deepest = deepest.max(levels.iter().sum());
     }
     deepest
+}
+
+fn skip_string(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, quote: char) {
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if quote != '`' => {
+                characters.next();
+            }
+            character if character == quote => return,
+            _ => {}
+        }
+    }
+}
+
+/// Their names of types in Prometheus's words.
+fn reworded(message: &str) -> String {
+    if !message.starts_with("expected type ") {
+        return message.to_owned();
+    }
+    let word = |word: &str| {
+        let (bare, comma) = word.strip_suffix(',').map_or((word, ""), |bare| (bare, ","));
+        let known = match bare {
+            "matrix" => "range vector",
+            "vector" => "instant vector",
+            _ => return word.replace('\'', "\""),
+        };
+        format!("{known}{comma}")
+    };
+    message.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn convert(expr: theirs::Expr) -> Result<Expr, ParseError> {
@@ -122,14 +172,14 @@ fn vector_selector(selector: theirs::VectorSelector) -> Result<VectorSelector, P
         return Err(ParseError::new("unexpected \"or\" in label matching, expected \",\" or \"}\""));
     }
     let name = selector.name.filter(|name| !name.is_empty());
-    let mut matchers: Vec<Matcher> = selector.matchers.matchers.into_iter().map(matcher).collect::<Result<_, _>>()?;
+    let mut matchers: Vec<Matcher> = selector.matchers.matchers.iter().map(matcher).collect::<Result<_, _>>()?;
     if let Some(name) = name {
         matchers.push(Matcher::equal(METRIC_NAME, &name));
     }
     Ok(VectorSelector { matchers, offset_ms: offset_ms(selector.offset.as_ref())?, at: at(selector.at.as_ref()) })
 }
 
-fn matcher(matcher: TheirMatcher) -> Result<Matcher, ParseError> {
+fn matcher(matcher: &TheirMatcher) -> Result<Matcher, ParseError> {
     let op = match matcher.op {
         TheirMatchOp::Equal => MatchOp::Equal,
         TheirMatchOp::NotEqual => MatchOp::NotEqual,
@@ -147,7 +197,7 @@ fn convert_call(call: theirs::Call) -> Result<Call, ParseError> {
     Ok(Call { function, arguments })
 }
 
-fn shared(labels: theirs::LabelModifier) -> (bool, Vec<Arc<str>>) {
+fn shared(labels: &theirs::LabelModifier) -> (bool, Vec<Arc<str>>) {
     let include = labels.is_include();
     (include, labels.labels().labels.iter().map(|label| Arc::from(label.as_str())).collect())
 }
@@ -170,7 +220,7 @@ fn convert_aggregate(aggregate: theirs::AggregateExpr) -> Result<Aggregate, Pars
         token::T_LIMIT_RATIO => AggregateOp::LimitRatio,
         _ => return Err(ParseError::new(format!("unknown aggregation {}", aggregate.op))),
     };
-    let grouping = match aggregate.modifier.map(shared) {
+    let grouping = match aggregate.modifier.as_ref().map(shared) {
         None => Grouping::By(Vec::new()),
         Some((true, labels)) => Grouping::By(labels),
         Some((false, labels)) => Grouping::Without(labels),
@@ -200,7 +250,7 @@ fn convert_binary(binary: theirs::BinaryExpr) -> Result<Binary, ParseError> {
         _ => return Err(ParseError::new(format!("unknown operator {}", binary.op))),
     };
     let modifier = binary.modifier.unwrap_or_default();
-    let (on, labels) = modifier.matching.map(shared).unwrap_or_default();
+    let (on, labels) = modifier.matching.as_ref().map(shared).unwrap_or_default();
     let (cardinality, include) = match modifier.card {
         _ if op.is_set() && !has_group(&modifier.card) => (Cardinality::ManyToMany, None),
         theirs::VectorMatchCardinality::OneToOne => (Cardinality::OneToOne, None),
@@ -228,4 +278,30 @@ fn convert_binary(binary: theirs::BinaryExpr) -> Result<Binary, ParseError> {
 
 fn has_group(card: &theirs::VectorMatchCardinality) -> bool {
     matches!(card, theirs::VectorMatchCardinality::ManyToOne(_) | theirs::VectorMatchCardinality::OneToMany(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(operator: &str, length: usize) -> String {
+        vec!["vector(1)"; length].join(operator)
+    }
+
+    #[test]
+    fn depth_counts_chains_and_brackets_but_not_arguments() {
+        assert!(depth_bound(&chain(" + ", 50)) >= 50);
+        assert!(depth_bound(&chain(" or ", 50)) >= 49);
+        assert!(depth_bound(&format!("{}1{}", "(".repeat(60), ")".repeat(60))) >= 60);
+        assert!(depth_bound(r#"label_join(a, "+-+-+-+-(((((", "-", "b", "c", "d", "e")"#) < 5);
+    }
+
+    #[test]
+    fn what_is_too_deep_is_refused_and_the_rest_fits_the_stack() {
+        assert!(parse(&chain(" + ", 5000)).is_err());
+        assert!(parse(&format!("{}1{}", "(".repeat(5000), ")".repeat(5000))).is_err());
+        assert!(parse(&format!("{}1", "-".repeat(5000))).is_err());
+        assert!(parse(&chain(" + ", 100)).is_ok());
+        assert!(parse(&format!("{}1{}", "(".repeat(140), ")".repeat(140))).is_ok());
+    }
 }

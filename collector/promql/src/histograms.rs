@@ -159,7 +159,7 @@ impl Evaluation<'_> {
             let one = |step: usize| {
                 let is_native = |c: &&Column| matches!(c.cells.get(step), Some(Cell::Histogram(_)));
                 let buckets = buckets_at(classic, columns, step);
-                if buckets.is_empty() || native.is_some_and(|c| is_native(&c)) {
+                if buckets.is_empty() || native.is_some_and(is_native) {
                     return Cell::Empty;
                 }
                 Cell::Float(measure.classic(step, buckets, classic.labels.metric_name()))

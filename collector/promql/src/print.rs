@@ -76,7 +76,7 @@ pub fn duration_text(ms: i64) -> String {
         ("ms", 1, false),
     ];
     for (unit, size, only_whole) in units {
-        if only_whole && rest % size != 0 {
+        if only_whole && !rest.is_multiple_of(size) {
             continue;
         }
         let count = rest / size;
