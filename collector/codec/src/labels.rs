@@ -6,6 +6,11 @@ use tenantscope_model::{Label, LabelsBuilder, Stamp};
 
 use crate::claims::{ACCOUNT_LABEL, EXPORTED, REGION_LABEL, TENANT_LABEL};
 
+/// The most labels that a series may come with: building sorted labels one by one is quadratic in their number.
+pub(crate) const MAX_LABELS: usize = 256;
+/// Why points of such a series are rejected.
+pub(crate) const TOO_MANY_LABELS: &str = "too_many_labels";
+
 /// A stamp's labels, made once for all series under it.
 #[derive(Debug, Clone)]
 pub(crate) struct StampLabels {

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tenantscope_model::{
-    Decision, Exemplar, FamilyMetadata, HistogramSample, Label, Labels, METRIC_NAME, Metadata, Sample, StampedBatch,
+    Decision, Exemplar, FamilyMetadata, HistogramSample, LabelsBuilder, METRIC_NAME, Metadata, Sample, StampedBatch,
     StampedSeries, TenantId,
 };
 
 use crate::claims::SeriesClaims;
-use crate::labels::StampLabels;
+use crate::labels::{MAX_LABELS, StampLabels, TOO_MANY_LABELS};
 use crate::remote_write::{LabelPair, MetricMetadata, TimeSeries, WriteRequest};
 use crate::stamp::{Rejected, Stamped};
 use crate::write_metadata::kind_of;
@@ -55,15 +55,14 @@ struct Work {
 impl Work {
     fn series(&mut self, series: TimeSeries, stamp: &StampLabels) -> Option<StampedSeries> {
         let samples = count::samples_of_series(&series);
-        let claimed = match self.labels(series.labels) {
+        let mut labels = match self.labels(series.labels) {
             Ok(labels) => labels,
             Err(reason) => {
                 self.rejected.add(reason, samples);
                 return None;
             }
         };
-        let mut builder = claimed.to_builder();
-        self.moved_claims += stamp.apply(&mut builder);
+        self.moved_claims += stamp.apply(&mut labels);
         let read = |message: &crate::remote_write::NativeHistogram| {
             let histogram = Arc::new(native::from_message(message)?);
             Some(HistogramSample { t_ms: message.timestamp, histogram })
@@ -71,12 +70,13 @@ impl Work {
         let histograms: Vec<_> = series.histograms.iter().filter_map(read).collect();
         self.rejected.add("invalid_histogram", series.histograms.len() - histograms.len());
         Some(StampedSeries {
-            labels: builder.build(),
+            labels: labels.build(),
             samples: series.samples.iter().map(|s| Sample { t_ms: s.timestamp, value: s.value }).collect(),
             histograms,
             exemplars: series
                 .exemplars
                 .iter()
+                .filter(|e| e.labels.len() <= MAX_LABELS)
                 .map(|e| Exemplar { t_ms: e.timestamp, value: e.value, labels: own::labels_of(&e.labels) })
                 .collect(),
             cadence: None,
@@ -84,12 +84,20 @@ impl Work {
     }
 
     /// Labels that come unsorted are sorted; names are UTF-8 and not empty, none comes twice, and one names the metric.
-    fn labels(&mut self, pairs: Vec<LabelPair>) -> Result<Labels, &'static str> {
-        if pairs.iter().any(|pair| pair.name.is_empty()) {
-            return Err("empty_label_name");
+    fn labels(&mut self, pairs: Vec<LabelPair>) -> Result<LabelsBuilder, &'static str> {
+        if pairs.len() > MAX_LABELS {
+            return Err(TOO_MANY_LABELS);
         }
-        let labels = pairs.into_iter().map(|pair| Label { name: self.name(pair.name), value: pair.value.into() });
-        let labels = Labels::try_new(labels.collect()).map_err(|_| "duplicate_label")?;
+        let mut labels = LabelsBuilder::default();
+        for pair in pairs {
+            if pair.name.is_empty() {
+                return Err("empty_label_name");
+            }
+            if labels.get(&pair.name).is_some() {
+                return Err("duplicate_label");
+            }
+            labels.set(self.name(pair.name), pair.value);
+        }
         if labels.get(METRIC_NAME).is_none() { Err("no_metric_name") } else { Ok(labels) }
     }
 

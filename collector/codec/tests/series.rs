@@ -235,6 +235,16 @@ fn accumulators_are_bounded_and_forget() {
 }
 
 #[test]
+fn a_point_with_too_many_attributes_is_rejected_alone() {
+    let keys: Vec<String> = (0..300).map(|i| format!("k{i}")).collect();
+    let many: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+    let metrics = vec![metric("a", "", gauge(vec![point(1, 1.0, &many), point(1, 2.0, &[])]))];
+    let result = stamped(&metrics_body(vec![resource_metrics(&[], "", metrics)]), &open("t"));
+    assert_eq!(lines(&result), [r#"a{tenant="t"} 2 @1"#]);
+    assert_eq!(result.rejected.by_reason().collect::<Vec<_>>(), [("too_many_labels", 1)]);
+}
+
+#[test]
 fn keys_that_become_one_name_are_joined() {
     let metrics = vec![metric("a", "", gauge(vec![point(1, 1.0, &[("a.b", "2"), ("a-b", "1")])]))];
     let result = stamped(&metrics_body(vec![resource_metrics(&[], "", metrics)]), &open("t"));

@@ -50,7 +50,7 @@ pub struct ListenOptions {
 impl Default for ListenOptions {
     fn default() -> Self {
         Self {
-            max_connections: 4096,
+            max_connections: 8192,
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             max_concurrent_streams: 128,
@@ -87,6 +87,10 @@ pub struct Listener {
     address: SocketAddr,
     options: ListenOptions,
 }
+
+/// What a peer may send on one connection before somebody reads it; times [`ListenOptions::max_connections`], that is
+/// what strangers can make us hold.
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 
 /// How long accepting pauses when the system has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -179,8 +183,8 @@ fn connection_builder(options: &ListenOptions) -> auto::Builder<TokioExecutor> {
         .max_local_error_reset_streams(1024)
         .keep_alive_interval(options.keep_alive_interval)
         .keep_alive_timeout(options.keep_alive_interval)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(2 << 20);
+        .initial_stream_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     builder
 }
 

@@ -60,6 +60,10 @@ impl Receive for Desk {
             b"slower" => Err(Refused::throttled("rate", "slower", Duration::from_millis(1500))),
             b"full" => Err(Refused::unavailable("journal_full", "full", Duration::from_secs(2))),
             b"wrong" => Err(Refused::invalid("malformed", "not OTLP")),
+            b"slow" => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Ok(Accepted::default())
+            }
             _ => Ok(Accepted::default()),
         };
         self.received.lock().push((body, header));
@@ -334,6 +338,39 @@ async fn a_client_reconnects_and_a_stopped_server_is_unreachable() {
     let error = client.send(Signal::Logs, Encoding::Identity, "x".into(), &headers).await.unwrap_err();
     assert_eq!(error.kind, SendErrorKind::Unreachable);
     assert!(error.retryable());
+}
+
+#[tokio::test]
+async fn a_request_that_is_under_way_ends_before_the_server_does() {
+    let server = Server::start().await;
+    let mut sending = Vec::new();
+    for protocol in BOTH {
+        let client = server.client(protocol);
+        sending.push(tokio::spawn(async move {
+            client.send(Signal::Logs, Encoding::Identity, "slow".into(), &bearer("good")).await
+        }));
+    }
+    while server.desk.reserved_bytes.load(Ordering::Relaxed) < 2 * "slow".len() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.stop.send(()).unwrap();
+    server.served.await.unwrap();
+    for sent in sending {
+        assert_eq!(sent.await.unwrap(), Ok(Accepted::default()));
+    }
+}
+
+#[tokio::test]
+async fn connections_past_the_limit_wait_for_their_turn() {
+    let server = Server::with_options(ListenOptions { max_connections: 1, ..ListenOptions::default() }).await;
+    let first = server.client(Protocol::Http);
+    first.send(Signal::Logs, Encoding::Identity, "x".into(), &bearer("good")).await.unwrap();
+    let second = server.client(Protocol::Http);
+    let headers = bearer("good");
+    let mut waiting = Box::pin(second.send(Signal::Logs, Encoding::Identity, "x".into(), &headers));
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut waiting).await.is_err());
+    drop(first);
+    assert_eq!(waiting.await, Ok(Accepted::default()));
 }
 
 #[test]

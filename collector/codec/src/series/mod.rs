@@ -22,7 +22,7 @@ use tenantscope_model::{
 use self::attributes::{Names, ResourceLabels};
 use self::name::{NameKind, metric_name};
 use crate::accumulate::Accumulation;
-use crate::labels::StampLabels;
+use crate::labels::{MAX_LABELS, StampLabels, TOO_MANY_LABELS};
 use crate::stamp::{Origin, Rejected, Stamped};
 use crate::{Accumulators, count, resource};
 
@@ -78,6 +78,11 @@ impl<'a> SeriesBuilder<'a> {
         let mut newest_ms = None;
         for scope_metrics in &resource.scope_metrics {
             let scope = scope_metrics.scope.as_ref();
+            if scope.is_some_and(|scope| scope.attributes.len() > MAX_LABELS) {
+                let points = scope_metrics.metrics.iter().map(count::points_of_metric).sum();
+                self.rejected.add(TOO_MANY_LABELS, points);
+                continue;
+            }
             let verbatim = scope.is_some_and(|scope| scope.name == CLOUDWATCH_SCOPE);
             let mut shared = labels.identity.clone();
             if !verbatim {
@@ -171,8 +176,12 @@ impl<'a> SeriesBuilder<'a> {
         }
     }
 
-    /// The labels of a point, but for what tells its family's series apart.
-    fn point_labels(&mut self, attributes: &[KeyValue], context: &MetricContext<'_>) -> LabelsBuilder {
+    /// The labels of a point, but for what tells its family's series apart; `None` where the point is rejected.
+    fn point_labels(&mut self, attributes: &[KeyValue], context: &MetricContext<'_>) -> Option<LabelsBuilder> {
+        if attributes.len() > MAX_LABELS {
+            self.rejected.add(TOO_MANY_LABELS, 1);
+            return None;
+        }
         let mut labels = LabelsBuilder::default();
         self.names.add_attributes(&mut labels, attributes, context.verbatim);
         for label in context.shared {
@@ -180,7 +189,7 @@ impl<'a> SeriesBuilder<'a> {
         }
         self.moved_claims += context.stamp.apply(&mut labels);
         labels.set(self.names.shared(METRIC_NAME), Arc::clone(&context.name));
-        labels
+        Some(labels)
     }
 
     /// The series with these labels, new in the batch or known.
@@ -211,7 +220,7 @@ impl<'a> SeriesBuilder<'a> {
         t_ms: i64,
     ) {
         let described = labels.described(attributes);
-        if labels.identity.is_empty() || described.is_empty() {
+        if labels.identity.is_empty() || described.is_empty() || described.len() > MAX_LABELS {
             return;
         }
         let mut builder = LabelsBuilder::default();

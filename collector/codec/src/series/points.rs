@@ -34,7 +34,8 @@ impl SeriesBuilder<'_> {
         let mut newest_ms = None;
         for point in points {
             let t_ms = self.time_ms(point.time_unix_nano);
-            let labels = self.point_labels(&point.attributes, context).build();
+            let Some(labels) = self.point_labels(&point.attributes, context) else { continue };
+            let labels = labels.build();
             let number = match point.value {
                 _ if has_no_value(point.flags) => stale_nan(),
                 Some(number_data_point::Value::AsDouble(value)) => value,
@@ -73,7 +74,7 @@ impl SeriesBuilder<'_> {
         let mut newest_ms = None;
         for point in points {
             let t_ms = self.time_ms(point.time_unix_nano);
-            let base = self.point_labels(&point.attributes, context);
+            let Some(base) = self.point_labels(&point.attributes, context) else { continue };
             let Some(mut total) = explicit_of(point) else {
                 self.rejected.add("invalid_histogram", 1);
                 continue;
@@ -140,7 +141,8 @@ impl SeriesBuilder<'_> {
         let mut newest_ms = None;
         for point in points {
             let t_ms = self.time_ms(point.time_unix_nano);
-            let labels = self.point_labels(&point.attributes, context).build();
+            let Some(labels) = self.point_labels(&point.attributes, context) else { continue };
+            let labels = labels.build();
             let no_value = has_no_value(point.flags);
             let Some(mut histogram) = exponential::histogram_of(point, no_value) else {
                 self.rejected.add("invalid_histogram", 1);
@@ -169,7 +171,7 @@ impl SeriesBuilder<'_> {
         let quantile = self.names.shared("quantile");
         for point in points {
             let t_ms = self.time_ms(point.time_unix_nano);
-            let base = self.point_labels(&point.attributes, context);
+            let Some(base) = self.point_labels(&point.attributes, context) else { continue };
             let value = |number: f64| if has_no_value(point.flags) { stale_nan() } else { number };
             for at in &point.quantile_values {
                 let labels = with(&base, &context.name, Some((&quantile, &bound_text(at.quantile))));
