@@ -46,7 +46,7 @@ def up(options):
     shutil.rmtree(FOLDER, ignore_errors=True)
     stack = Stack(FOLDER, options.programs, preferred_ports=True, say=say)
     try:
-        stack.start(bad_after=options.bad_after or 120, backfill_minutes=30)
+        stack.start(bad_after=options.bad_after or 120, backfill_minutes=55)
     except (NotReady, KeyboardInterrupt) as error:
         say(f"could not start: {error or 'interrupted'}")
         stack.stop()
@@ -63,7 +63,7 @@ The demo runs. What to look at:
     if "alertmanager" in stack.ports:
         print(f"  {stack.url('alertmanager')}/                  Alertmanager, where the alert arrives")
     print(f"""
-For Grafana: dashboards/ (README there). Data sources: Prometheus {collector}, Loki {collector}/loki's parent, Tempo {collector}/tempo.
+For Grafana: dashboards/README.md. Data sources: Prometheus and Loki at {collector}, Tempo at {collector}/tempo.
 Logs of every process: {FOLDER}/log. Stop it: deploy/demo/down""")
     return 0
 

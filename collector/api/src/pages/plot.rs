@@ -24,7 +24,7 @@ pub(super) struct Span {
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 170.0;
-const LEFT: f64 = 44.0;
+const LEFT: f64 = 58.0;
 const BOTTOM: f64 = 22.0;
 const TOP: f64 = 8.0;
 const RIGHT: f64 = 6.0;
