@@ -23,6 +23,7 @@ pub mod batch;
 pub mod clock;
 pub mod cloudwatch;
 pub mod config;
+pub mod logging;
 pub mod logs;
 pub mod receiver;
 pub mod source;

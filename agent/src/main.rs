@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tenantscope_agent::agent;
 use tenantscope_agent::config::{Config, Options};
+use tenantscope_agent::{agent, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Wrong usage or configuration.
@@ -40,23 +40,25 @@ fn main() -> ExitCode {
     if matches!(arguments.mode, Mode::Check(_)) {
         return say_ok();
     }
-    log();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    let outcome = runtime.block_on(async {
-        match arguments.mode {
-            Mode::Once(_) => agent::once(config, end()).await,
-            Mode::Run(_) | Mode::Check(_) => agent::run(config, end()).await,
+    let is_once = matches!(arguments.mode, Mode::Once(_));
+    runtime.block_on(async {
+        let logging = match logging::start(config.traces_endpoint.as_deref()) {
+            Ok(logging) => logging,
+            Err(error) => return fail(&error, EXIT_USAGE),
+        };
+        let outcome = if is_once { agent::once(config, end()).await } else { agent::run(config, end()).await };
+        logging.end().await;
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, 1),
         }
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
-    }
+    })
 }
 
 /// SIGTERM or SIGINT.
@@ -68,18 +70,6 @@ async fn end() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-    }
-}
-
-/// Structured logs on standard error: text, or JSON with `TENANTSCOPE_LOG_FORMAT=json`.
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TENANTSCOPE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::env::var("TENANTSCOPE_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        logs.json().init();
-    } else {
-        logs.init();
     }
 }
 

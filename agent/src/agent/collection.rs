@@ -9,13 +9,14 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tenantscope_model::{AccountId, Region};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::AgentError;
 use crate::attributes::Origin;
 use crate::cloudwatch::CloudWatchMetrics;
 use crate::config::{Compression, Sources};
 use crate::logs::CloudWatchLogs;
-use crate::source::{Source, Surroundings};
+use crate::source::{Source, SourceError, Surroundings};
 use crate::spool::Spool;
 use crate::uplink::Session;
 use crate::xray::XrayTraces;
@@ -86,7 +87,7 @@ pub(super) async fn collect_once(collection: Collection) -> Result<(), AgentErro
 }
 
 async fn one_round<S: Source>(source: &mut S, now_ms: i64) -> Result<(), AgentError> {
-    source.round(now_ms).await.map_err(|error| {
+    round(source, now_ms).await.map_err(|error| {
         telemetry::round(source.kind(), false);
         AgentError::Round { kind: source.kind(), region: source.region().to_owned(), source: error }
     })
@@ -102,7 +103,7 @@ async fn attend<S: Source>(mut source: S) {
     let mut waits = waits();
     loop {
         let started = tokio::time::Instant::now();
-        let wait = match source.round(clock::now_ms()).await {
+        let wait = match round(&mut source, clock::now_ms()).await {
             Ok(()) => {
                 waits = self::waits();
                 source.interval().saturating_sub(started.elapsed())
@@ -115,6 +116,11 @@ async fn attend<S: Source>(mut source: S) {
         };
         tokio::time::sleep(wait).await;
     }
+}
+
+async fn round<S: Source>(source: &mut S, now_ms: i64) -> Result<(), SourceError> {
+    let span = tracing::info_span!("round", source = source.kind(), region = source.region());
+    source.round(now_ms).instrument(span).await
 }
 
 async fn until_success<T, E, F>(what: &str, attempt: impl Fn() -> F) -> T

@@ -63,9 +63,9 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// A source that stands at a position and looks at nothing before it.
+    /// A source that stands at a position, and looks behind it from now on.
     pub fn at(position_ms: i64) -> Self {
-        Self { position_ms, floor_ms: position_ms, seen: BTreeSet::new() }
+        Self { position_ms, floor_ms: position_ms.saturating_add(1), seen: BTreeSet::new() }
     }
 
     /// Whether this was handed over; never true for what is older than the floor.

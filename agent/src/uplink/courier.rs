@@ -9,6 +9,7 @@ use tenantscope_wire::client::{SendError, SendErrorKind};
 use tenantscope_wire::{BatchHeader, Name, Positions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{Delivery, Session};
 use crate::aws;
@@ -115,7 +116,7 @@ impl Courier {
         loop {
             let attempt = tokio::select! {
                 () = stop.cancelled() => return Outcome::Stopped,
-                attempt = self.attempt(batch) => attempt,
+                attempt = self.attempt(batch).instrument(span(batch)) => attempt,
             };
             let asked_for = match attempt {
                 Ok(()) => return Outcome::Done,
@@ -218,6 +219,12 @@ impl Failure {
             Self::Refused(error.message)
         }
     }
+}
+
+fn span(spooled: &Spooled) -> tracing::Span {
+    let batch = &spooled.batch;
+    let (signal, items, bytes) = (batch.signal.as_str(), batch.items, batch.body.len());
+    tracing::info_span!("send", signal, sequence = spooled.sequence, items, bytes)
 }
 
 async fn wait(time: Duration, stop: &CancellationToken) {
