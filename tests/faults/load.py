@@ -28,7 +28,7 @@ class Sender(threading.Thread):
         super().__init__(daemon=True)
         self.collector, self.url, self.batch, self.headers, self.lane = collector, url, batch, headers, lane
         self.number = first
-        self.acknowledged, self.doubtful = [], []
+        self.acknowledged, self.doubtful, self.put_off = [], [], 0
         self.stopping = threading.Event()
         self.error = None
         self.session = requests.Session()
@@ -61,6 +61,7 @@ class Sender(threading.Thread):
         except requests.RequestException:
             return False
         if answer.status_code in (429, 503):
+            self.put_off += 1
             return False
         if not 200 <= answer.status_code < 300:
             raise Refused(f"{self.url}: {answer.status_code} {answer.text}")
