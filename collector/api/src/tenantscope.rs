@@ -1,6 +1,7 @@
 //! Our own API, `/tenantscope/v1/…`: tenants, error budgets, reports, as JSON within the reader's scope.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,7 +47,7 @@ struct Problem {
     error: String,
 }
 
-fn problem(status: StatusCode, error: impl ToString) -> Response {
+fn problem(status: StatusCode, error: &dyn Display) -> Response {
     (status, Json(Problem { error: error.to_string() })).into_response()
 }
 
@@ -96,8 +97,8 @@ async fn incidents(State(sources): State<Sources>, Scoped(scope): Scoped) -> Res
     let listed = tokio::task::spawn_blocking(move || sources.incidents.list(&scope, ENDED_INCIDENTS)).await;
     match listed {
         Ok(Ok(incidents)) => Json(IncidentList { incidents }).into_response(),
-        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, error),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
     }
 }
 
@@ -140,7 +141,7 @@ async fn budgets(State(sources): State<Sources>, Scoped(scope): Scoped) -> Respo
         Ok(budgets) => {
             Json(BudgetList { budgets: budgets.into_iter().map(BudgetEntry::from).collect() }).into_response()
         }
-        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, &error),
     }
 }
 
@@ -172,7 +173,7 @@ struct ReportList {
 async fn reports(State(sources): State<Sources>, Scoped(scope): Scoped, Query(wanted): Query<Wanted>) -> Response {
     let period = match Period::month(&wanted.month) {
         Ok(period) => period,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, error),
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
     };
     let known = names(&sources, &scope);
     let audience = match (&wanted.tenant, wanted.format) {
@@ -181,12 +182,12 @@ async fn reports(State(sources): State<Sources>, Scoped(scope): Scoped, Query(wa
         // A tenant that is outside the scope and one that does not exist look alike.
         (Some(tenant), _) => match known.into_iter().find(|known| known.as_str() == tenant) {
             Some(tenant) => Audience::Tenant(tenant),
-            None => return problem(StatusCode::NOT_FOUND, "no such tenant"),
+            None => return problem(StatusCode::NOT_FOUND, &"no such tenant"),
         },
     };
     match sources.objectives.report(audience, period, now_ms()).await {
         Ok(report) => written(&report, wanted.format.unwrap_or(Format::Json)),
-        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, &error),
     }
 }
 
@@ -205,7 +206,7 @@ fn written(report: &Report, format: Format) -> Response {
         Format::Md => of("text/markdown; charset=utf-8", report.to_markdown()),
         Format::Json => match report.to_json() {
             Ok(json) => of("application/json", json),
-            Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error),
+            Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
         },
     }
 }

@@ -21,7 +21,7 @@ pub fn check(path: &Path) -> Vec<String> {
         wrong.0.push(in_file(&OPEN_OFF_LOOPBACK));
     }
     if let Some(registry) = &config.registry {
-        wrong.note(Tenants::read(&config.folder.join(&registry.file)), |error| error.to_string());
+        wrong.note(Tenants::read(&config.folder.join(&registry.file)), ToString::to_string);
     }
     wrong.note(Identity::check(&config.identity, &config.folder), |error| in_file(error));
     wrong.note(Readers::try_new(&config.readers, &config.folder, Exposure::Loopback), |error| in_file(error));

@@ -40,7 +40,7 @@ impl Reload {
         match &reloaded {
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "configuration not reloaded, nothing was changed")
+                tracing::error!(error = format!("{error:#}"), "configuration not reloaded, nothing was changed");
             }
         }
         reloaded

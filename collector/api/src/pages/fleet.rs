@@ -56,6 +56,9 @@ impl Sort {
     }
 }
 
+/// Puts a query's value into a row.
+type SetCell = fn(&mut Row, f64);
+
 /// One tenant's row.
 #[derive(Debug, Clone, Default)]
 struct Row {
@@ -73,7 +76,7 @@ pub(super) async fn show(State(state): Shared, Scoped(scope): Scoped, Query(aske
     let now_ms = now_ms();
     let mut rows = tenants(&state, &scope);
     let mut problems = Vec::new();
-    let queries: [(&str, fn(&mut Row, f64)); 3] = [
+    let queries: [(&str, SetCell); 3] = [
         (ERROR_RATIO, |row, value| row.error_ratio = Some(value)),
         (INVOCATIONS, |row, value| row.requests = Some(value)),
         (BUDGET, |row, value| row.budget = Some(value)),
@@ -92,7 +95,7 @@ pub(super) async fn show(State(state): Shared, Scoped(scope): Scoped, Query(aske
         }
     }
     let all: Vec<Row> = rows.into_values().collect();
-    respond(StatusCode::OK, layout::page("Fleet", Place::Fleet, &scope, content(all, &asked, &problems, now_ms)))
+    respond(StatusCode::OK, layout::page("Fleet", Place::Fleet, &scope, &content(all, &asked, &problems, now_ms)))
 }
 
 /// The tenants of the registry and of what has reported, with their alerts and the times of their last data.

@@ -25,7 +25,7 @@ pub(super) async fn show(State(state): Shared, Scoped(scope): Scoped) -> Respons
         Ok(incidents) => content(&incidents, now_ms),
         Err(why) => layout::unreadable("incidents", &why),
     };
-    respond(StatusCode::OK, layout::page("Incidents", Place::Incidents, &scope, content))
+    respond(StatusCode::OK, layout::page("Incidents", Place::Incidents, &scope, &content))
 }
 
 fn content(incidents: &[IncidentView], now_ms: i64) -> Markup {

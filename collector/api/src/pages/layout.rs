@@ -1,7 +1,7 @@
 //! What every page has: head, navigation, the reader's scope; and how numbers and times are written.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use tenantscope_model::Scope;
+use tenantscope_model::{Scope, TenantId};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -15,7 +15,7 @@ pub(super) enum Place {
 }
 
 /// A whole page.
-pub(super) fn page(title: &str, place: Place, scope: &Scope, content: Markup) -> Markup {
+pub(super) fn page(title: &str, place: Place, scope: &Scope, content: &Markup) -> Markup {
     let entries = [
         ("/", "Fleet", Place::Fleet),
         ("/incidents", "Incidents", Place::Incidents),
@@ -51,7 +51,7 @@ fn scope_text(scope: &Scope) -> String {
     match scope {
         Scope::All => "all tenants".to_owned(),
         Scope::Tenants(tenants) if tenants.len() <= 3 => {
-            let names: Vec<&str> = tenants.iter().map(|tenant| tenant.as_str()).collect();
+            let names: Vec<&str> = tenants.iter().map(TenantId::as_str).collect();
             if names.is_empty() { "no tenant".to_owned() } else { names.join(", ") }
         }
         Scope::Tenants(tenants) => format!("{} tenants", tenants.len()),

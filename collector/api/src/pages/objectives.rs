@@ -21,7 +21,7 @@ pub(super) async fn show(State(state): Shared, Scoped(scope): Scoped) -> Respons
         Ok(budgets) => content(budgets, now_ms),
         Err(why) => layout::unreadable("error budgets", &why),
     };
-    respond(StatusCode::OK, layout::page("Objectives", Place::Objectives, &scope, content))
+    respond(StatusCode::OK, layout::page("Objectives", Place::Objectives, &scope, &content))
 }
 
 fn content(budgets: Vec<Budget>, now_ms: i64) -> Markup {

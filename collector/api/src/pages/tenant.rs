@@ -82,21 +82,21 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
     // A tenant that is outside the scope and one that does not exist look alike.
     let Some(tenant) = TenantId::try_new(&tenant).ok().filter(|tenant| known(&state, &reader, tenant)) else {
         let missing = html! { h1 { "No such tenant" } p { a href="/" { "The fleet" } } };
-        return respond(StatusCode::NOT_FOUND, layout::page("No such tenant", Place::Tenant, &reader, missing));
+        return respond(StatusCode::NOT_FOUND, layout::page("No such tenant", Place::Tenant, &reader, &missing));
     };
     let scope = Scope::only(tenant.clone());
     let now_ms = now_ms();
     let (plots, logs, traces) =
         tokio::join!(plots(&state, &scope, now_ms), error_logs(&state, &scope, now_ms), traces(&state, &scope, now_ms));
     let alerts = state.sources.rules.alerts(&scope);
-    let budgets = state.queries.instant(&scope, "slo:error_budget_remaining:ratio", now_ms).await;
+    let budgets = state.sources.objectives.budgets(scope.clone(), now_ms).await;
     let content = html! {
         h1 { (tenant) }
         (about(&state, &tenant))
         @match &budgets {
             Ok(budgets) if !budgets.is_empty() => div.cards {
                 @for budget in budgets {
-                    div.card { div { (layout::budget_bar(budget.value)) } div.what { "budget left of " (budget.labels.get("slo").unwrap_or("")) } }
+                    div.card { div { (layout::budget_bar(budget.remaining)) } div.what { "budget left of " (budget.slo) } }
                 }
             },
             Ok(_) => {},
@@ -107,7 +107,7 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
         section.card { h2 { "Recent error logs" } (logs) }
         section.card { h2 { "Slow and failed traces of the last hour" } (traces) }
     };
-    respond(StatusCode::OK, layout::page(tenant.as_str(), Place::Tenant, &reader, content))
+    respond(StatusCode::OK, layout::page(tenant.as_str(), Place::Tenant, &reader, &content))
 }
 
 fn known(state: &super::State, reader: &Scope, tenant: &TenantId) -> bool {
