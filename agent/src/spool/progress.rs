@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_floor_is_forgotten_and_never_goes_back() {
-        let mut progress = Progress::at(0);
+        let mut progress = Progress::default();
         let keys: Vec<Key> = (0..10).map(|at| Key::of(at, &["x"])).collect();
         progress.apply(&Move { position_ms: 9, floor_ms: 0, seen: keys.clone(), ..Move::default() });
         assert!(keys.iter().all(|key| progress.has_seen(*key)));
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_floor_rises_instead() {
-        let mut progress = Progress::at(0);
+        let mut progress = Progress::default();
         let seen = (0..=MAX_SEEN as i64).map(|at| Key::of(at, &["x"])).collect();
         progress.apply(&Move { seen, ..Move::default() });
         assert_eq!(progress.seen().count(), MAX_SEEN);
