@@ -3,12 +3,15 @@
 // The lints' exception for tests does not reach helpers of a test crate.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use kept::Kept;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -25,78 +28,12 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tenantscope_ingest::{Intake, Limits, Stores};
 use tenantscope_journal::Options;
-use tenantscope_model::{Position, Refusal, Reporting as _, Scope, Signal, Sink, StampedBatch, TimeSpan};
+use tenantscope_model::{Refusal, Reporting as _, Scope, Signal, TimeSpan};
 use tenantscope_tenancy::{Identity, IdentityConfig, Quota, Registry, RegistryConfig, Unknown};
 use tenantscope_wire::{
     Accepted, AgentMode, BatchHeader, BodyForm, Encoding, Identify as _, IdentityRequest, Name, Peer, Positions,
     ProofOfAccount, Receive as _, ReceivedBody, Refused, RefusedKind,
 };
-
-/// Keeps what was applied; refuses, waits and is durable as the test says.
-#[derive(Default)]
-struct Kept {
-    applied: Mutex<Vec<(u64, StampedBatch)>>,
-    durable: Mutex<u64>,
-    refuse: Mutex<Option<Refusal>>,
-}
-
-impl Sink for Kept {
-    type Prepared = StampedBatch;
-
-    fn prepare(&self, batch: StampedBatch) -> Result<StampedBatch, Refusal> {
-        match self.refuse.lock().clone() {
-            Some(refusal) => Err(refusal),
-            None => Ok(batch),
-        }
-    }
-
-    fn apply(&self, prepared: StampedBatch, position: Position) {
-        self.applied.lock().push((position.0, prepared));
-    }
-
-    fn prepare_replay(&self, batch: StampedBatch) -> StampedBatch {
-        batch
-    }
-
-    fn durable(&self) -> Position {
-        Position(*self.durable.lock())
-    }
-}
-
-impl Kept {
-    fn positions(&self) -> Vec<u64> {
-        self.applied.lock().iter().map(|(position, _)| *position).collect()
-    }
-
-    /// The bodies of the log records, in the order in which they were applied.
-    fn lines(&self) -> Vec<String> {
-        let applied = self.applied.lock();
-        let resources = applied.iter().flat_map(|(_, batch)| match batch {
-            StampedBatch::Logs(resources) => resources.clone(),
-            _ => Vec::new(),
-        });
-        let records = resources.flat_map(|resource| resource.records.scope_logs).flat_map(|scope| scope.log_records);
-        records.filter_map(|record| text_of(record.body)).collect()
-    }
-
-    /// The float values of a metric, in the order in which they were applied.
-    fn values(&self, name: &str) -> Vec<f64> {
-        let applied = self.applied.lock();
-        let series = applied.iter().flat_map(|(_, batch)| match batch {
-            StampedBatch::Metrics { series, .. } => series.clone(),
-            _ => Vec::new(),
-        });
-        let named = series.filter(|series| series.labels.metric_name() == name);
-        named.flat_map(|series| series.samples).map(|sample| sample.value).collect()
-    }
-}
-
-fn text_of(value: Option<AnyValue>) -> Option<String> {
-    match value?.value? {
-        Value::StringValue(text) => Some(text),
-        _ => None,
-    }
-}
 
 struct Setup {
     intake: Arc<Intake>,

@@ -3,42 +3,21 @@
 // The lints' exception for tests does not reach helpers of a test crate.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod kept;
+
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use parking_lot::Mutex;
+use kept::Kept;
 use prost::Message as _;
 use tenantscope_ingest::{Intake, Limits, Stores, write_routes};
 use tenantscope_journal::Options;
-use tenantscope_model::{Bytes, Position, Refusal, Sink, StampedBatch};
+use tenantscope_model::{Bytes, StampedBatch};
 use tenantscope_tenancy::Identity;
 use tower::ServiceExt as _;
-
-#[derive(Default)]
-struct Kept(Mutex<Vec<StampedBatch>>);
-
-impl Sink for Kept {
-    type Prepared = StampedBatch;
-
-    fn prepare(&self, batch: StampedBatch) -> Result<StampedBatch, Refusal> {
-        Ok(batch)
-    }
-
-    fn apply(&self, prepared: StampedBatch, _: Position) {
-        self.0.lock().push(prepared);
-    }
-
-    fn prepare_replay(&self, batch: StampedBatch) -> StampedBatch {
-        batch
-    }
-
-    fn durable(&self) -> Position {
-        Position(0)
-    }
-}
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct WriteRequest {
@@ -115,8 +94,8 @@ async fn remote_write_is_stored_under_the_tenant_of_its_header() {
     let setup = setup();
     let headers = [REMOTE_WRITE.as_slice(), &[("x-scope-orgid", "acme")]].concat();
     assert_eq!(post(&setup, "/api/v1/write", &headers, up()).await.status(), StatusCode::NO_CONTENT);
-    let applied = setup.metrics.0.lock();
-    let [StampedBatch::Metrics { series, .. }] = applied.as_slice() else { panic!("{applied:?}") };
+    let applied = setup.metrics.applied.lock();
+    let [(_, StampedBatch::Metrics { series, .. })] = applied.as_slice() else { panic!("{applied:?}") };
     assert_eq!(series[0].labels.to_string(), r#"up{job="a", tenant="acme"}"#);
 }
 
@@ -137,7 +116,7 @@ async fn remote_write_refuses_with_the_status_of_the_protocol() {
     ] {
         assert_eq!(post(&setup, "/api/v1/write", headers, body).await.status(), status);
     }
-    assert!(setup.metrics.0.lock().is_empty());
+    assert!(setup.metrics.applied.lock().is_empty());
 }
 
 #[tokio::test]
@@ -148,7 +127,7 @@ async fn otlp_over_http_comes_in_on_the_same_router() {
     let headers = [("content-type", "application/json")];
     let answer = post(&setup, "/v1/metrics", &headers, json.into()).await;
     assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(setup.metrics.0.lock().len(), 1);
+    assert_eq!(setup.metrics.applied.lock().len(), 1);
     let wrong = post(&setup, "/v1/metrics", &headers, b"[1,2".to_vec()).await;
     assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
 }
