@@ -117,7 +117,7 @@ fn seconds(out: &mut Vec<u8>, t_ms: i64) {
         0 => write!(out, "{sign}{}", ms / 1000),
         fraction => write!(out, "{sign}{}.{fraction:03}", ms / 1000),
     };
-    if ms % 1000 != 0 {
+    if !ms.is_multiple_of(1000) {
         while out.last() == Some(&b'0') {
             out.pop();
         }
