@@ -105,7 +105,27 @@ impl Delivery {
         }
     }
 
+    #[tracing::instrument(
+        name = "notify",
+        skip_all,
+        fields(notifier = self.notifier.name, notifications = bodies.len(), outcome, otel.status_code)
+    )]
     async fn send(&self, bodies: &[&Value]) -> Outcome {
+        let outcome = self.post(bodies).await;
+        let (word, is_error) = match &outcome {
+            Outcome::Delivered => ("delivered", false),
+            Outcome::Refused(_) => ("refused", true),
+            Outcome::Failed(_) => ("failed", true),
+        };
+        let span = tracing::Span::current();
+        span.record("outcome", word);
+        if is_error {
+            span.record("otel.status_code", "error");
+        }
+        outcome
+    }
+
+    async fn post(&self, bodies: &[&Value]) -> Outcome {
         let base = self.notifier.url.trim_end_matches('/');
         let request = match (self.notifier.kind, bodies) {
             (NotifierKind::Webhook, [body]) => self.client.post(&self.notifier.url).json(body),

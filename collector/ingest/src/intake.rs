@@ -305,6 +305,11 @@ impl Receive for Intake {
         reserved.inspect_err(|refused| telemetry::unreserved(refused.reason))
     }
 
+    #[tracing::instrument(
+        name = "batch",
+        skip_all,
+        fields(signal = %body.signal, bytes = body.bytes.len(), rejected, outcome, otel.status_code)
+    )]
     async fn receive(
         &self,
         sender: Sender,
@@ -315,10 +320,26 @@ impl Receive for Intake {
         let signal = body.signal;
         let tenant = sender.tenant().cloned();
         let taken = self.take(sender, body, header, permit).await;
+        trace_outcome(&taken);
         taken.inspect_err(|refused| {
             telemetry::refused(signal, refused.reason);
             self.counts.refused(tenant, signal, refused.reason);
         })
+    }
+}
+
+/// Tells the batch's span how it ended. Nothing of the payload, and no tenant.
+fn trace_outcome(taken: &Result<Accepted, Refused>) {
+    let span = tracing::Span::current();
+    match taken {
+        Ok(accepted) => {
+            span.record("rejected", accepted.rejected);
+            span.record("outcome", "stored");
+        }
+        Err(refused) => {
+            span.record("outcome", refused.reason);
+            span.record("otel.status_code", "error");
+        }
     }
 }
 

@@ -60,6 +60,7 @@ impl MetricStore {
         Some(Frozen { generation, position: applied.position, series: std::mem::take(&mut applied.touched) })
     }
 
+    #[tracing::instrument(name = "flush", skip_all, fields(store = "metrics", series = frozen.series.len()))]
     fn flush_frozen(&self, frozen: &mut Frozen) -> Result<(), StoreError> {
         let rank = self.index.read().rank();
         frozen.series.sort_by(|a, b| rank.compare(a, b));

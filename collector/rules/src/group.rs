@@ -149,6 +149,7 @@ impl Group {
         self.evaluate(&mut schedule, context, at_ms).await;
     }
 
+    #[tracing::instrument(name = "rule_group", skip_all, fields(group = self.spec.name, rules = self.rules.len()))]
     async fn evaluate(&self, schedule: &mut Schedule, context: &Arc<Context>, at_ms: i64) {
         let started = Instant::now();
         let may_restore = !std::mem::replace(&mut schedule.restored, true);
