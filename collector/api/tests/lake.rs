@@ -150,6 +150,14 @@ async fn labels_series_and_numbers() {
     let series = api.json("/loki/api/v1/series?match[]=%7Btenant%3D%22acme%22%7D", None).await;
     assert_eq!(series["data"].as_array().unwrap().len(), 2);
 
+    let stats = api.json("/loki/api/v1/index/stats?query=%7B%7D", Some("acme")).await;
+    assert_eq!((&stats["streams"], &stats["entries"]), (&2.into(), &2.into()));
+    assert_eq!(stats["bytes"], "order placed".len() + "acme ERROR declined".len());
+    let volume = api.json("/loki/api/v1/index/volume?query=%7B%7D&targetLabels=tenant", None).await;
+    let result = volume["data"]["result"].as_array().unwrap();
+    assert_eq!(result.len(), 2);
+    assert_eq!(result[0]["metric"], serde_json::json!({ "tenant": "globex" }));
+
     let health = api.json("/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000", None).await;
     let wanted = serde_json::json!([{ "metric": {}, "value": [4_000_000_000.0, "2"] }]);
     assert_eq!((&health["data"]["resultType"], &health["data"]["result"]), (&"vector".into(), &wanted));

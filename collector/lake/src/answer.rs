@@ -99,6 +99,17 @@ pub struct LabelRequest<'a> {
     pub range: TimeRange,
 }
 
+/// How much a stream holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamVolume {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How many lines.
+    pub lines: u64,
+    /// How many bytes these have.
+    pub bytes: u64,
+}
+
 /// Which traces are wanted. All conditions hold for one span.
 #[derive(Debug, Clone)]
 pub struct SearchRequest<'a> {

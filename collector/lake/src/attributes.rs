@@ -69,9 +69,7 @@ pub(crate) fn to_value(value: &AnyValue) -> Value {
         Some(Any::StringValue(text)) => Value::String(text.clone()),
         Some(Any::BoolValue(flag)) => Value::Bool(*flag),
         Some(Any::IntValue(number)) => Value::from(*number),
-        Some(Any::DoubleValue(number)) => {
-            Number::from_f64(*number).map_or_else(|| tagged("$double", number.to_string().into()), Value::Number)
-        }
+        Some(Any::DoubleValue(number)) => double(*number),
         Some(Any::BytesValue(bytes)) => tagged("$bytes", BASE64.encode(bytes).into()),
         Some(Any::ArrayValue(array)) => array.values.iter().map(to_value).collect(),
         Some(Any::KvlistValue(list)) => {
@@ -80,6 +78,14 @@ pub(crate) fn to_value(value: &AnyValue) -> Value {
             if ambiguous { tagged("$map", Value::Object(map)) } else { Value::Object(map) }
         }
     }
+}
+
+/// The JSON parser is quick rather than exact: a double that it would not read back to the last bit is written as text.
+fn double(number: f64) -> Value {
+    let plain = Number::from_f64(number).filter(|plain| {
+        serde_json::from_str::<f64>(&plain.to_string()).is_ok_and(|read| read.to_bits() == number.to_bits())
+    });
+    plain.map_or_else(|| tagged("$double", number.to_string().into()), Value::Number)
 }
 
 fn pairs(map: Map<String, Value>) -> Vec<KeyValue> {
@@ -119,6 +125,8 @@ fn from_object(mut map: Map<String, Value>) -> Any {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn attribute(key: &str, value: Option<Any>) -> KeyValue {
@@ -142,5 +150,38 @@ mod tests {
         assert_eq!(from_json(&to_json(&attributes)), attributes);
         assert_eq!(to_json(&attributes[2..4]), r#"{"c":-9223372036854775808,"d":3.0}"#);
         assert!(from_json("").is_empty());
+    }
+
+    fn values() -> impl Strategy<Value = Option<Any>> {
+        let leaf = prop_oneof![
+            Just(None),
+            ".*".prop_map(|text| Some(Any::StringValue(text))),
+            any::<bool>().prop_map(|flag| Some(Any::BoolValue(flag))),
+            any::<i64>().prop_map(|number| Some(Any::IntValue(number))),
+            any::<f64>().prop_filter("NaN is not itself", |n| !n.is_nan()).prop_map(|n| Some(Any::DoubleValue(n))),
+            any::<Vec<u8>>().prop_map(|bytes| Some(Any::BytesValue(bytes))),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            let list = proptest::collection::vec(inner.clone(), 0..3);
+            let map = proptest::collection::btree_map("[$a-c]{0,3}", inner, 0..3);
+            prop_oneof![
+                list.prop_map(|items| {
+                    let values = items.into_iter().map(|value| AnyValue { value }).collect();
+                    Some(Any::ArrayValue(ArrayValue { values }))
+                }),
+                map.prop_map(|map| {
+                    let values = map.into_iter().map(|(key, value)| attribute(&key, value)).collect();
+                    Some(Any::KvlistValue(KeyValueList { values }))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn attributes_come_back(map in proptest::collection::btree_map(".{0,6}", values(), 0..5)) {
+            let attributes: Vec<KeyValue> = map.into_iter().map(|(key, value)| attribute(&key, value)).collect();
+            prop_assert_eq!(from_json(&to_json(&attributes)), attributes);
+        }
     }
 }

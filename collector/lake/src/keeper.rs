@@ -93,6 +93,7 @@ impl Store {
         Ok(position)
     }
 
+    #[tracing::instrument(name = "flush", skip_all, fields(store = self.form.signal, batches = rows.len()))]
     fn commit_rows(&self, rows: &[arrow::array::RecordBatch], position: Position) -> Result<(), TableError> {
         let version = i64::try_from(position.0).unwrap_or(i64::MAX);
         let add = if rows.is_empty() { Vec::new() } else { self.write_rows(rows, now_ns())? };

@@ -42,7 +42,7 @@ mod traceql;
 
 pub use answer::{
     Direction, LabelRequest, LogAnswer, LogEntry, LogRequest, LogSeries, LogStream, Point, SearchRequest, SpanSummary,
-    TagScope, TimeRange, TraceSummary,
+    StreamVolume, TagScope, TimeRange, TraceSummary,
 };
 pub use error::{OpenError, QueryError};
 pub use lake::{Journals, Lake};

@@ -1,11 +1,14 @@
 //! Answers in Loki's JSON.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tenantscope_lake::{LogAnswer, LogEntry, LogSeries, LogStream, Point};
+use tenantscope_lake::{LogAnswer, LogEntry, LogSeries, LogStream, Point, StreamVolume};
 
 const FLAGS_HEADER: &str = "x-loki-response-encoding-flags";
 const CATEGORIZE: &str = "categorize-labels";
@@ -35,6 +38,30 @@ pub(super) fn query(answer: LogAnswer, categorize: bool) -> Response {
         data.insert("encodingFlags".to_owned(), json!([CATEGORIZE]));
     }
     Json(json!({ "status": "success", "data": data })).into_response()
+}
+
+/// What an editor shows before a large query is run.
+pub(super) fn stats(volumes: &[StreamVolume]) -> Response {
+    let lines: u64 = volumes.iter().map(|volume| volume.lines).sum();
+    let bytes: u64 = volumes.iter().map(|volume| volume.bytes).sum();
+    Json(json!({ "streams": volumes.len(), "chunks": 0, "entries": lines, "bytes": bytes })).into_response()
+}
+
+/// Bytes by stream, or by the labels that are asked for, the largest first.
+pub(super) fn volume(volumes: &[StreamVolume], targets: Option<&[&str]>, limit: usize, now_ns: i64) -> Response {
+    let mut sums: BTreeMap<BTreeMap<&str, &str>, u64> = BTreeMap::new();
+    for volume in volumes {
+        let labels = volume.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let chosen = labels.filter(|(name, _)| targets.is_none_or(|targets| targets.contains(name)));
+        *sums.entry(chosen.collect()).or_default() += volume.bytes;
+    }
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|(_, bytes)| Reverse(*bytes));
+    let seconds = now_ns as f64 / 1e9;
+    let element = |(labels, bytes): (BTreeMap<&str, &str>, u64)| json!({ "metric": labels, "value": [seconds, bytes.to_string()] });
+    let result: Vec<Value> = sums.into_iter().take(limit).map(element).collect();
+    Json(json!({ "status": "success", "data": { "resultType": "vector", "result": result, "stats": {} } }))
+        .into_response()
 }
 
 fn stream(stream: LogStream, categorize: bool) -> Value {

@@ -37,6 +37,8 @@ pub fn routes(lake: Arc<Lake>) -> Router {
         .route("/loki/api/v1/label", get(labels).post(labels))
         .route("/loki/api/v1/label/{name}/values", get(label_values))
         .route("/loki/api/v1/series", get(series).post(series))
+        .route("/loki/api/v1/index/stats", get(stats).post(stats))
+        .route("/loki/api/v1/index/volume", get(volume).post(volume))
         .with_state(lake)
 }
 
@@ -101,6 +103,21 @@ async fn series(Scoped(scope): Scoped, State(lake): State<Arc<Lake>>, Form(pairs
         selectors.push("{}");
     }
     Ok(answer::values(&lake.log_series(&scope, &selectors, label_range(&params)?).await?))
+}
+
+async fn stats(Scoped(scope): Scoped, State(lake): State<Arc<Lake>>, Form(pairs): Pairs) -> Answer {
+    let params = Params::new(pairs);
+    let request = LabelRequest { selector: Some(params.needed("query")?), range: range(&params)? };
+    Ok(answer::stats(&lake.log_volume(&scope, &request).await?))
+}
+
+async fn volume(Scoped(scope): Scoped, State(lake): State<Arc<Lake>>, Form(pairs): Pairs) -> Answer {
+    let params = Params::new(pairs);
+    let request = LabelRequest { selector: Some(params.needed("query")?), range: range(&params)? };
+    let targets: Option<Vec<&str>> = params.get("targetLabels").map(|names| names.split(',').collect());
+    let limit = params.count("limit")?.unwrap_or(DEFAULT_LIMIT);
+    let volumes = lake.log_volume(&scope, &request).await?;
+    Ok(answer::volume(&volumes, targets.as_deref(), limit, params::now_ns()))
 }
 
 fn direction(params: &Params) -> Result<Direction, Failure> {

@@ -25,6 +25,9 @@ const DEFAULT_RANGE_NS: i64 = 24 * 3_600_000_000_000;
 /// Clocks differ: what is stamped a little ahead of ours is found, too.
 const AHEAD_NS: i64 = 300_000_000_000;
 
+/// A trace reaches at most so far beyond the times that a client names for it.
+const TRACE_SLACK_NS: i64 = 3_600_000_000_000;
+
 type Pairs = Form<Vec<(String, String)>>;
 type Answer = Result<Response, Failure>;
 
@@ -124,10 +127,13 @@ fn trace_id(text: &str) -> Result<Vec<u8>, Failure> {
     Ok(number.to_be_bytes().to_vec())
 }
 
-/// A trace is looked for everywhere, unless times narrow it.
+/// A trace is looked for everywhere, unless times narrow it: to where it lies roughly, so that it still comes whole.
 fn trace_range(params: &Params) -> Result<TimeRange, Failure> {
     match (params.time_ns("start")?, params.time_ns("end")?) {
-        (Some(start_ns), Some(end_ns)) if start_ns < end_ns => Ok(TimeRange { start_ns, end_ns }),
+        (Some(start_ns), Some(end_ns)) if start_ns < end_ns => Ok(TimeRange {
+            start_ns: start_ns.saturating_sub(TRACE_SLACK_NS),
+            end_ns: end_ns.saturating_add(TRACE_SLACK_NS),
+        }),
         _ => Ok(TimeRange::ALL),
     }
 }

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
-use datafusion::functions_aggregate::expr_fn::max;
-use datafusion::logical_expr::{col, lit};
+use datafusion::functions::expr_fn::octet_length;
+use datafusion::functions_aggregate::expr_fn::{count, max, sum};
+use datafusion::logical_expr::{cast, col, lit};
 use tenantscope_model::Scope;
 
-use super::row::{LABELS, label_column, text};
-use crate::answer::{LabelRequest, TimeRange};
+use super::row::{LABELS, integers, label_column, text};
+use crate::answer::{LabelRequest, StreamVolume, TimeRange};
 use crate::logql::{self, LogSelector};
 use crate::{Lake, QueryError};
 
@@ -62,18 +65,33 @@ impl Lake {
             let columns = LABELS.iter().map(|(_, column)| col(*column)).collect();
             let frame = frame.aggregate(columns, Vec::new())?.limit(0, Some(self.options.max_series))?;
             let reading = self.queries.for_each(frame, |rows| {
-                let columns = LABELS.iter().map(|(name, column)| Ok((*name, text(rows, column)?)));
-                let columns = columns.collect::<Result<Vec<_>, QueryError>>()?;
-                for row in 0..rows.num_rows() {
-                    let pairs = columns.iter().map(|(name, values)| (*name, values.value(row)));
-                    let present = pairs.filter(|(_, value)| !value.is_empty());
-                    found.insert(present.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
-                }
+                found.extend(label_sets(rows)?);
                 Ok(())
             });
             self.queries.run("log_labels", reading).await?;
         }
         Ok(found.into_iter().take(self.options.max_series).collect())
+    }
+
+    /// How many lines and bytes each stream has that fulfils a selector, the largest first.
+    pub async fn log_volume(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<Vec<StreamVolume>, QueryError> {
+        let Some(frame) = self.labelled(scope, request)? else { return Ok(Vec::new()) };
+        let columns = LABELS.iter().map(|(_, column)| col(*column)).collect();
+        let bytes = cast(octet_length(col("body")), DataType::Int64);
+        let sums = vec![count(lit(1_i64)).alias("lines"), sum(bytes).alias("bytes")];
+        let frame = frame.aggregate(columns, sums)?.sort(vec![col("bytes").sort(false, false)])?;
+        let frame = frame.limit(0, Some(self.options.max_series))?;
+        let mut volumes = Vec::new();
+        let reading = self.queries.for_each(frame, |rows| {
+            let (lines, bytes) = (integers(rows, "lines")?, integers(rows, "bytes")?);
+            for (row, labels) in label_sets(rows)?.into_iter().enumerate() {
+                let whole = |values: &Int64Array| u64::try_from(values.value(row)).unwrap_or(0);
+                volumes.push(StreamVolume { labels, lines: whole(lines), bytes: whole(bytes) });
+            }
+            Ok(())
+        });
+        self.queries.run("log_volume", reading).await?;
+        Ok(volumes)
     }
 
     fn labelled(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<Option<DataFrame>, QueryError> {
@@ -95,4 +113,16 @@ impl Lake {
             .await?;
         Ok(values.into_iter().collect())
     }
+}
+
+/// The labels of each row, absent ones left out.
+fn label_sets(rows: &RecordBatch) -> Result<Vec<BTreeMap<String, String>>, QueryError> {
+    let columns = LABELS.iter().map(|(name, column)| Ok((*name, text(rows, column)?)));
+    let columns = columns.collect::<Result<Vec<_>, QueryError>>()?;
+    let set = |row| {
+        let pairs = columns.iter().map(|(name, values)| (*name, values.value(row)));
+        let present = pairs.filter(|(_, value)| !value.is_empty());
+        present.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    Ok((0..rows.num_rows()).map(set).collect())
 }
