@@ -43,7 +43,7 @@ static REJECTED: Metric<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!("tenantscope_agent_rejected_items_total", help, &["signal"]).ok()
 });
 static SKIPPED: Metric<IntCounterVec> = LazyLock::new(|| {
-    let help = "What a source left out by reason (max_metrics, max_groups, max_body, document).";
+    let help = "What a source left out by reason (max_metrics, max_groups, query, document).";
     register_int_counter_vec!("tenantscope_agent_skipped_total", help, &["source", "reason"]).ok()
 });
 static IDENTITY: Metric<IntCounterVec> = LazyLock::new(|| {

@@ -22,8 +22,50 @@ pub(super) struct Window {
     pub(super) end_ms: i64,
 }
 
+/// The error codes that mean that a query is wrong, and asking again does not mend it.
+const INVALID_CODES: [&str; 7] = [
+    "ValidationError",
+    "ValidationException",
+    "InvalidParameterValue",
+    "InvalidParameterValueException",
+    "InvalidParameterCombination",
+    "InvalidParameterCombinationException",
+    "MissingParameter",
+];
+
 /// The datapoints of each series, in the order of `series`.
+///
+/// CloudWatch refuses a whole call for one wrong query. The wrong one is found by halves, left out and counted.
 pub(super) async fn get_metric_data(
+    client: &Client,
+    series: &[Series],
+    window: Window,
+) -> Result<Vec<Vec<Point>>, CallError> {
+    let mut found = Vec::with_capacity(series.len());
+    let mut waiting = vec![series];
+    while let Some(asked) = waiting.pop() {
+        match get_at_once(client, asked, window).await {
+            Ok(points) => found.extend(points),
+            Err(error) if is_invalid(&error) && asked.len() > 1 => {
+                let (first, second) = asked.split_at(asked.len() / 2);
+                waiting.extend([second, first]);
+            }
+            Err(error) if is_invalid(&error) => {
+                telemetry::skipped("cloudwatch", "query", 1);
+                tracing::warn!(series = ?asked.first().map(|series| &series.id), %error, "cloudwatch refuses a query");
+                found.push(Vec::new());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn is_invalid(error: &CallError) -> bool {
+    error.code.as_deref().is_some_and(|code| INVALID_CODES.contains(&code))
+}
+
+async fn get_at_once(
     client: &Client,
     series: &[Series],
     window: Window,
