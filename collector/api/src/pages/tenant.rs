@@ -42,7 +42,7 @@ const PLOTS: [Plot; 6] = [
         unit: "",
         queries: &[
             ("sum by (dimension_FunctionName) (aws_lambda_errors_sum)", FUNCTION, ""),
-            ("sum by (dimension_ApiName) (aws_apigateway_5xx_error_sum)", "dimension_ApiName", "API"),
+            ("sum by (dimension_ApiName) (aws_apigateway_5_xxerror_sum)", "dimension_ApiName", "API"),
         ],
     },
     Plot {
@@ -262,7 +262,7 @@ fn trace_row(trace: &TraceSummary) -> Markup {
     html! {
         tr {
             td.time { (layout::clock(trace.start_ns / 1_000_000)) }
-            td.line { a href={ "/tempo/api/traces/" (trace.trace_id) } { (trace.trace_id) } }
+            td.line { a href={ "/traces/" (trace.trace_id) } { (trace.trace_id) } }
             td { (trace.root_service) " " (trace.root_name) }
             td.n { (layout::short(milliseconds)) " ms" }
             td.n { (trace.spans) }
