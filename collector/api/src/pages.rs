@@ -8,6 +8,7 @@ mod objectives;
 mod plot;
 mod queries;
 mod tenant;
+mod trace;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -60,6 +61,7 @@ pub fn routes(sources: Sources) -> Router {
     Router::new()
         .route("/", get(fleet::show))
         .route("/tenants/{tenant}", get(tenant::show))
+        .route("/traces/{trace}", get(trace::show))
         .route("/incidents", get(incidents::show))
         .route("/slo", get(objectives::show))
         .with_state(Arc::new(State { queries, sources }))
