@@ -1,6 +1,6 @@
 //! What notifiers are sent, and who is sent it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -133,6 +133,7 @@ fn webhook(receiver: &str, incident: &Incident, alerts: &[(&String, &HeldAlert)]
     let mut common_labels = common(alerts.iter().map(|(_, alert)| &alert.labels));
     common_labels.insert("reach".to_owned(), incident.reach.name().to_owned());
     let mut common_annotations = common(alerts.iter().map(|(_, alert)| &alert.annotations));
+    common_annotations.insert("incident".to_owned(), summary(incident, alerts));
     if let Some(next) = &incident.superseded_by {
         common_annotations.insert("superseded_by".to_owned(), next.clone());
     }
@@ -148,6 +149,21 @@ fn webhook(receiver: &str, incident: &Incident, alerts: &[(&String, &HeldAlert)]
         "externalURL": external_url,
         "alerts": shown,
     })
+}
+
+/// The incident in a line, about the alerts that its reader is told of.
+fn summary(incident: &Incident, alerts: &[(&String, &HeldAlert)]) -> String {
+    let tenants: BTreeSet<&str> =
+        alerts.iter().filter_map(|(_, alert)| alert.labels.get("tenant")).map(String::as_str).collect();
+    let reach = match &incident.reach {
+        Reach::Cohort { attribute, value } => format!("cohort {attribute}={value}"),
+        other => other.name().to_owned(),
+    };
+    match tenants.iter().collect::<Vec<_>>().as_slice() {
+        [] => format!("{} ({reach})", incident.alert),
+        [only] => format!("{} in {only} ({reach})", incident.alert),
+        several => format!("{} in {} tenants ({reach})", incident.alert, several.len()),
+    }
 }
 
 /// The pairs that all maps have.

@@ -9,8 +9,9 @@ use crate::context::Context;
 use crate::rule::Rule;
 use crate::spec::GroupSpec;
 
-/// The step at which the past is looked through; below any lookback, so that nothing is stepped over.
-const STEP_MS: i64 = 60_000;
+/// The longest step at which the past is looked through. It is no longer than the rule's interval either: every sample
+/// is followed by the next, or by a staleness marker, one interval later, so none is stepped over.
+const MAX_STEP_MS: i64 = 60_000;
 
 /// The alerts of a rule that held when the collector stopped. Blocks.
 ///
@@ -28,8 +29,8 @@ pub(crate) fn restore(
     let selector = selector(rule);
     let data_ms = at_ms - millis(group.query_offset);
     let range_s = (millis(context.options.outage_tolerance) / 1000).max(60);
-    let step_s = STEP_MS / 1000;
-    let last_seen = format!("max_over_time(timestamp({selector})[{range_s}s:{step_s}s])");
+    let step_ms = group.interval_ms().clamp(1_000, MAX_STEP_MS);
+    let last_seen = format!("max_over_time(timestamp({selector})[{range_s}s:{step_ms}ms])");
     let seen = context.evaluate.evaluate(&Scope::All, &last_seen, data_ms)?;
     let Some(last_s) = seen.iter().map(|element| element.value).max_by(f64::total_cmp) else {
         return Ok(HashMap::new());

@@ -14,6 +14,8 @@ use crate::objective::{Objective, Objectives, Window};
 pub struct Budget {
     /// The objective's name.
     pub slo: String,
+    /// Its name for people.
+    pub display_name: String,
     /// The service that it is about.
     pub service: String,
     /// The tenant.
@@ -58,6 +60,7 @@ fn objective_budgets(
         let error_ratio = bad_events / total_events;
         Budget {
             slo: objective.name.clone(),
+            display_name: objective.display_name.clone(),
             service: objective.service.clone(),
             tenant,
             target: objective.target,
