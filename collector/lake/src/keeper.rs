@@ -12,6 +12,8 @@ use crate::files::day_text;
 use crate::store::{Store, now_ns};
 use crate::telemetry;
 
+/// A merge holds its rows in memory, where they are many times larger than in their files.
+const MAX_MERGED_ROWS: u64 = 256 * 1024;
 /// Versions of the table can be read for so long after a checkpoint has covered them.
 const LOG_KEPT: Duration = Duration::from_secs(86_400);
 /// After a flush that failed the next one waits so long.
@@ -162,7 +164,10 @@ impl Store {
     fn compact(&self) -> Result<bool, TableError> {
         let files = self.table.files();
         let mut days: BTreeMap<&Partition, Vec<&LiveFile>> = BTreeMap::new();
-        for file in files.iter().filter(|file| file.size_bytes < self.options.compact_max_bytes / 2) {
+        let rows = |file: &LiveFile| file.rows.unwrap_or(MAX_MERGED_ROWS);
+        let is_small =
+            |file: &&LiveFile| file.size_bytes < self.options.compact_max_bytes / 2 && rows(file) < MAX_MERGED_ROWS / 2;
+        for file in files.iter().filter(is_small) {
             days.entry(&file.partition).or_default().push(file);
         }
         let mut compacted = false;
@@ -171,10 +176,11 @@ impl Store {
                 continue;
             }
             small.sort_by_key(|file| file.size_bytes);
-            let mut total_bytes = 0;
+            let (mut total_bytes, mut total_rows) = (0, 0);
             small.retain(|file| {
                 total_bytes += file.size_bytes;
-                total_bytes <= self.options.compact_max_bytes
+                total_rows += rows(file);
+                total_bytes <= self.options.compact_max_bytes && total_rows <= MAX_MERGED_ROWS
             });
             if small.len() > 1 {
                 self.merge(partition, &small)?;

@@ -103,7 +103,14 @@ pub struct Prepared {
 }
 
 impl Store {
-    pub(crate) fn open(dir: &Path, form: &'static Form, journal: u128, options: Options) -> Result<Self, TableError> {
+    pub(crate) fn open(
+        dir: &Path,
+        form: &'static Form,
+        journal: u128,
+        mut options: Options,
+    ) -> Result<Self, TableError> {
+        // A full buffer is always worth a flush; otherwise it would refuse everything until the interval is over.
+        options.flush_bytes = options.flush_bytes.min(options.buffer_max_bytes);
         let table = Table::open(&dir.join(form.signal), &form.table_spec())?;
         let journal = format!("{journal:032x}");
         let durable = Position(table.app_version(&journal)?.and_then(|at| u64::try_from(at).ok()).unwrap_or(0));

@@ -288,4 +288,12 @@ mod tests {
         assert!(matches!(parse(r#"{a=~"("}"#), Err(QueryError::Syntax { .. })));
         assert!(matches!(parse(&"(".repeat(5_000)), Err(QueryError::Syntax { .. })));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in r#"[{}()\[\]|=~!<>+*/,." a-e0-9`\\]{0,40}"#, any in ".{0,20}") {
+            let _ = parse(&text);
+            let _ = parse(&any);
+        }
+    }
 }

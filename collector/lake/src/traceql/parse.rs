@@ -228,4 +228,12 @@ mod tests {
         assert_eq!(place(r#"{ status = slow }"#), 17);
         assert!(parse(r#"{ traceDuration > 1s || name = "a" }"#).and_then(Filter::split).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in r#"[{}()&|=~!<>." a-e0-9ms\\]{0,40}"#, any in ".{0,20}") {
+            let _ = parse(&text);
+            let _ = parse(&any);
+        }
+    }
 }
