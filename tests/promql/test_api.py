@@ -1,6 +1,8 @@
 """Prometheus's HTTP API: its forms, its errors, and what a reader may see."""
 
+import socket
 import time
+import urllib.parse
 
 import pytest
 import remote_write
@@ -117,3 +119,16 @@ def test_what_a_data_source_asks_first(api):
     assert api.get("/api/v1/metadata").json()["status"] == "success"
     exemplars = api.get("/api/v1/query_exemplars", query="orders_total", start=NOW_S - 600, end=NOW_S).json()
     assert exemplars["status"] == "success"
+
+
+def test_a_client_that_goes_away_stops_its_query(api):
+    def cancelled():
+        return api.own_metric("tenantscope_api_prometheus_queries_total", outcome="canceled")
+
+    before = cancelled()
+    query = "sum_over_time(" * 3 + "orders_total" + "[7d:1s])" * 3
+    path = "/api/v1/query?" + urllib.parse.urlencode({"query": query, "time": NOW_S})
+    with socket.create_connection(("127.0.0.1", api.ports["http"])) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        time.sleep(0.3)
+    eventually(lambda: cancelled() > before)

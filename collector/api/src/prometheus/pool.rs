@@ -36,6 +36,19 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// Counts a request when it ends, be it because its client went away.
+struct Counted {
+    begun: Instant,
+    outcome: &'static str,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        TELEMETRY.queries.with_label_values(&[self.outcome]).inc();
+        TELEMETRY.seconds.observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
 impl Pool {
     pub(super) fn new(concurrency: usize, max_waiting: usize) -> Self {
         Self { running: Arc::new(Semaphore::new(concurrency.max(1))), waiting: Arc::default(), max_waiting }
@@ -48,12 +61,10 @@ impl Pool {
         max_samples: u64,
         work: impl FnOnce(&QueryBudget) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let begun = Instant::now();
-        let deadline = begun + timeout;
+        let mut counted = Counted { begun: Instant::now(), outcome: "canceled" };
+        let deadline = counted.begun + timeout;
         let answer = self.run_until(deadline, max_samples, work).await;
-        let outcome = answer.as_ref().map_or_else(ApiError::kind, |_| "success");
-        TELEMETRY.queries.with_label_values(&[outcome]).inc();
-        TELEMETRY.seconds.observe(begun.elapsed().as_secs_f64());
+        counted.outcome = answer.as_ref().map_or_else(ApiError::kind, |_| "success");
         answer
     }
 

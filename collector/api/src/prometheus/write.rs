@@ -189,4 +189,23 @@ mod tests {
         let vector = Value::Vector(vec![Element { labels, t_ms: 0, value: PointValue::Float(1.0) }]);
         assert!(text(vector).contains(r#"{"metric":{"__name__":"up","job":"a\"b"},"value":[0,"1"]}"#));
     }
+
+    #[test]
+    fn native_histograms_show_their_buckets() {
+        use tenantscope_model::{HistogramSample, Span, Spans};
+        let side = |counts: &[f64]| Spans { spans: vec![Span { offset: 0, length: 2 }], counts: counts.to_vec() };
+        let histogram = Histogram {
+            zero_threshold: 0.001,
+            zero_count: 2.0,
+            count: 7.0,
+            sum: 1.5,
+            positive: side(&[1.0, 0.0]),
+            negative: side(&[0.0, 4.0]),
+            ..Histogram::default()
+        };
+        let histograms = vec![HistogramSample { t_ms: 1500, histogram: histogram.into() }];
+        let series = Series { labels: Labels::default(), floats: Vec::new(), histograms };
+        let expected = r#"{"metric":{},"histograms":[[1.5,{"count":"7","sum":"1.5","buckets":[[1,"-2","-1","4"],[3,"-0.001","0.001","2"],[0,"0.5","1","1"]]}]]}"#;
+        assert!(text(Value::Matrix(vec![series])).contains(expected));
+    }
 }
