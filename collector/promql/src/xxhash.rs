@@ -1,4 +1,4 @@
-//! xxHash64 with seed 0 (https://xxhash.com, specification 0.1.1): `limit_ratio` chooses series by it, and must
+//! xxHash64 with seed 0 (<https://xxhash.com>, specification 0.1.1): `limit_ratio` chooses series by it, and must
 //! choose the ones that Prometheus chooses.
 
 const P1: u64 = 0x9E37_79B1_85EB_CA87;
