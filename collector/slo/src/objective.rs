@@ -22,6 +22,8 @@ pub const RUNBOOK: &str = "tenantscope.io/runbook-url";
 
 const KNOWN_ANNOTATIONS: [&str; 5] = [SELECTOR, TIME_SCALE, MIN_EVENTS, QUERY_OFFSET, RUNBOOK];
 const DEFAULT_MIN_EVENTS: f64 = 20.0;
+/// The registry's attributes are written now and then, not at every moment.
+const MIN_INFO_WINDOW: Duration = Duration::from_secs(300);
 const CLOUDWATCH_OFFSET: Duration = Duration::from_secs(180);
 
 /// The time over which a budget is counted.
@@ -86,7 +88,7 @@ impl Objective {
 
     /// PromQL: the number of all events per tenant in a window.
     pub(crate) fn total_events(&self, window: Duration) -> String {
-        self.selected(&self.sum(&self.total_query, window))
+        self.selected(&self.sum(&self.total_query, window), window)
     }
 
     /// PromQL: the number of bad events per tenant in a window. A tenant with events but no series of bad ones has 0.
@@ -94,10 +96,11 @@ impl Objective {
         let total = self.sum(&self.total_query, window);
         let counted = self.sum(&self.counted_query, window);
         let or_none = format!("({counted} or {total} * 0)");
-        self.selected(&match self.counted {
+        let bad = match self.counted {
             Counted::Bad => or_none,
             Counted::Good => format!("clamp_min({total} - {or_none}, 0)"),
-        })
+        };
+        self.selected(&bad, window)
     }
 
     /// PromQL: the share of bad events per tenant in a window, where there are events.
@@ -118,11 +121,14 @@ impl Objective {
         format!("sum by (tenant) ({function}({query}[{window}]))")
     }
 
-    fn selected(&self, expression: &str) -> String {
+    /// Those tenants that the selector matched at some time in the window.
+    fn selected(&self, expression: &str, window: Duration) -> String {
         if self.selector.is_empty() {
             return expression.to_owned();
         }
-        format!("({expression} and on (tenant) tenantscope_tenant_info{{{}}})", self.selector)
+        let window = format_duration(window.max(MIN_INFO_WINDOW));
+        let info = format!("last_over_time(tenantscope_tenant_info{{{}}}[{window}])", self.selector);
+        format!("({expression} and on (tenant) {info})")
     }
 }
 

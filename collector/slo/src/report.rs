@@ -12,8 +12,11 @@ use crate::objective::{Objective, Objectives};
 
 /// How many parts a period is looked at in.
 const SLICES: i64 = 120;
-/// The shortest part: counters need two samples in it.
+/// The shortest part of numbers for each period, and of counters, which need two samples in it and better some more.
 const MIN_SLICE_MS: i64 = 60_000;
+const MIN_COUNTER_SLICE_MS: i64 = 300_000;
+/// A closer look must find this share of the events, or it was too close.
+const MIN_FOUND: f64 = 0.8;
 
 /// A month that is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -250,14 +253,21 @@ impl Reading<'_> {
         let first = slices.iter().find(|slice| slice.total() > 0.0).map(|slice| slice.from_ms);
         let last = slices.iter().rfind(|slice| slice.total() > 0.0).map(|slice| slice.to_ms);
         let (Some(first), Some(last)) = (first, last) else { return Ok(Vec::new()) };
-        if last - first > (to_ms - from_ms) / 10 || last - first <= MIN_SLICE_MS {
-            return Ok(slices.into_iter().filter(|slice| slice.to_ms > first && slice.from_ms < last).collect());
+        let with_data = slices.into_iter().filter(|slice| slice.to_ms > first && slice.from_ms < last).collect();
+        if last - first > (to_ms - from_ms) / 10 || last - first <= self.min_slice_ms() {
+            return Ok(with_data);
         }
-        self.slices_of_data(first, last)
+        let closer = self.slices_of_data(first, last)?;
+        let events = |slices: &[Slice]| slices.iter().map(Slice::total).sum::<f64>();
+        Ok(if events(&closer) >= MIN_FOUND * events(&with_data) { closer } else { with_data })
+    }
+
+    fn min_slice_ms(&self) -> i64 {
+        if self.objective.is_counter { MIN_COUNTER_SLICE_MS } else { MIN_SLICE_MS }
     }
 
     fn slices(&self, from_ms: i64, to_ms: i64) -> Result<Vec<Slice>, EvaluateError> {
-        let length_ms = ((to_ms - from_ms) / SLICES).max(MIN_SLICE_MS);
+        let length_ms = ((to_ms - from_ms) / SLICES).max(self.min_slice_ms());
         let mut slices = Vec::new();
         let mut start_ms = from_ms;
         while start_ms < to_ms {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tenantscope_model::{Alert, AlertState, Labels, Sample, Scope, StampedSeries};
 use tenantscope_promql::{Engine, Evaluator, Limits};
 use tenantscope_rules::{BoxFuture, Clock, Groups, Notify, Options, Results, RuleKey, Runner, WriteError};
-use tenantscope_slo::Objectives;
+use tenantscope_slo::{Audience, Objectives, Period};
 
 const SLO: &str = r#"
 apiVersion: openslo/v1
@@ -168,4 +168,21 @@ async fn numbers_for_each_period_say_the_same() {
     assert!((bad.remaining - (1.0 - 120.0 / 7.26)).abs() < 1e-6, "{bad:?}");
     assert_eq!(of("good").unwrap().remaining, 1.0);
     assert!(of("bronze").is_none());
+}
+
+#[tokio::test]
+async fn a_report_finds_two_hours_of_counters_in_a_month() {
+    let world = Arc::new(World::default());
+    world.fill(false);
+    let objectives = objectives(true, "bad", "requests_total{code=\"500\"}");
+    let month = Period::month_of(START).unwrap();
+    let audience = Audience::Tenant("bad".parse().unwrap());
+    let report = objectives.report(&*world.evaluator(), &audience, &month, month.to_ms).unwrap();
+    let [objective] = report.objectives.as_slice() else { panic!("{report:?}") };
+    // A counter's first value is not an increase.
+    assert!((objective.total_events / 7_200.0 - 1.0).abs() < 0.05, "{}", objective.total_events);
+    assert!((objective.bad_events / 120.0 - 1.0).abs() < 0.1, "{}", objective.bad_events);
+    let [bad] = objective.bad_periods.as_slice() else { panic!("{:?}", objective.bad_periods) };
+    let (from, to) = (START + 110 * MINUTE, START + 120 * MINUTE);
+    assert!(bad.from_ms <= from && bad.to_ms >= to - MINUTE && bad.to_ms - bad.from_ms <= 25 * MINUTE, "{bad:?}");
 }
