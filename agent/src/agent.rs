@@ -107,19 +107,20 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 /// One round of each source, then everything delivered, or an error that says why not.
 pub async fn once(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     let mut agent = Agent::start(config, AgentMode::Once).await?;
+    let drain = agent.config.drain.map_or(ONCE_DRAIN_TIMEOUT, |drain| drain.0);
     let work = async {
-        let identified = tokio::time::timeout(ONCE_IDENTITY_TIMEOUT, collection::identify(&agent.session));
-        match identified.await {
-            Ok(()) => collection::collect_once(agent.surroundings()).await,
-            // Asked once more for the reason.
-            Err(_) => agent.session.standing().await.map(drop).map_err(AgentError::from),
-        }
+        collection::identify_soon(&agent.session, drain.min(ONCE_IDENTITY_TIMEOUT)).await?;
+        collection::collect_once(agent.surroundings()).await
     };
-    let collected = tokio::select! {
+    let collected: Result<(), AgentError> = tokio::select! {
         collected = work => collected,
         () = shutdown => Ok(()),
     };
-    let delivered = agent.drain(agent.config.drain.map_or(ONCE_DRAIN_TIMEOUT, |drain| drain.0)).await;
+    if let Err(AgentError::Identity(error)) = collected {
+        // Whom the collector does not know cannot deliver.
+        return Err(error.into());
+    }
+    let delivered = agent.drain(drain).await;
     collected?;
     Ok(delivered?)
 }

@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    IntCounter, IntCounterVec, IntGauge, register_int_counter, register_int_counter_vec, register_int_gauge,
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_int_counter, register_int_counter_vec,
+    register_int_gauge, register_int_gauge_vec,
 };
 use tenantscope_model::Signal;
 
@@ -51,6 +52,10 @@ static IDENTITY: Metric<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!("tenantscope_agent_identity_exchanges_total", help, &["outcome"]).ok()
 });
 
+static BUILD: Metric<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!("tenantscope_build_info", "1, with the program's version.", &["version"]).ok()
+});
+
 /// How an AWS call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
@@ -65,6 +70,13 @@ pub enum CallOutcome {
 fn add(metric: &Metric<IntCounterVec>, labels: &[&str], count: u64) {
     if let Some(metric) = metric.as_ref() {
         metric.with_label_values(labels).inc_by(count);
+    }
+}
+
+/// Tells the program's version.
+pub fn show_version() {
+    if let Some(metric) = BUILD.as_ref() {
+        metric.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     }
 }
 

@@ -12,11 +12,14 @@ use tenantscope_wire::Listener;
 use tenantscope_wire::listener::{ListenError, ListenOptions};
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry;
+
 /// Scrapers at once.
 const MAX_CONNECTIONS: usize = 16;
 
 /// Binds the address.
 pub async fn bind(address: SocketAddr) -> Result<Listener, ListenError> {
+    telemetry::show_version();
     let options = ListenOptions { max_connections: MAX_CONNECTIONS, ..ListenOptions::default() };
     Listener::bind(address, options).await
 }

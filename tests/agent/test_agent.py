@@ -7,6 +7,7 @@ import signal
 import time
 from datetime import datetime, timedelta, timezone
 
+import grpc
 import identity
 import otlp
 import pytest
@@ -14,6 +15,7 @@ import requests
 import yaml
 from collector import eventually
 from conftest import program
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from processes import Process, free_port, listens
 
 ACME = "111122223333"
@@ -194,7 +196,10 @@ def test_applications_otlp_survives_an_outage_of_the_collector_and_a_kill(stack)
     url = f"http://127.0.0.1:{running.ports['http']}/v1/"
     as_json = otlp.gauge_json("shop_carts", 5.0)
     assert requests.post(url + "metrics", json=as_json, timeout=10).status_code == 200
+    with grpc.insecure_channel(f"127.0.0.1:{running.ports['grpc']}", compression=grpc.Compression.Gzip) as channel:
+        TraceServiceStub(channel).Export(otlp.spans(["POST /carts"], trace_id=b"0123456789abcdef"), timeout=10)
     eventually(lambda: collector.value('shop_carts{tenant="acme"}') == 5.0, 60)
+    eventually(lambda: "POST /carts" in collector.get("/tempo/api/traces/" + b"0123456789abcdef".hex()).text, 60)
     collector.stop()
     for number in range(10):
         body = otlp.logs([f"cart {number}"]).SerializeToString()

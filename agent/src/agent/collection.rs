@@ -18,7 +18,7 @@ use crate::config::{Compression, Sources};
 use crate::logs::CloudWatchLogs;
 use crate::source::{Source, SourceError, Surroundings};
 use crate::spool::Spool;
-use crate::uplink::Session;
+use crate::uplink::{Session, SessionError};
 use crate::xray::XrayTraces;
 use crate::{aws, clock, telemetry};
 
@@ -96,6 +96,20 @@ async fn one_round<S: Source>(source: &mut S, now_ms: i64) -> Result<(), AgentEr
 /// Waits until the collector knows this agent.
 pub(super) async fn identify(session: &Session) {
     until_success("identity", || session.standing()).await;
+}
+
+/// Waits until the collector knows this agent, but not for ever, and not when it refuses.
+pub(super) async fn identify_soon(session: &Session, patience: Duration) -> Result<(), SessionError> {
+    let deadline = tokio::time::Instant::now() + patience;
+    let mut waits = waits();
+    loop {
+        let Err(error) = session.standing().await else { return Ok(()) };
+        let wait = waits.next().unwrap_or(LONGEST_WAIT);
+        if error.is_refusal() || tokio::time::Instant::now() + wait > deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(wait).await;
+    }
 }
 
 /// Asks a source in rounds. A failed round is tried again after a while that grows.

@@ -65,11 +65,7 @@ fn is_invalid(error: &CallError) -> bool {
     error.code.as_deref().is_some_and(|code| INVALID_CODES.contains(&code))
 }
 
-async fn get_at_once(
-    client: &Client,
-    series: &[Series],
-    window: Window,
-) -> Result<Vec<Vec<Point>>, CallError> {
+async fn get_at_once(client: &Client, series: &[Series], window: Window) -> Result<Vec<Vec<Point>>, CallError> {
     let mut found = vec![Vec::new(); series.len()];
     let queries: Vec<MetricDataQuery> = series.iter().enumerate().map(|(i, series)| query(i, series)).collect();
     let mut next_token = None;

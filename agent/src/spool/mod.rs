@@ -28,7 +28,7 @@ use tenantscope_model::Signal;
 use tokio::sync::watch;
 
 pub use lane::{Lane, Spooled};
-pub use progress::{Key, MAX_SEEN, Move, Progress};
+pub use progress::{Key, MAX_SEEN, MAX_SEEN_TOTAL, Move, Progress};
 pub use record::{Batch, RecordError};
 
 use checkpoint::Checkpoint;
@@ -215,6 +215,11 @@ fn apply(progress: &mut BTreeMap<String, Progress>, step: &Move) {
     match progress.get_mut(&step.source) {
         Some(known) => known.apply(step),
         None => progress.entry(step.source.clone()).or_default().apply(step),
+    }
+    let total: usize = progress.values().map(Progress::remembered).sum();
+    let largest = progress.values_mut().max_by_key(|known| known.remembered());
+    if let Some(largest) = largest.filter(|_| total > MAX_SEEN_TOTAL) {
+        largest.forget_oldest(total - MAX_SEEN_TOTAL);
     }
 }
 

@@ -31,6 +31,10 @@ impl Key {
 /// The most keys that are remembered for a source; past that the oldest are forgotten and the floor rises.
 pub const MAX_SEEN: usize = 50_000;
 
+/// The most keys that are remembered for all sources together; past that the source with the most forgets. A key costs
+/// about 24 bytes.
+pub const MAX_SEEN_TOTAL: usize = 300_000;
+
 /// How far a source has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -86,11 +90,20 @@ impl Progress {
         if self.seen.first().is_some_and(|key| key.at_ms < self.floor_ms) {
             self.seen = self.seen.split_off(&Key { at_ms: self.floor_ms, hash: 0 });
         }
-        while self.seen.len() > MAX_SEEN {
-            if let Some(oldest) = self.seen.pop_first() {
-                self.floor_ms = self.floor_ms.max(oldest.at_ms + 1);
-            }
+        self.forget_oldest(self.seen.len().saturating_sub(MAX_SEEN));
+    }
+
+    /// Forgets so many of the oldest; the floor rises behind them, so that they do not come again.
+    pub fn forget_oldest(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(oldest) = self.seen.pop_first() else { return };
+            self.floor_ms = self.floor_ms.max(oldest.at_ms.saturating_add(1));
         }
+    }
+
+    /// How many are remembered.
+    pub fn remembered(&self) -> usize {
+        self.seen.len()
     }
 }
 
