@@ -8,6 +8,7 @@ use tenantscope_slo::Objectives;
 use tenantscope_tenancy::{Exposure, Identity, Readers, Tenants};
 
 use crate::config::{Config, Problem};
+use crate::telemetry;
 
 /// What is wrong, a line each; empty if nothing is.
 pub fn check(path: &Path) -> Vec<String> {
@@ -29,6 +30,9 @@ pub fn check(path: &Path) -> Vec<String> {
     if let Some(tls) = &config.listen.tls {
         let (cert, key) = (config.folder.join(&tls.cert), config.folder.join(&tls.key));
         wrong.note(tenantscope_wire::tls::ServerTls::load(&cert, &key), ToString::to_string);
+    }
+    if let Some(endpoint) = &config.traces.otlp_grpc {
+        wrong.note(telemetry::check_endpoint(endpoint), |error| in_file(error));
     }
     wrong.note(config.incidents.check(), |error| in_file(error));
     wrong.note(groups(&config), ToString::to_string);

@@ -17,7 +17,7 @@ pub struct Cli {
         long,
         global = true,
         env = "TENANTSCOPE_LOG",
-        default_value = "info,delta_kernel=warn",
+        default_value = "info,delta_kernel=warn,datafusion=warn",
         value_name = "FILTER"
     )]
     pub log: String,

@@ -27,11 +27,14 @@ fn main() -> ExitCode {
 fn run_serve(cli: &Cli, options: &Serve) -> Result<ExitCode> {
     let config = Config::for_serve(options)?;
     install_crypto()?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
         let _telemetry = telemetry::start(&cli.log, cli.log_format, config.traces.otlp_grpc.as_deref())?;
-        serve::serve(options, config).await
-    })?;
-    Ok(ExitCode::SUCCESS)
+        Box::pin(serve::serve(options, config)).await
+    });
+    // What may still run then is a replay that nobody waits for any more: the next start begins it anew.
+    runtime.shutdown_background();
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 fn run_check(options: &Check) -> Result<ExitCode> {

@@ -11,10 +11,13 @@ use prometheus::{Encoder as _, TextEncoder};
 
 use crate::reload::Reload;
 
+/// The answer of whoever is alive.
+pub(crate) const HEALTHY: &str = "Tenantscope is healthy.\n";
+
 /// The routes; everything is open when they are served.
 pub(crate) fn routes(reload: Arc<Reload>) -> Router {
     Router::new()
-        .route("/-/healthy", get(|| async { "Tenantscope is healthy.\n" }))
+        .route("/-/healthy", get(|| async { HEALTHY }))
         .route("/-/ready", get(|| async { "Tenantscope is ready.\n" }))
         .route("/-/reload", post(on_reload))
         .route("/metrics", get(metrics))

@@ -17,16 +17,18 @@ use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
 use tenantscope_wire::listener::ListenOptions;
 use tenantscope_wire::tls::ServerTls;
 use tenantscope_wire::{Listener, Name, OtlpLimits, OtlpService};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::check::{OPEN_OFF_LOOPBACK, groups};
 use crate::cli::Serve;
 use crate::config::Config;
+use crate::front::Front;
 use crate::own_routes;
 use crate::reload::Reload;
+use crate::request_spans;
 use crate::rule_seams::{AlertIncidents, RuleResults};
+use crate::signals::Signals;
 use crate::stores::{self, Opened};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -34,19 +36,30 @@ pub async fn serve(options: &Serve, config: Config) -> Result<()> {
     if config.registry.is_none() && !config.on_loopback() {
         bail!("{OPEN_OFF_LOOPBACK}: {}, {}, {}", config.http(), config.otlp_grpc(), config.otlp_http());
     }
-    // Addresses first: one that is taken is told at once, not after a replay.
+    let mut signals = Signals::try_new().context("signals")?;
+    // Addresses first: one that is taken is told at once, not after a replay, and whoever asks is told how far we are.
     let listeners = Listeners::bind(&config).await?;
-    let (registry, identity) = identity(&config)?;
-    let opened = {
-        let (config, registry) = (Arc::new(config), registry.clone());
-        let opening = Arc::clone(&config);
-        let opened = tokio::task::spawn_blocking(move || stores::open(&opening, identity, registry)).await??;
-        (opened, config)
+    let served = Served::start(listeners);
+    let running = tokio::select! {
+        running = open(options, config) => running?,
+        () = signals.end() => {
+            tracing::info!("told to end before everything was open");
+            return Ok(());
+        }
     };
-    let (opened, config) = opened;
-    let running = Running::start(options, &config, registry, opened).await?;
-    running.until_signalled(listeners).await;
+    running.until_signalled(served, &mut signals).await;
     Ok(())
+}
+
+/// Opens everything, which may take long: what the stores' files lack is replayed.
+async fn open(options: &Serve, config: Config) -> Result<Running> {
+    let (registry, identity) = identity(&config)?;
+    let config = Arc::new(config);
+    let opened = {
+        let (config, registry) = (Arc::clone(&config), registry.clone());
+        tokio::task::spawn_blocking(move || stores::open(&config, identity, registry)).await??
+    };
+    Running::start(options, &config, registry, opened).await
 }
 
 fn identity(config: &Config) -> Result<(Option<Arc<Registry>>, Arc<Identity>)> {
@@ -83,6 +96,25 @@ impl Listeners {
             otlp_http = %listeners.otlp_http.local_address(), "listening"
         );
         Ok(listeners)
+    }
+}
+
+/// The listeners, of which the readers' serves already.
+struct Served {
+    front: Front,
+    http: JoinHandle<()>,
+    otlp_grpc: Listener,
+    otlp_http: Listener,
+    closing: CancellationToken,
+}
+
+impl Served {
+    fn start(listeners: Listeners) -> Self {
+        let (front, closing) = (Front::default(), CancellationToken::new());
+        let answering = front.clone();
+        let service = tower::service_fn(move |request| answering.clone().answer(request));
+        let http = tokio::spawn(listeners.http.serve(service, closing.clone().cancelled_owned()));
+        Self { front, http, otlp_grpc: listeners.otlp_grpc, otlp_http: listeners.otlp_http, closing }
     }
 }
 
@@ -167,7 +199,7 @@ impl Running {
             .merge(loki::routes(Arc::clone(&opened.lake)))
             .merge(tempo::routes(Arc::clone(&opened.lake)));
         let app = Router::new()
-            .merge(gate.around(readers))
+            .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
             .merge(write_routes(Arc::clone(&intake)))
             .merge(own_routes::routes(Arc::clone(&reload)));
 
@@ -185,17 +217,16 @@ impl Running {
     }
 
     /// Serves until a signal; then no new requests, running ones end, what is in memory goes to files.
-    async fn until_signalled(mut self, listeners: Listeners) {
-        let closing = CancellationToken::new();
-        let closed = || closing.clone().cancelled_owned();
-        let http = tokio::spawn(listeners.http.serve(self.app, closed()));
-        let otlp_grpc = tokio::spawn(listeners.otlp_grpc.serve(self.otlp.clone(), closed()));
-        let otlp_http = tokio::spawn(listeners.otlp_http.serve(self.otlp, closed()));
+    async fn until_signalled(mut self, served: Served, signals: &mut Signals) {
+        let closed = || served.closing.clone().cancelled_owned();
+        let otlp_grpc = tokio::spawn(served.otlp_grpc.serve(self.otlp.clone(), closed()));
+        let otlp_http = tokio::spawn(served.otlp_http.serve(self.otlp, closed()));
+        served.front.open(self.app);
         tracing::info!("ready");
-        signalled(&self.reload).await;
+        signals.end_after_reloads(&self.reload).await;
         tracing::info!("draining");
-        closing.cancel();
-        for listener in [http, otlp_grpc, otlp_http] {
+        served.closing.cancel();
+        for listener in [served.http, otlp_grpc, otlp_http] {
             join("listener", listener).await;
         }
         self.stop.cancel();
@@ -214,23 +245,6 @@ impl Running {
 async fn join(what: &'static str, task: impl Future<Output = Result<(), tokio::task::JoinError>>) {
     if let Err(error) = task.await {
         tracing::error!(what, %error, "a task failed");
-    }
-}
-
-/// Resolves at SIGTERM or SIGINT; SIGHUP reloads.
-async fn signalled(reload: &Reload) {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        tracing::error!("signals can't be received: running until killed");
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            // Its outcome is logged there; the old configuration stays in force if it failed.
-            _ = hangup.recv() => drop(reload.reload().await),
-        }
     }
 }
 

@@ -2,11 +2,16 @@
 
 use std::io::{self, IsTerminal as _};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use axum::http::Uri;
+use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use prometheus::{IntGaugeVec, Opts};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -29,19 +34,42 @@ pub fn start(filter: &str, format: LogFormat, traces_endpoint: Option<&str>) -> 
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let traces = traces_endpoint.map(exporter).transpose()?;
-    let spans =
-        traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("collector")));
+    // Only our own spans: those of the exporter's connection would be exported in turn, without end.
+    let ours = Targets::new().with_target("tenantscope", LevelFilter::INFO);
+    let spans = traces.as_ref().map(|provider| {
+        let spans = tracing_opentelemetry::layer().with_location(false).with_threads(false);
+        spans.with_tracer(provider.tracer("collector")).with_filter(ours)
+    });
     tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).try_init().context("logging")?;
+    show_version().context("own metrics")?;
     Ok(Telemetry { traces })
 }
 
+/// Says what is wrong with an endpoint for traces.
+pub fn check_endpoint(endpoint: &str) -> Result<()> {
+    let address: Result<Uri, _> = endpoint.parse();
+    match address.as_ref().map(|address| (address.scheme_str(), address.authority())) {
+        Ok((Some("http"), Some(_))) => Ok(()),
+        _ => bail!("traces.otlp_grpc: {endpoint:?} is not an address such as http://127.0.0.1:4317 (without TLS)"),
+    }
+}
+
+fn show_version() -> prometheus::Result<()> {
+    let opts = Opts::new("tenantscope_build_info", "1, with the program's version.");
+    let info = IntGaugeVec::new(opts, &["version"])?;
+    info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    prometheus::register(Box::new(info))
+}
+
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider> {
+    check_endpoint(endpoint)?;
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
         .build()
         .with_context(|| format!("trace exporter to {endpoint}"))?;
-    let resource = Resource::builder().with_service_name("tenantscope-collector").build();
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let resource = Resource::builder().with_service_name("tenantscope-collector").with_attribute(version).build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
