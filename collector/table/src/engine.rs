@@ -79,7 +79,12 @@ pub(crate) fn engine() -> Result<Arc<Engine>, TableError> {
     Ok(Arc::clone(ENGINE.get_or_init(|| engine)))
 }
 
+/// Makes a file's content durable.
+pub(crate) fn sync_file(path: &Path) -> Result<(), TableError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(TableError::io(path))
+}
+
 /// Makes a folder's entries durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), TableError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(TableError::io(folder))
+    sync_file(folder)
 }

@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::checkpoint::{newest_checkpoint, version_of};
 use crate::{Table, TableError};
 
 impl Table {
@@ -58,27 +58,6 @@ impl Table {
         }
         Ok(deleted)
     }
-}
-
-/// The version that `_last_checkpoint` names, if that checkpoint is there.
-fn newest_checkpoint(log: &Path) -> Result<Option<u64>, TableError> {
-    let hint = log.join("_last_checkpoint");
-    let text = match fs::read_to_string(&hint) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(TableError::io(hint)(error)),
-    };
-    let hint: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    let version = hint.and_then(|hint| hint.get("version")?.as_u64());
-    Ok(version.filter(|version| log.join(format!("{version:020}.checkpoint.parquet")).exists()))
-}
-
-/// The version with which the name of an entry of the log begins.
-fn version_of(path: &Path) -> Option<u64> {
-    const DIGITS: usize = 20;
-    let name = path.file_name()?.to_str()?;
-    let (digits, rest) = name.split_at_checked(DIGITS)?;
-    rest.starts_with('.').then(|| digits.parse().ok())?
 }
 
 fn age(path: &Path) -> Result<Duration, TableError> {

@@ -14,6 +14,7 @@
 //! - A file is deleted only when it is not live and has not been for the grace period.
 //! - Calls block on files: call them from a thread that may.
 
+mod checkpoint;
 mod committer;
 mod engine;
 mod error;

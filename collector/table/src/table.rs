@@ -24,6 +24,7 @@ use parquet::file::properties::WriterProperties;
 use url::Url;
 use uuid::Uuid;
 
+use crate::checkpoint::{discard_newest, sync_checkpoint};
 use crate::committer::LocalCommitter;
 use crate::engine::{Engine, engine, sync_folder};
 use crate::file::live_files;
@@ -84,9 +85,9 @@ impl Table {
         if !has_commits(&root)? {
             create(&engine, &root, &url, spec)?;
         }
-        let snapshot = Snapshot::builder_for(url.as_str()).build(engine.as_ref())?;
+        let (snapshot, live) = read(&engine, &root, &url)?;
         check_schema(&snapshot, &spec.schema)?;
-        let live = Arc::new(list(&engine, &snapshot)?);
+        let live = Arc::new(live);
         let state = State { snapshot, live, removed: HashMap::new() };
         let is_date =
             |name: &&String| spec.schema.field_with_name(name).is_ok_and(|f| f.data_type() == &DataType::Date32);
@@ -207,8 +208,14 @@ impl Table {
 
     /// A checkpoint only makes opening quicker, so a failure is told and no more.
     fn checkpoint(&self, state: &mut State) {
-        match state.snapshot.checkpoint(self.engine.as_ref(), None) {
-            Ok((_, snapshot)) => state.snapshot = snapshot,
+        let log = self.root.join("_delta_log");
+        let written = state.snapshot.checkpoint(self.engine.as_ref(), None).map_err(TableError::from);
+        let synced = written.and_then(|(_, snapshot)| {
+            sync_checkpoint(&log, snapshot.version())?;
+            Ok(snapshot)
+        });
+        match synced {
+            Ok(snapshot) => state.snapshot = snapshot,
             Err(error) => tracing::warn!(table = %self.root.display(), %error, "checkpoint failed"),
         }
     }
@@ -274,6 +281,19 @@ fn check_schema(snapshot: &Snapshot, wanted: &Schema) -> Result<(), TableError> 
         return Ok(());
     }
     Err(TableError::Schema(names(&found).join(", ")))
+}
+
+/// The newest version and its files. A checkpoint that can't be read is taken away, once, if its commits are still there.
+fn read(engine: &Engine, root: &Path, url: &Url) -> Result<(SnapshotRef, Vec<LiveFile>), TableError> {
+    let attempt = || {
+        let snapshot = Snapshot::builder_for(url.as_str()).build(engine)?;
+        let live = list(engine, &snapshot)?;
+        Ok((snapshot, live))
+    };
+    attempt().or_else(|error: TableError| {
+        tracing::error!(table = %root.display(), %error, "the log can't be read, trying without its newest checkpoint");
+        if discard_newest(&root.join("_delta_log"))? { attempt() } else { Err(error) }
+    })
 }
 
 /// One batch of the log's file actions at a time, with the rows that are live.

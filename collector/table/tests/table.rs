@@ -129,3 +129,29 @@ fn what_a_checkpoint_covers_can_go_from_the_log() {
     assert_eq!((table.files().len(), table.version()), (8, 8));
     assert_eq!(table.app_version("journal").unwrap(), Some(8));
 }
+
+#[test]
+fn half_a_checkpoint_does_not_keep_the_table_shut() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = open(dir.path());
+    for n in 1..=4 {
+        add(&table, write(&table, "2026-11-24", &[("a", n)]), n);
+    }
+    drop(table);
+    let checkpoint = dir.path().join("_delta_log/00000000000000000003.checkpoint.parquet");
+    std::fs::OpenOptions::new().write(true).open(&checkpoint).unwrap().set_len(10).unwrap();
+    let table = open(dir.path());
+    assert_eq!((table.files().len(), table.version()), (4, 4));
+    assert_eq!(table.app_version("journal").unwrap(), Some(4));
+
+    // Where the commits are gone nothing is touched.
+    for n in 5..=6 {
+        add(&table, write(&table, "2026-11-24", &[("a", n)]), n);
+    }
+    table.trim_log(Duration::ZERO).unwrap();
+    drop(table);
+    let checkpoint = dir.path().join("_delta_log/00000000000000000006.checkpoint.parquet");
+    std::fs::OpenOptions::new().write(true).open(&checkpoint).unwrap().set_len(10).unwrap();
+    assert!(Table::open(dir.path(), &spec()).is_err());
+    assert!(checkpoint.exists());
+}

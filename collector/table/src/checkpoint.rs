@@ -1,0 +1,73 @@
+//! Checkpoints: a power cut may leave half of one, and the commits that it covers are still there then.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::TableError;
+use crate::engine::{sync_file, sync_folder};
+
+const HINT: &str = "_last_checkpoint";
+
+fn checkpoint_path(log: &Path, version: u64) -> PathBuf {
+    log.join(format!("{version:020}.checkpoint.parquet"))
+}
+
+/// The version that `_last_checkpoint` names, if that checkpoint is there.
+pub(crate) fn newest_checkpoint(log: &Path) -> Result<Option<u64>, TableError> {
+    let hint = log.join("_last_checkpoint");
+    let text = match fs::read_to_string(&hint) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(TableError::io(hint)(error)),
+    };
+    let hint: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    let version = hint.and_then(|hint| hint.get("version")?.as_u64());
+    Ok(version.filter(|version| checkpoint_path(log, *version).exists()))
+}
+
+/// The version with which the name of an entry of the log begins.
+pub(crate) fn version_of(path: &Path) -> Option<u64> {
+    const DIGITS: usize = 20;
+    let name = path.file_name()?.to_str()?;
+    let (digits, rest) = name.split_at_checked(DIGITS)?;
+    rest.starts_with('.').then(|| digits.parse().ok())?
+}
+
+/// Makes a checkpoint durable; until then it may be half there after a power cut.
+pub(crate) fn sync_checkpoint(log: &Path, version: u64) -> Result<(), TableError> {
+    sync_file(&checkpoint_path(log, version))?;
+    sync_file(&log.join(HINT))?;
+    sync_folder(log)
+}
+
+/// Takes the newest checkpoint away, so that the log is read without it. False where there is none, or where the log could
+/// not be read without it: then whatever is wrong must not be made worse.
+pub(crate) fn discard_newest(log: &Path) -> Result<bool, TableError> {
+    let (mut commits, mut checkpoints) = (BTreeSet::new(), BTreeSet::new());
+    for entry in fs::read_dir(log).map_err(TableError::io(log))? {
+        let path = entry.map_err(TableError::io(log))?.path();
+        let Some(version) = version_of(&path) else { continue };
+        let name = path.to_string_lossy();
+        if name.ends_with(".checkpoint.parquet") {
+            checkpoints.insert(version);
+        } else if name.ends_with(".json") {
+            commits.insert(version);
+        }
+    }
+    let Some(newest) = checkpoints.pop_last() else { return Ok(false) };
+    let first = checkpoints.last().map_or(0, |before| before + 1);
+    if !(first..=newest).all(|version| commits.contains(&version)) {
+        return Ok(false);
+    }
+    let checkpoint = checkpoint_path(log, newest);
+    fs::rename(&checkpoint, checkpoint.with_extension("unreadable")).map_err(TableError::io(checkpoint))?;
+    let hint = log.join(HINT);
+    match fs::remove_file(&hint) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(TableError::io(hint)(error)),
+        _ => {}
+    }
+    sync_folder(log)?;
+    Ok(true)
+}
