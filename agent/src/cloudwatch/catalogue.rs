@@ -188,9 +188,9 @@ mod tests {
         let mut config = config::CloudWatch {
             regions: Vec::new(),
             namespaces: Vec::new(),
-            interval: config::Span::from_secs(60),
-            lookback: config::Span::from_secs(60),
-            overlap: config::Span::from_secs(60),
+            interval: config::TimeSpan::from_secs(60),
+            lookback: config::TimeSpan::from_secs(60),
+            overlap: config::TimeSpan::from_secs(60),
             max_metrics: 100,
             statistics: Vec::new(),
         };

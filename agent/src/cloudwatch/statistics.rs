@@ -169,7 +169,7 @@ pub(super) fn choose(rules: &[StatisticsRule], namespace: &str, metric: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Glob, Span};
+    use crate::config::{Glob, TimeSpan};
 
     #[test]
     fn a_listed_metric_the_rest_of_its_namespace_and_another_namespace() {
@@ -207,7 +207,7 @@ mod tests {
             namespace: Glob::new("AWS/*"),
             metric: Glob::new("Err*"),
             statistics: vec![Statistic::try_new("SampleCount").unwrap()],
-            period: Span::from_secs(300),
+            period: TimeSpan::from_secs(300),
         };
         let (statistics, period) = choose(std::slice::from_ref(&rule), "AWS/Lambda", "Errors");
         assert_eq!((statistics, period), (vec!["SampleCount".to_owned()], Duration::from_secs(300)));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tenantscope_model::Region;
 
-use super::{Bytes, ConfigError, Glob, Span};
+use super::{Bytes, ConfigError, Glob, TimeSpan};
 
 /// The largest configuration file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -42,7 +42,7 @@ pub struct Document {
     /// Where the agent's own traces go.
     pub traces: TracesSection,
     /// How long a shutdown may take to deliver what is spooled.
-    pub drain: Option<Span>,
+    pub drain: Option<TimeSpan>,
 }
 
 /// How the agent proves its account.
@@ -84,7 +84,7 @@ pub struct SpoolSection {
     /// Its size; past that the oldest goes.
     pub max_bytes: Option<Bytes>,
     /// The age past which a batch is dropped.
-    pub max_age: Option<Span>,
+    pub max_age: Option<TimeSpan>,
 }
 
 /// `listen`.
@@ -126,11 +126,11 @@ pub struct CloudWatchSection {
     /// The namespaces, as patterns; all that are present by default.
     pub namespaces: Option<Vec<Glob>>,
     /// Time between two rounds.
-    pub interval: Option<Span>,
+    pub interval: Option<TimeSpan>,
     /// How far the first round looks back.
-    pub lookback: Option<Span>,
+    pub lookback: Option<TimeSpan>,
     /// How long datapoints are read again because CloudWatch revises them.
-    pub overlap: Option<Span>,
+    pub overlap: Option<TimeSpan>,
     /// The most metrics that one round asks for.
     pub max_metrics: Option<usize>,
     /// Statistics other than the built-in ones; the first that matches counts.
@@ -150,7 +150,7 @@ pub struct StatisticsSection {
     pub statistics: Vec<Statistic>,
     /// The period in seconds, 60 by default.
     #[serde(default)]
-    pub period: Option<Span>,
+    pub period: Option<TimeSpan>,
 }
 
 /// A CloudWatch statistic by its name in the API: `Sum`, `Average`, `p99`, `tm90`, …
@@ -205,11 +205,11 @@ pub struct LogsSection {
     /// The log groups, as patterns.
     pub groups: Option<Vec<Glob>>,
     /// Time between two rounds.
-    pub interval: Option<Span>,
+    pub interval: Option<TimeSpan>,
     /// How far the first round looks back.
-    pub lookback: Option<Span>,
+    pub lookback: Option<TimeSpan>,
     /// How late an event may come and still be found.
-    pub overlap: Option<Span>,
+    pub overlap: Option<TimeSpan>,
     /// The most groups that are read.
     pub max_groups: Option<usize>,
 }
@@ -221,11 +221,11 @@ pub struct XraySection {
     /// The regions; the AWS configuration's own by default.
     pub regions: Option<Vec<Region>>,
     /// Time between two rounds.
-    pub interval: Option<Span>,
+    pub interval: Option<TimeSpan>,
     /// How far the first round looks back.
-    pub lookback: Option<Span>,
+    pub lookback: Option<TimeSpan>,
     /// How late a segment may come and still be found.
-    pub overlap: Option<Span>,
+    pub overlap: Option<TimeSpan>,
     /// X-Ray filter expression; all traces by default.
     pub filter: Option<String>,
 }

@@ -5,7 +5,7 @@ mod document;
 mod error;
 mod glob;
 mod options;
-mod quantity;
+
 mod sources;
 
 use std::net::SocketAddr;
@@ -18,11 +18,11 @@ pub use document::{Compression, Document, ProofKind, Statistic};
 pub use error::ConfigError;
 pub use glob::Glob;
 pub use options::Options;
-pub use quantity::{Bytes, InvalidQuantity, Span};
 pub use sources::{CloudWatch, Logs, OtlpReceiver, Sources, StatisticsRule, Xray};
+pub use tenantscope_model::{Bytes, InvalidQuantity, TimeSpan};
 
 /// The longest time that a shutdown may take to deliver what is spooled.
-const MAX_DRAIN: Span = Span::from_secs(600);
+const MAX_DRAIN: TimeSpan = TimeSpan::from_secs(600);
 
 /// Everything that the agent goes by, checked.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ pub struct Config {
     /// Where the agent's own spans go.
     pub traces_endpoint: Option<String>,
     /// How long the end may take to deliver what is spooled. Default 10 s; 60 s for `once`.
-    pub drain: Option<Span>,
+    pub drain: Option<TimeSpan>,
 }
 
 /// How the account is proved.
@@ -83,7 +83,7 @@ pub struct Spool {
     /// Its size. Default 512 MiB.
     pub max_bytes: Bytes,
     /// The age past which a batch is dropped; none by default.
-    pub max_age: Option<Span>,
+    pub max_age: Option<TimeSpan>,
 }
 
 impl Config {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tenantscope_model::Region;
 
 use super::document::{Compression, ProofKind};
-use super::{Bytes, Glob, Span};
+use super::{Bytes, Glob, TimeSpan};
 
 /// Options of every mode. A flag counts before its environment variable, that before the file.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -14,7 +14,7 @@ pub struct Options {
     /// Configuration file (YAML)
     #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Address of the collector's OTLP/gRPC listener, such as https://collector.example.com:4317
+    /// Address of the collector's OTLP/gRPC listener, such as `https://collector.example.com:4317`
     #[arg(long, env = "TENANTSCOPE_COLLECTOR", value_name = "URL")]
     pub collector: Option<String>,
     /// The agent's name; the host's name by default
@@ -46,13 +46,13 @@ pub struct Options {
     pub spool_max_bytes: Option<Bytes>,
     /// Age past which a spooled batch is dropped, such as 48h
     #[arg(long, env = "TENANTSCOPE_SPOOL_MAX_AGE", value_name = "DURATION")]
-    pub spool_max_age: Option<Span>,
+    pub spool_max_age: Option<TimeSpan>,
     /// Regions of all AWS sources that do not name their own
     #[arg(long, env = "TENANTSCOPE_REGIONS", value_name = "REGION", value_delimiter = ',')]
     pub regions: Option<Vec<Region>>,
     /// Time between two rounds of all AWS sources, such as 60s
     #[arg(long, env = "TENANTSCOPE_INTERVAL", value_name = "DURATION")]
-    pub interval: Option<Span>,
+    pub interval: Option<TimeSpan>,
     /// CloudWatch namespaces, as patterns
     #[arg(long, env = "TENANTSCOPE_CLOUDWATCH_NAMESPACES", value_name = "PATTERN", value_delimiter = ',')]
     pub cloudwatch_namespaces: Option<Vec<String>>,
@@ -76,7 +76,7 @@ pub struct Options {
     pub budget_usd_per_month: Option<f64>,
     /// How long a shutdown may take to deliver what is spooled
     #[arg(long, env = "TENANTSCOPE_DRAIN", value_name = "DURATION")]
-    pub drain: Option<Span>,
+    pub drain: Option<TimeSpan>,
 }
 
 impl Options {

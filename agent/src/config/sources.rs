@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tenantscope_model::Region;
 
 use super::document::{CloudWatchSection, LogsSection, OtlpSection, SourcesSection, StatisticsSection, XraySection};
-use super::{ConfigError, Glob, Options, Span, Statistic};
+use super::{ConfigError, Glob, Options, Statistic, TimeSpan};
 
 /// The sources that are on.
 #[derive(Debug, Clone)]
@@ -28,11 +28,11 @@ pub struct CloudWatch {
     /// The namespaces; empty: all.
     pub namespaces: Vec<Glob>,
     /// Time between two rounds. Default 60 s.
-    pub interval: Span,
+    pub interval: TimeSpan,
     /// How far the first round looks back. Default 1 h.
-    pub lookback: Span,
+    pub lookback: TimeSpan,
     /// How long datapoints are read again. Default 10 min.
-    pub overlap: Span,
+    pub overlap: TimeSpan,
     /// The most metrics that a round asks for. Default 20,000.
     pub max_metrics: usize,
     /// Statistics before the built-in ones.
@@ -49,7 +49,7 @@ pub struct StatisticsRule {
     /// The statistics.
     pub statistics: Vec<Statistic>,
     /// The period.
-    pub period: Span,
+    pub period: TimeSpan,
 }
 
 /// CloudWatch Logs.
@@ -60,11 +60,11 @@ pub struct Logs {
     /// The log groups. Default `/aws/lambda/*`.
     pub groups: Vec<Glob>,
     /// Time between two rounds. Default 30 s.
-    pub interval: Span,
+    pub interval: TimeSpan,
     /// How far the first round looks back. Default 1 h.
-    pub lookback: Span,
+    pub lookback: TimeSpan,
     /// How late an event may come. Default 10 min.
-    pub overlap: Span,
+    pub overlap: TimeSpan,
     /// The most groups. Default 500.
     pub max_groups: usize,
 }
@@ -75,11 +75,11 @@ pub struct Xray {
     /// The regions; empty: the AWS configuration's own.
     pub regions: Vec<Region>,
     /// Time between two rounds. Default 30 s.
-    pub interval: Span,
+    pub interval: TimeSpan,
     /// How far the first round looks back. Default 1 h.
-    pub lookback: Span,
+    pub lookback: TimeSpan,
     /// How late a segment may come. Default 5 min.
-    pub overlap: Span,
+    pub overlap: TimeSpan,
     /// Filter expression.
     pub filter: Option<String>,
 }
@@ -145,26 +145,26 @@ fn regions(own: Option<Vec<Region>>, options: &Options) -> Vec<Region> {
     own.or_else(|| options.regions.clone()).unwrap_or_default()
 }
 
-fn at_least(option: &'static str, value: Span, least: Span) -> Result<Span, ConfigError> {
+fn at_least(option: &'static str, value: TimeSpan, least: TimeSpan) -> Result<TimeSpan, ConfigError> {
     if value < least {
         return Err(ConfigError::option(option, format!("{:?} is less than {:?}", value.0, least.0)));
     }
     Ok(value)
 }
 
-fn at_most(option: &'static str, value: Span, most: Span) -> Result<Span, ConfigError> {
+fn at_most(option: &'static str, value: TimeSpan, most: TimeSpan) -> Result<TimeSpan, ConfigError> {
     if value > most {
         return Err(ConfigError::option(option, format!("{:?} is more than {:?}", value.0, most.0)));
     }
     Ok(value)
 }
 
-const SECOND: Span = Span::from_secs(1);
-const MINUTE: Span = Span::from_secs(60);
-const HOUR: Span = Span::from_secs(3_600);
-const DAY: Span = Span::from_secs(86_400);
+const SECOND: TimeSpan = TimeSpan::from_secs(1);
+const MINUTE: TimeSpan = TimeSpan::from_secs(60);
+const HOUR: TimeSpan = TimeSpan::from_secs(3_600);
+const DAY: TimeSpan = TimeSpan::from_secs(86_400);
 /// CloudWatch keeps one-minute datapoints for 15 days.
-const METRICS_KEPT: Span = Span::from_secs(15 * 86_400);
+const METRICS_KEPT: TimeSpan = TimeSpan::from_secs(15 * 86_400);
 
 impl CloudWatch {
     fn resolve(section: CloudWatchSection, options: &Options) -> Result<Self, ConfigError> {
@@ -175,7 +175,7 @@ impl CloudWatch {
             namespaces: section.namespaces.unwrap_or_default(),
             interval: at_least("sources.cloudwatch.interval", interval, SECOND)?,
             lookback: at_most("sources.cloudwatch.lookback", section.lookback.unwrap_or(HOUR), METRICS_KEPT)?,
-            overlap: at_most("sources.cloudwatch.overlap", section.overlap.unwrap_or(Span::from_secs(600)), DAY)?,
+            overlap: at_most("sources.cloudwatch.overlap", section.overlap.unwrap_or(TimeSpan::from_secs(600)), DAY)?,
             max_metrics: section.max_metrics.unwrap_or(20_000),
             statistics,
         })
@@ -203,13 +203,13 @@ impl StatisticsRule {
 
 impl Logs {
     fn resolve(section: LogsSection, options: &Options) -> Result<Self, ConfigError> {
-        let interval = section.interval.or(options.interval).unwrap_or(Span::from_secs(30));
+        let interval = section.interval.or(options.interval).unwrap_or(TimeSpan::from_secs(30));
         Ok(Self {
             regions: regions(section.regions, options),
             groups: section.groups.unwrap_or_else(|| vec![Glob::new("/aws/lambda/*")]),
             interval: at_least("sources.logs.interval", interval, SECOND)?,
             lookback: section.lookback.unwrap_or(HOUR),
-            overlap: at_most("sources.logs.overlap", section.overlap.unwrap_or(Span::from_secs(600)), DAY)?,
+            overlap: at_most("sources.logs.overlap", section.overlap.unwrap_or(TimeSpan::from_secs(600)), DAY)?,
             max_groups: section.max_groups.unwrap_or(500),
         })
     }
@@ -217,12 +217,12 @@ impl Logs {
 
 impl Xray {
     fn resolve(section: XraySection, options: &Options) -> Result<Self, ConfigError> {
-        let interval = section.interval.or(options.interval).unwrap_or(Span::from_secs(30));
+        let interval = section.interval.or(options.interval).unwrap_or(TimeSpan::from_secs(30));
         Ok(Self {
             regions: regions(section.regions, options),
             interval: at_least("sources.xray.interval", interval, SECOND)?,
             lookback: section.lookback.unwrap_or(HOUR),
-            overlap: at_most("sources.xray.overlap", section.overlap.unwrap_or(Span::from_secs(300)), DAY)?,
+            overlap: at_most("sources.xray.overlap", section.overlap.unwrap_or(TimeSpan::from_secs(300)), DAY)?,
             filter: section.filter,
         })
     }
