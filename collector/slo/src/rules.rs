@@ -113,18 +113,29 @@ fn labels(objective: &Objective) -> BTreeMap<String, String> {
     labels
 }
 
+/// A selector of the series that this objective records now: not those that it recorded before its service or its
+/// time scale was changed, which are seen for some minutes more.
+fn own_series(objective: &Objective) -> String {
+    let mut labels = labels(objective);
+    for name in ["service", "time_scale"] {
+        labels.entry(name.to_owned()).or_default();
+    }
+    let matchers: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{{{}}}", matchers.join(","))
+}
+
 fn recording(objective: &Objective, record: &str, expr: String) -> RuleSpec {
     RuleSpec { kind: RuleKind::Recording { record: record.to_owned() }, expr, labels: labels(objective) }
 }
 
 fn burn_alert(objective: &Objective, severity: &Severity) -> RuleSpec {
-    let name = &objective.name;
+    let own = own_series(objective);
     let exceeded = severity.burns.iter().map(|burn| {
         let threshold = burn.rate * objective.budget();
         let (long, short, events) = (ratio_name(burn.long), ratio_name(burn.short), events_name(burn.long));
         format!(
-            "({long}{{slo={name:?}}} > {threshold:.9} and on (tenant) {short}{{slo={name:?}}} > {threshold:.9} \
-             and on (tenant) {events}{{slo={name:?}}} >= {})",
+            "({long}{own} > {threshold:.9} and on (tenant) {short}{own} > {threshold:.9} \
+             and on (tenant) {events}{own} >= {})",
             objective.min_events
         )
     });

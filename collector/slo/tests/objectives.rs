@@ -78,7 +78,11 @@ fn an_objective_yields_rules_that_prometheus_would_take() {
     let severities: Vec<_> = alerts.iter().map(|r| r.labels["severity"].as_str()).collect();
     assert_eq!(severities, ["page", "ticket"]);
     assert!(alerts[0].expr.contains("> 0.144000000"), "{}", alerts[0].expr);
-    assert!(alerts[0].expr.contains("slo:sli_events:increase1h{slo=\"api\"} >= 20"), "{}", alerts[0].expr);
+    assert!(
+        alerts[0].expr.contains("slo:sli_events:increase1h{service=\"shop\",slo=\"api\",time_scale=\"0.1\"} >= 20"),
+        "{}",
+        alerts[0].expr
+    );
 }
 
 #[test]
