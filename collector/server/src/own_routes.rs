@@ -8,6 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use prometheus::{Encoder as _, TextEncoder};
+use tenantscope_api::Scoped;
+use tenantscope_model::Scope;
 
 use crate::reload::Reload;
 
@@ -15,16 +17,21 @@ use crate::reload::Reload;
 pub(crate) const HEALTHY: &str = "Tenantscope is healthy.\n";
 
 /// The routes; everything is open when they are served.
+///
+/// A reload is for readers of everything: why one failed may name any tenant.
 pub(crate) fn routes(reload: Arc<Reload>) -> Router {
+    let reloading = Router::new().route("/-/reload", post(on_reload)).with_state(Arc::clone(&reload));
     Router::new()
         .route("/-/healthy", get(|| async { HEALTHY }))
         .route("/-/ready", get(|| async { "Tenantscope is ready.\n" }))
-        .route("/-/reload", post(on_reload))
         .route("/metrics", get(metrics))
-        .with_state(reload)
+        .merge(reload.gate.around(reloading))
 }
 
-async fn on_reload(State(reload): State<Arc<Reload>>) -> Response {
+async fn on_reload(Scoped(scope): Scoped, State(reload): State<Arc<Reload>>) -> Response {
+    if scope != Scope::All {
+        return (StatusCode::FORBIDDEN, "only a reader of all tenants may reload\n").into_response();
+    }
     match reload.reload().await {
         Ok(()) => "reloaded\n".into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("nothing was changed: {error:#}\n")).into_response(),

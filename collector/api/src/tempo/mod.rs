@@ -34,7 +34,7 @@ type Answer = Result<Response, Failure>;
 /// Tempo's routes, under `/tempo/api`.
 pub fn routes(lake: Arc<Lake>) -> Router {
     Router::new()
-        .route("/tempo/api/echo", get(async || "echo"))
+        .route("/tempo/api/echo", get(async |_: Scoped| "echo"))
         .route("/tempo/api/traces/{id}", get(trace))
         .route("/tempo/api/v2/traces/{id}", get(trace_v2))
         .route("/tempo/api/search", get(search))
