@@ -167,7 +167,7 @@ fn summary(rows: &[Row], now_ms: i64) -> Markup {
     html! {
         div.cards {
             div.card { div.number { (rows.len()) } div.what { "tenants" } }
-            div.card { div.number.(mood(firing)) { (firing) } div.what { "firing alerts, in " (with_firing) " tenants" } }
+            div.card { div.number.(mood(firing)) { (firing) } div.what { "firing alerts, in " (with_firing) @if with_firing == 1 { " tenant" } @else { " tenants" } } }
             div.card { div.number.(mood(spent)) { (spent) } div.what { "error budgets spent" } }
             div.card { div.number.(mood(silent)) { (silent) } div.what { "silent for 10 minutes" } }
             div.card { div.number { (layout::short(requests)) } div.what { "invocations in 5 minutes" } }

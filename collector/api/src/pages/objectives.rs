@@ -46,7 +46,7 @@ fn section(objective: &str, budgets: &mut [Budget], now_ms: i64) -> Markup {
     let spent = budgets.iter().filter(|budget| budget.remaining <= 0.0).count();
     html! {
         section.card {
-            h2 { (objective) }
+            h2 { (budgets.first().map_or(objective, |first| first.display_name.as_str())) }
             p.soft {
                 "at least " (layout::percent(target)) " good in " (window) "; spent in " (spent) " of " (budgets.len()) " tenants; "
                 a href={ "/tenantscope/v1/reports?month=" (month) "&format=html" } { "this month's report" }

@@ -96,7 +96,7 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
         @match &budgets {
             Ok(budgets) if !budgets.is_empty() => div.cards {
                 @for budget in budgets {
-                    div.card { div { (layout::budget_bar(budget.remaining)) } div.what { "budget left of " (budget.slo) } }
+                    div.card { div { (layout::budget_bar(budget.remaining)) } div.what { "budget left of “" (budget.display_name) "”" } }
                 }
             },
             Ok(_) => {},
