@@ -25,7 +25,8 @@ GROUP = "/aws/lambda/checkout"
 class Agent:
     """`tenantscope-agent` in a folder of its own, with the credentials of one account."""
 
-    def __init__(self, folder, aws_url, credentials, collector_url, name="acme-agent", aws_sources=True, **config):
+    def __init__(self, folder, aws_url, credentials, collector_url, name="acme-agent", aws_sources=True,
+                 spool_bytes="16MiB", **config):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.ports = {name: free_port() for name in ("grpc", "http", "telemetry")}
@@ -34,7 +35,7 @@ class Agent:
         sources["otlp"] = {"grpc": f"127.0.0.1:{self.ports['grpc']}", "http": f"127.0.0.1:{self.ports['http']}"}
         self.config.write_text(yaml.safe_dump({
             "collector": collector_url, "name": name, "server_name": identity.SERVER_NAME,
-            "spool": {"dir": str(folder / "spool"), "max_bytes": "16MiB"},
+            "spool": {"dir": str(folder / "spool"), "max_bytes": spool_bytes},
             "listen": {"http": f"127.0.0.1:{self.ports['telemetry']}"},
             "sources": sources, "drain": "10s"} | config))
         key, secret, session = credentials
@@ -210,6 +211,25 @@ def test_applications_otlp_survives_an_outage_of_the_collector_and_a_kill(stack)
     running.start()
     collector.start()
     eventually(lambda: lines(collector, "cart") == [f"cart {number}" for number in range(10)], 60)
+
+
+def test_an_outage_longer_than_the_spool_costs_nothing_that_aws_keeps(stack):
+    collector, workload, agent = stack
+    running = agent(spool_bytes="1MiB")
+    running.start()
+    workload.log("before")
+    eventually(lambda: lines(collector, "before") == ["before"], 60)
+    collector.stop()
+    count = 20_000
+    for _ in range(count // 500):
+        workload.log(*[f"during {secrets.token_hex(32)}" for _ in range(500)], stream="b", seconds_ago=5)
+    eventually(lambda: running.own_metric("tenantscope_agent_spool_bytes") > 400_000, 60)
+    time.sleep(3)
+    collector.start()
+    eventually(lambda: collector.own_metric("tenantscope_ingest_records_total", signal="logs") >= count, 120)
+    time.sleep(3)
+    assert collector.own_metric("tenantscope_ingest_records_total", signal="logs") == count
+    assert running.own_metric("tenantscope_agent_spool_dropped_batches") == 0
 
 
 def test_sigterm_delivers_what_is_spooled_and_exits_0(stack):

@@ -144,7 +144,7 @@ impl CloudWatchMetrics {
         let items = portion.iter().map(|(_, points)| points.len()).sum();
         let request = mapping::request(&self.surroundings.origin, self.config.interval.as_ms(), &with_ids);
         let batch = batch::pack(Signal::Metrics, &request, items, self.surroundings.compression)?;
-        self.surroundings.spool.append(&batch, step.as_slice()).await?;
+        self.surroundings.spool.append_repeatable(&batch, step.as_slice()).await?;
         for (series, points) in portion {
             self.sent.remember(series.hash, points);
         }

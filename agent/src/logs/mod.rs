@@ -174,7 +174,7 @@ impl GroupReader {
         let request = mapping::request(&self.surroundings.origin, group, &events);
         let batch = batch::pack(Signal::Logs, &request, events.len(), self.surroundings.compression)?;
         let step = Move { source: source.to_owned(), position_ms, floor_ms, seen };
-        self.surroundings.spool.append(&batch, &[step]).await?;
+        self.surroundings.spool.append_repeatable(&batch, &[step]).await?;
         Ok(())
     }
 }

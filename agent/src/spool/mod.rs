@@ -11,7 +11,8 @@
 //! # Invariants
 //! - A source's progress never runs ahead of what is on the disk.
 //! - The epoch is on the disk before a batch that carries it is sent; a batch's sequence is its record's position.
-//! - Bounded in bytes and age: the oldest goes first, and what goes undelivered is counted.
+//! - Bounded in bytes and age: the oldest goes first, and what goes undelivered is counted. What AWS keeps anyway is
+//!   not read while half of the bytes wait, so an outage of any length costs none of it.
 
 mod checkpoint;
 mod lane;
@@ -21,6 +22,7 @@ mod record;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tenantscope_journal::{AppendError, Cursor, CursorError, Journal, OpenError, Options, ReadError, WhenFull};
@@ -39,6 +41,11 @@ use crate::telemetry;
 /// The cursor that keeps the records which the checkpoint does not cover.
 const CHECKPOINT_CURSOR: &str = "checkpoint";
 
+/// How long a source waits for room before its round fails and is tried again.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it looks.
+const ROOM_INTERVAL: Duration = Duration::from_millis(200);
+
 /// A handle to the spool; clones share it.
 #[derive(Clone)]
 pub struct Spool {
@@ -48,6 +55,7 @@ pub struct Spool {
 struct Shared {
     journal: Journal,
     dir: PathBuf,
+    max_bytes: u64,
     state: Mutex<State>,
     checkpoint_cursor: Cursor,
 }
@@ -84,6 +92,9 @@ pub enum SpoolError {
         /// What is wrong.
         source: RecordError,
     },
+    /// The collector has not taken what is spooled for too long.
+    #[error("spool is half full and is not being delivered")]
+    NoRoom,
     /// A task that worked on the spool ended before its time.
     #[error("spool: the agent is stopping")]
     Stopped,
@@ -116,7 +127,8 @@ impl Spool {
         let mut state = State { progress: loaded.progress, position: loaded.position, saved: loaded.position, epoch };
         replay(&journal, &mut state)?;
         let dir = config.dir.clone();
-        let shared = Shared { journal, dir, state: Mutex::new(state), checkpoint_cursor };
+        let max_bytes = config.max_bytes.0;
+        let shared = Shared { journal, dir, max_bytes, state: Mutex::new(state), checkpoint_cursor };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -170,6 +182,24 @@ impl Spool {
         let position = self.shared.journal.append_then(record::encode(batch, moves), on_durable)?.await?;
         telemetry::spooled(batch, self.shared.journal.bytes(), self.shared.journal.dropped());
         Ok(position)
+    }
+
+    /// Appends what can be read again from where it came. While the spool is half full it waits, and then gives up:
+    /// after an outage the source goes on from its position and nothing is lost, and what cannot be read again, the
+    /// applications' telemetry, has the other half.
+    pub async fn append_repeatable(&self, batch: &Batch, moves: &[Move]) -> Result<u64, SpoolError> {
+        let room = async {
+            while self.is_half_full() {
+                tokio::time::sleep(ROOM_INTERVAL).await;
+            }
+        };
+        tokio::time::timeout(ROOM_TIMEOUT, room).await.map_err(|_| SpoolError::NoRoom)?;
+        self.append(batch, moves).await
+    }
+
+    /// Whether sources that can wait are to wait.
+    pub fn is_half_full(&self) -> bool {
+        self.shared.journal.bytes() > self.shared.max_bytes / 2
     }
 
     /// Moves a source that found nothing new. It is durable with the next checkpoint; losing it costs a second look.

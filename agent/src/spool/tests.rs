@@ -64,6 +64,20 @@ async fn a_lane_has_its_own_signal_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn half_of_the_spool_is_kept_for_what_cannot_be_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(dir.path())).unwrap();
+    let large = Batch { body: Bytes::from(vec![7; 300 << 10]), ..batch(Signal::Logs, "") };
+    spool.append_repeatable(&large, &[]).await.unwrap();
+    assert!(!spool.is_half_full());
+    spool.append_repeatable(&large, &[]).await.unwrap();
+    assert!(spool.is_half_full());
+    let waits = tokio::time::timeout(Duration::from_millis(300), spool.append_repeatable(&large, &[])).await;
+    assert!(waits.is_err());
+    spool.append(&large, &[]).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_collectors_positions_count_only_where_there_are_none() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(&config(dir.path())).unwrap();

@@ -166,7 +166,7 @@ impl XrayTraces {
         }
         let request = mapping::request(portion.spans);
         let batch = batch::pack(Signal::Spans, &request, portion.count, self.surroundings.compression)?;
-        self.surroundings.spool.append(&batch, &[step]).await?;
+        self.surroundings.spool.append_repeatable(&batch, &[step]).await?;
         Ok(())
     }
 }
