@@ -152,6 +152,46 @@ groups:
     assert seen["health"] == "err" and "globex" not in json.dumps(seen) and "west" not in json.dumps(seen)
 
 
+def test_a_rule_that_names_another_tenant_is_not_shown(ruled):
+    collector = ruled("""\
+groups:
+  - name: thresholds
+    interval: 1s
+    rules:
+      - {alert: OrdersFail, expr: 'orders_failed{tenant="acme"} > 100'}
+      - {alert: OrdersFailToo, expr: 'orders_failed{tenant="globex"} > 100'}
+      - {alert: Both, expr: 'sum(orders_failed{tenant=~"acme|globex"}) > 0'}
+      - {alert: Others, expr: 'orders_failed{tenant!="globex", tenant=~".+"} > 1e9'}
+      - {record: "globexs:one", expr: vector(1), labels: {tenant: globex}}
+  - {name: globexs, interval: 1s, rules: [{alert: Third, expr: '(up{tenant="globex"} or vector(0)) > 1'}]}
+""")
+    push(collector, "acme", 200)
+    push(collector, "globex", 200)
+    eventually(lambda: alerts(collector, state="firing") and alerts(collector, state="firing", name="OrdersFailToo"))
+    names = lambda tenant=None: [rule["name"] for group in groups(collector, tenant) for rule in group["rules"]]
+    assert names() == ["OrdersFail", "OrdersFailToo", "Both", "Others", "globexs:one", "Third"]
+    assert (names("acme"), names("acme|globex")) == (["OrdersFail"], names())
+    assert "globex" not in collector.get("/api/v1/rules", "acme").text
+    # The alert is its tenant's, whatever the rule's text.
+    assert set(alerts(collector, "globex", name="OrdersFailToo")) == {"globex"}
+
+
+def test_a_fault_that_spreads_widens_its_incident(ruled, receiver):
+    collector = ruled(notifiers=[webhook(receiver)])
+    at = time.time() + 2
+    for number, tenant in enumerate(FLEET):
+        push(collector, tenant, 200, at=at + 1.1 * number)
+    eventually(lambda: [p for p in receiver.received if p["groupLabels"]["reach"] == "fleet"])
+    later = at + 1.1 * len(FLEET) + 4
+    eventually(lambda: evaluated_since(collector, later))
+    told = [(payload["groupLabels"]["reach"], payload["status"]) for payload in receiver.received]
+    # Three steps, not eight; at no time is there no incident open.
+    assert sorted(told) == sorted([("single", "firing"), ("several", "firing"), ("single", "resolved"), ("fleet", "firing"),
+                                   ("several", "resolved")])
+    incidents = collector.get("/tenantscope/v1/incidents").json()["incidents"]
+    assert [i["reach"] for i in incidents if i["status"] == "open"] == ["fleet"]
+
+
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="no Prometheus here")
 def test_the_answers_have_the_form_of_prometheuss(ruled, tmp_path):
     text = """\

@@ -33,6 +33,8 @@ pub(crate) struct Status {
 pub(crate) struct Rule {
     pub(crate) spec: RuleSpec,
     pub(crate) constant_labels: Labels,
+    /// Only who may see all of these sees the rule.
+    named_tenants: Vec<String>,
     templates: Option<Templates>,
     pub(crate) state: Mutex<State>,
 }
@@ -60,7 +62,13 @@ impl Rule {
             }
         };
         let constant_labels = spec.constant_labels();
-        Ok(Self { spec, constant_labels, templates, state: Mutex::default() })
+        let named_tenants = spec.named_tenants();
+        Ok(Self { spec, constant_labels, named_tenants, templates, state: Mutex::default() })
+    }
+
+    /// Whether a reader of this scope may see how the rule is written: it names no tenant outside of it.
+    pub(crate) fn is_shown_to(&self, scope: &Scope) -> bool {
+        self.named_tenants.iter().all(|tenant| scope.allows_text(tenant))
     }
 
     pub(crate) fn times(&self, group: &GroupSpec, context: &Context) -> Times {

@@ -72,6 +72,20 @@ impl RuleSpec {
         Labels::from_pairs(pairs.map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
+    /// Tenants that the rule names: by a `tenant` label of its own, or by its expression's matchers on `tenant`.
+    pub(crate) fn named_tenants(&self) -> Vec<String> {
+        const TENANT: &str = "tenant";
+        let mut named: Vec<String> = self.constant_labels().get(TENANT).map(str::to_owned).into_iter().collect();
+        if let Ok(expr) = tenantscope_promql::parse(&self.expr) {
+            let selectors = expr.selectors();
+            let matchers = selectors.iter().flat_map(|(selector, _)| &selector.matchers);
+            // What a regular expression lists by name; one that is not a list is taken as a name that nobody has.
+            let values = matchers.filter(|matcher| matcher.name() == TENANT).flat_map(|m| m.value().split('|'));
+            named.extend(values.filter(|value| !matches!(*value, "" | ".*" | ".+")).map(str::to_owned));
+        }
+        named
+    }
+
     /// Whether it is the same rule, though its expression or times may have changed.
     pub(crate) fn is_same_rule(&self, other: &Self) -> bool {
         let same_kind = matches!(

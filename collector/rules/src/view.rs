@@ -17,7 +17,7 @@ pub struct GroupView {
     pub name: String,
     /// Its file.
     pub file: String,
-    /// Its rules.
+    /// Its rules, but for those that name a tenant whom the reader may not see.
     pub rules: Vec<RuleView>,
     /// How often it is evaluated, in seconds.
     pub interval: f64,
@@ -163,10 +163,11 @@ impl RuleView {
 impl GroupView {
     pub(crate) fn of(group: &Group, scope: &Scope) -> Self {
         let status = *group.status.lock();
+        let shown = group.rules.iter().filter(|rule| rule.is_shown_to(scope));
         Self {
             name: group.spec.name.clone(),
             file: group.spec.file.clone(),
-            rules: group.rules.iter().map(|rule| RuleView::of(rule, scope)).collect(),
+            rules: shown.map(|rule| RuleView::of(rule, scope)).collect(),
             interval: group.spec.interval.as_secs_f64(),
             limit: group.spec.limit,
             evaluation_time: status.evaluation_seconds,
