@@ -1,5 +1,7 @@
 //! Bodies, read within bounds.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -18,7 +20,9 @@ pub(crate) fn declared(content_length: Option<&HeaderValue>) -> Result<Option<us
 /// The whole body, if it is no longer than that and comes in time.
 pub(crate) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, Refused> {
     let reading = tokio::time::timeout(BODY_READ_TIMEOUT, Limited::new(body, max_bytes).collect()).await;
-    let read = reading.map_err(|_| Refused::invalid("body_slow", "the body took too long to come"))?;
+    // A slow network is not the batch's fault: Prometheus would drop it for a 400.
+    let read = reading
+        .map_err(|_| Refused::unavailable("body_timeout", "the body took too long to come", Duration::from_secs(5)))?;
     let collected = read.map_err(|error| {
         if error.downcast_ref::<LengthLimitError>().is_some() {
             Refused::too_large("body_too_large", format!("body is over {max_bytes} bytes"))

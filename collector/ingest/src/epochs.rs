@@ -33,17 +33,20 @@ impl Epochs {
         Ok(Self { path: path.to_owned(), given: Mutex::new(Given { last: reserved, reserved }) })
     }
 
-    /// An epoch above every one given before and not below `floor`. Blocks on the disk now and then.
-    pub(crate) fn next(&self, floor: u64) -> io::Result<u64> {
+    /// An epoch above every one given before, not below `now_ms`, and above what the agent `used`. Blocks on the disk
+    /// now and then.
+    ///
+    /// A header may claim any epoch, so what one agent used moves its own epoch only, never the others'.
+    pub(crate) fn next(&self, now_ms: u64, used: Option<u64>) -> io::Result<u64> {
         let mut given = self.given.lock();
-        let epoch = given.last.saturating_add(1).max(floor);
+        let epoch = given.last.saturating_add(1).max(now_ms);
         if epoch > given.reserved {
             let reserved = epoch.saturating_add(RESERVE);
             self.reserve(reserved)?;
             given.reserved = reserved;
         }
         given.last = epoch;
-        Ok(epoch)
+        Ok(used.map_or(epoch, |used| epoch.max(used.saturating_add(1))))
     }
 
     fn reserve(&self, reserved: u64) -> io::Result<()> {
@@ -66,11 +69,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("epochs");
         let epochs = Epochs::open(&path).unwrap();
-        let first = epochs.next(5).unwrap();
-        let second = epochs.next(0).unwrap();
+        let first = epochs.next(5, None).unwrap();
+        let second = epochs.next(0, None).unwrap();
         assert!(first >= 5 && second > first);
-        assert!(Epochs::open(&path).unwrap().next(0).unwrap() > second);
+        assert!(Epochs::open(&path).unwrap().next(0, None).unwrap() > second);
         fs::write(&path, "broken").unwrap();
         assert!(Epochs::open(&path).is_err());
+    }
+
+    #[test]
+    fn an_epoch_that_one_agent_claims_does_not_move_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let epochs = Epochs::open(&dir.path().join("epochs")).unwrap();
+        assert_eq!(epochs.next(5, Some(u64::MAX - 1)).unwrap(), u64::MAX);
+        let others = [epochs.next(5, None).unwrap(), epochs.next(5, Some(3)).unwrap()];
+        assert_eq!(others, [6, 7]);
     }
 }

@@ -32,9 +32,8 @@ impl Intake {
     fn new_epoch(&self, owner: &str, agent: &Name) -> Result<u64, Refused> {
         let used = self.lines.iter().filter_map(|line| line.state.lock().lanes.epoch_of(owner, agent)).max();
         let now = u64::try_from(now_ms()).unwrap_or(0);
-        let floor = used.map_or(now, |used| now.max(used.saturating_add(1)));
         // Blocks on an fsync, once for many epochs.
-        self.epochs.next(floor).map_err(|error| {
+        self.epochs.next(now, used).map_err(|error| {
             tracing::error!(%error, "epoch could not be written");
             Refused::unavailable("epochs_io", "no epoch can be given now", Duration::from_secs(5))
         })

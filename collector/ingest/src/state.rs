@@ -26,8 +26,9 @@ pub(crate) struct State {
 pub(crate) const MAX_DELTA_SERIES: usize = 1_000_000;
 /// Sources of one agent; past that the one that moved longest ago is forgotten.
 const MAX_SOURCES_OF_AGENT: usize = 4096;
-/// Agents of one owner whose sources are kept.
-const MAX_AGENTS: usize = 100_000;
+/// Agents of one owner whose sources are kept; past that the one that moved longest ago is forgotten. An owner names its
+/// agents as it likes, so a bound over all would let one of them use up the others' room.
+const MAX_AGENTS_OF_OWNER: usize = 1024;
 /// A running total that got nothing for so long is forgotten.
 const IDLE_DELTA_MS: i64 = 24 * 3_600_000;
 
@@ -120,9 +121,8 @@ impl State {
             return;
         }
         let agent = AgentKey { owner: key.owner.clone(), agent: key.agent.clone() };
-        if self.sources.len() >= MAX_AGENTS && !self.sources.contains_key(&agent) {
-            tracing::warn!(agents = MAX_AGENTS, "too many agents, their source positions are not kept");
-            return;
+        if !self.sources.contains_key(&agent) {
+            self.make_room_for_agent(&agent.owner);
         }
         let sources = self.sources.entry(agent).or_default();
         for (source, value) in moved {
@@ -131,6 +131,19 @@ impl State {
         while sources.len() > MAX_SOURCES_OF_AGENT {
             let oldest = sources.iter().min_by_key(|(_, position)| position.at).map(|(source, _)| source.clone());
             oldest.and_then(|oldest| sources.remove(&oldest));
+        }
+    }
+
+    fn make_room_for_agent(&mut self, owner: &str) {
+        let of_owner = || self.sources.iter().filter(|(agent, _)| agent.owner == owner);
+        if of_owner().count() < MAX_AGENTS_OF_OWNER {
+            return;
+        }
+        let newest = |sources: &BTreeMap<String, SourcePosition>| sources.values().map(|position| position.at).max();
+        let oldest = of_owner().min_by_key(|(_, sources)| newest(sources)).map(|(agent, _)| agent.clone());
+        if let Some(oldest) = oldest {
+            tracing::warn!(owner, agent = %oldest.agent, "too many agents, forgetting the oldest one's source positions");
+            self.sources.remove(&oldest);
         }
     }
 
@@ -273,5 +286,27 @@ mod tests {
             assert!(State::from_bytes(changed.into()).is_err(), "at {at}");
             assert!(State::from_bytes(bytes.slice(..at)).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn an_owner_with_too_many_agents_loses_its_own_oldest() {
+        let mut state = State::default();
+        let mut at = 0;
+        let mut send = |owner: &str, agent: &str| {
+            at += 1;
+            let mut record = record(1, "x");
+            record.sender = owner.into();
+            if let Some(header) = &mut record.header {
+                header.agent = Name::try_new(agent).unwrap();
+            }
+            state.advance(at, Change::of(&record), Deltas::default());
+        };
+        for agent in 0..=MAX_AGENTS_OF_OWNER {
+            send("o", &format!("a{agent}"));
+        }
+        send("p", "a");
+        let kept = |owner: &str, agent: &str| !state.sources_of(owner, &Name::try_new(agent).unwrap()).is_empty();
+        assert!(!kept("o", "a0") && kept("o", "a1") && kept("p", "a"));
+        assert_eq!(state.sources.len(), MAX_AGENTS_OF_OWNER + 1);
     }
 }
