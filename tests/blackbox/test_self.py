@@ -173,16 +173,19 @@ def test_an_endpoint_that_is_away_disturbs_nobody(collectors):
     running = collectors({"traces": {"otlp_grpc": f"http://127.0.0.1:{free_port()}"}})
     assert running.send("logs", otlp.logs(["x"])).status_code == 200
     assert running.get("/api/v1/query", query="1").status_code == 200
+    eventually(lambda: running.own_metric("tenantscope_server_spans_total", outcome="lost") > 1, 60)
+    assert running.log().count("our own traces are not taken") == 1
     assert running.stop() == 0
 
 
 # Log lines
 
-def test_json_log_lines(tmp_path, monkeypatch):
-    monkeypatch.setenv("TENANTSCOPE_LOG_FORMAT", "json")
+def test_json_log_lines(tmp_path):
     running = Collector(program("tenantscope-collector"), tmp_path / "collector")
+    command = running.command() + ["--log-format", "json"]
+    running.command = lambda: command
     running.start()
-    agent = Agent(tmp_path / "agent", running.otlp_grpc).start()
+    agent = Agent(tmp_path / "agent", running.otlp_grpc, env={"TENANTSCOPE_LOG_FORMAT": "json"}).start()
     agent.stop()
     assert running.stop() == 0
     for log in (running.log(), agent.log()):
@@ -277,22 +280,33 @@ def test_what_a_process_uses(busy):
 
 # Health
 
-def test_a_collector_that_is_not_ready_says_so(collectors):
-    """Its start waits for a rule file that is a pipe, for as long as the test likes."""
-    starting = collectors({"rules": ["slow.yaml"]}, start=False)
-    starting.folder.mkdir(parents=True)
-    pipe = starting.folder / "slow.yaml"
-    os.mkfifo(pipe)
-    starting.process = Process("collector", starting.command(), starting.folder / "collector.log")
-    starting.process.wait_until(lambda: listens(starting.ports["http"]), 30, "did not listen")
+@pytest.fixture
+def starting(collectors):
+    """A collector whose start waits for a rule file that is a pipe, for as long as a test likes."""
+    made = collectors({"rules": ["slow.yaml"]}, start=False)
+    made.folder.mkdir(parents=True)
+    os.mkfifo(made.folder / "slow.yaml")
+    made.process = Process("collector", made.command(), made.folder / "collector.log")
+    made.process.wait_until(lambda: listens(made.ports["http"]), 30, "did not listen")
+    return made
+
+
+def test_a_collector_that_is_not_ready_says_so(starting):
     assert starting.get("/-/healthy").status_code == 200
     for path in ("/-/ready", "/api/v1/query?query=1", "/metrics"):
         answer = starting.get(path)
         assert answer.status_code == 503
         assert answer.headers["Retry-After"]
     assert starting.get("/-/ready").text == "replaying\n"
+    pipe = starting.folder / "slow.yaml"
     writer = threading.Thread(target=pipe.write_text, args=("groups: []\n",), daemon=True)
     writer.start()
     eventually(lambda: starting.get("/-/ready").status_code == 200)
     assert starting.query("1")
     assert starting.get("/-/healthy").status_code == 200
+
+
+def test_a_collector_that_is_not_ready_ends_at_once(starting):
+    assert starting.get("/-/healthy").status_code == 200
+    starting.process.child.terminate()
+    assert starting.process.child.wait(10) == 0

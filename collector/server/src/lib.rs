@@ -1,7 +1,7 @@
 //! `tenantscope-collector`: configuration, wiring, listeners, shutdown.
 //!
 //! ```text
-//! Cli → Config → Listeners::bind → Front (alive, not ready) → stores::open (replay) → Forwarder, Runner, Gate → serve … signal → drain
+//! Cli → Config → Listeners::bind → Front (alive, not ready) → rules, stores::open (replay) → Forwarder, Runner, Gate → serve … signal → drain
 //! ```
 //! # Invariants
 //! - Nothing of a room's logic is here: rooms are opened, given each other's doors, and closed in order.
@@ -23,4 +23,5 @@ mod reload;
 mod request_spans;
 mod rule_seams;
 mod signals;
+mod span_exporter;
 mod stores;

@@ -19,8 +19,8 @@ pub(crate) const HEALTHY: &str = "Tenantscope is healthy.\n";
 /// The routes; everything is open when they are served.
 ///
 /// A reload is for readers of everything: why one failed may name any tenant.
-pub(crate) fn routes(reload: Arc<Reload>) -> Router {
-    let reloading = Router::new().route("/-/reload", post(on_reload)).with_state(Arc::clone(&reload));
+pub(crate) fn routes(reload: &Arc<Reload>) -> Router {
+    let reloading = Router::new().route("/-/reload", post(on_reload)).with_state(Arc::clone(reload));
     Router::new()
         .route("/-/healthy", get(|| async { HEALTHY }))
         .route("/-/ready", get(|| async { "Tenantscope is ready.\n" }))

@@ -12,7 +12,8 @@ use tenantscope_incidents::Incidents;
 use tenantscope_ingest::{Intake, write_routes};
 use tenantscope_model::{Reporting, Select, Signal};
 use tenantscope_promql::Evaluator;
-use tenantscope_rules::{Runner, SystemClock};
+use tenantscope_rules::{Groups, Runner, SystemClock};
+use tenantscope_slo::Objectives;
 use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
 use tenantscope_wire::listener::ListenOptions;
 use tenantscope_wire::tls::ServerTls;
@@ -55,11 +56,16 @@ pub async fn serve(options: &Serve, config: Config) -> Result<()> {
 async fn open(options: &Serve, config: Config) -> Result<Running> {
     let (registry, identity) = identity(&config)?;
     let config = Arc::new(config);
-    let opened = {
+    let (groups, opened) = {
         let (config, registry) = (Arc::clone(&config), registry.clone());
-        tokio::task::spawn_blocking(move || stores::open(&config, identity, registry)).await??
+        let open = move || -> Result<_> {
+            // What is wrong with the rules is told at once, not after a replay.
+            let groups = groups(&config)?;
+            Ok((groups, stores::open(&config, identity, registry)?))
+        };
+        tokio::task::spawn_blocking(open).await??
     };
-    Running::start(options, &config, registry, opened).await
+    Running::start(options, &config, registry, opened, groups).await
 }
 
 fn identity(config: &Config) -> Result<(Option<Arc<Registry>>, Arc<Identity>)> {
@@ -131,7 +137,13 @@ struct Running {
 }
 
 impl Running {
-    async fn start(options: &Serve, config: &Config, registry: Option<Arc<Registry>>, opened: Opened) -> Result<Self> {
+    async fn start(
+        options: &Serve,
+        config: &Config,
+        registry: Option<Arc<Registry>>,
+        opened: Opened,
+        (groups, objectives): (Groups, Objectives),
+    ) -> Result<Self> {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let intake = Arc::clone(&opened.intake);
@@ -146,7 +158,6 @@ impl Running {
         let query_limits = config.query.limits();
         let engine = query_limits.engine();
         let evaluator = Evaluator::new(engine.clone(), Arc::clone(&select));
-        let (groups, objectives) = groups(config)?;
         let objectives = ObjectivesInForce::new(objectives, Arc::new(evaluator.clone()));
         let external_url = config.external_url.clone().unwrap_or_default();
         let incidents = open_incidents(config, &intake, registry.clone(), &external_url).await?;
@@ -201,7 +212,7 @@ impl Running {
         let app = Router::new()
             .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
             .merge(write_routes(Arc::clone(&intake)))
-            .merge(own_routes::routes(Arc::clone(&reload)));
+            .merge(own_routes::routes(&reload));
 
         tasks.spawn(Arc::clone(&intake).run(stop.clone().cancelled_owned()));
         let (stop_rules, rules_stopped) = tokio::sync::watch::channel(false);

@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::cli::LogFormat;
+use crate::span_exporter::CountedExporter;
 
 /// Ends the trace exporter when it is dropped, after what it still has to send.
 pub struct Telemetry {
@@ -70,7 +71,7 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider> {
         .with_context(|| format!("trace exporter to {endpoint}"))?;
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_service_name("tenantscope-collector").with_attribute(version).build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    Ok(SdkTracerProvider::builder().with_batch_exporter(CountedExporter::new(exporter)).with_resource(resource).build())
 }
 
 impl Drop for Telemetry {
