@@ -108,10 +108,12 @@ impl GroupReader {
         let first_ms = now_ms - self.lookback_ms;
         let floor_ms = spool.floor_ms(&source).unwrap_or(first_ms);
         let mut newest_ms = spool.position_ms(&source).unwrap_or(first_ms);
+        let mut read_to_ms = floor_ms;
         let mut next_token = None;
         for _ in 0..MAX_PAGES {
             let (events, token) = self.page(group, floor_ms, now_ms, next_token).await?;
             newest_ms = events.iter().map(|event| event.at_ms).fold(newest_ms, i64::max);
+            read_to_ms = events.iter().map(|event| event.at_ms).fold(read_to_ms, i64::max);
             let unseen: Vec<(Event, Key)> = events
                 .into_iter()
                 .map(|event| {
@@ -131,6 +133,10 @@ impl GroupReader {
                 return Ok(());
             }
         }
+        // Events come in the order of their time, so the next round begins with the last one's: from the floor it would
+        // read the same pages again, for ever.
+        let floor_ms = read_to_ms.min(now_ms - self.overlap_ms).max(floor_ms);
+        spool.advance(&Move { source, position_ms: i64::MIN, floor_ms, seen: Vec::new() });
         tracing::warn!(group, pages = MAX_PAGES, "log group has more than one round reads, going on with the next");
         Ok(())
     }

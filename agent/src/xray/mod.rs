@@ -30,12 +30,16 @@ use crate::{batch, config, telemetry, trace_id};
 const TRACES_PER_CALL: usize = 5;
 /// GetTraceSummaries takes windows of up to six hours.
 const LONGEST_WINDOW_MS: i64 = 6 * 3_600_000;
+/// A window is not cut below this.
+const SHORTEST_WINDOW_MS: i64 = 2_000;
 /// X-Ray keeps traces for 30 days.
 const KEPT_MS: i64 = 30 * 86_400_000;
 /// A trace may have begun this long before its last update; what it sent is remembered for so long.
 const LONGEST_TRACE_MS: i64 = 3_600_000;
 /// The most pages of one window's summaries.
 const MAX_PAGES: usize = 400;
+/// How often one window asks for the traces that X-Ray did not get to.
+const UNPROCESSED_ATTEMPTS: usize = 3;
 /// The most spans of one batch.
 const BATCH_SPANS: usize = 2_000;
 
@@ -62,8 +66,7 @@ impl XrayTraces {
         Self { client: Client::new(aws), config, surroundings, key }
     }
 
-    async fn read_window(&mut self, start_ms: i64, end_ms: i64) -> Result<(), SourceError> {
-        let summaries = self.summaries(start_ms, end_ms).await?;
+    async fn read_window(&mut self, summaries: Vec<TraceSummary>, end_ms: i64) -> Result<(), SourceError> {
         let mut revisions: Vec<(String, Key)> = summaries.iter().filter_map(summary_key).collect();
         let known = |(_, key): &(String, Key)| self.surroundings.spool.has_seen(&self.key, *key);
         let unchanged: BTreeSet<String> = revisions.iter().filter(|it| known(it)).map(|(id, _)| id.clone()).collect();
@@ -74,23 +77,37 @@ impl XrayTraces {
             .filter(|id| !unchanged.contains(*id))
             .map(str::to_owned)
             .collect();
-        let ids: Vec<String> = ids.into_iter().collect();
+        let mut waiting: Vec<String> = ids.into_iter().collect();
         let mut portion = Portion::default();
-        for asked in ids.chunks(TRACES_PER_CALL) {
-            let (traces, unprocessed) = self.traces(asked).await?;
-            traces.iter().for_each(|trace| self.map(trace, &mut portion));
-            let complete = |id: &String| asked.contains(id) && !unprocessed.contains(id);
-            portion.seen.extend(revisions.iter().filter(|(id, _)| complete(id)).map(|(_, key)| *key));
-            if portion.count >= BATCH_SPANS {
-                // The position stays as it is until all of the window was handed over.
-                self.hand_over(std::mem::take(&mut portion), Move::default()).await?;
+        for _ in 0..UNPROCESSED_ATTEMPTS {
+            let mut left = Vec::new();
+            for asked in waiting.chunks(TRACES_PER_CALL) {
+                let (traces, unprocessed) = self.traces(asked).await?;
+                traces.iter().for_each(|trace| self.map(trace, &mut portion));
+                let complete = |id: &String| asked.contains(id) && !unprocessed.contains(id);
+                portion.seen.extend(revisions.iter().filter(|(id, _)| complete(id)).map(|(_, key)| *key));
+                left.extend(unprocessed);
+                if portion.count >= BATCH_SPANS {
+                    // The position stays as it is until all of the window was handed over.
+                    self.hand_over(std::mem::take(&mut portion), Move::default()).await?;
+                }
             }
+            waiting = left;
+            if waiting.is_empty() {
+                break;
+            }
+        }
+        if !waiting.is_empty() {
+            // The next rounds ask again for those within the overlap.
+            telemetry::skipped("xray", "unprocessed", waiting.len());
+            tracing::warn!(traces = waiting.len(), "x-ray did not get to some traces");
         }
         let floor_ms = end_ms - self.config.overlap.as_ms() - LONGEST_TRACE_MS;
         self.hand_over(portion, Move { position_ms: end_ms, floor_ms, ..Move::default() }).await
     }
 
-    async fn summaries(&self, start_ms: i64, end_ms: i64) -> Result<Vec<TraceSummary>, CallError> {
+    /// None where the window has more than is read at once.
+    async fn summaries(&self, start_ms: i64, end_ms: i64) -> Result<Option<Vec<TraceSummary>>, CallError> {
         let mut summaries = Vec::new();
         let mut next_token = None;
         for _ in 0..MAX_PAGES {
@@ -106,13 +123,13 @@ impl XrayTraces {
             next_token = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
             summaries.extend(answer.trace_summaries.unwrap_or_default());
             if next_token.is_none() {
-                break;
+                return Ok(Some(summaries));
             }
         }
-        Ok(summaries)
+        Ok(None)
     }
 
-    /// Whole traces, and the ids that X-Ray did not get to: the next rounds ask for those again.
+    /// Whole traces, and the ids that X-Ray did not get to.
     async fn traces(&self, ids: &[String]) -> Result<(Vec<Trace>, Vec<String>), CallError> {
         let mut traces = Vec::new();
         let mut unprocessed = Vec::new();
@@ -171,6 +188,11 @@ impl XrayTraces {
     }
 }
 
+fn too_many_summaries() -> CallError {
+    let message = format!("more than {MAX_PAGES} pages in {SHORTEST_WINDOW_MS} ms");
+    CallError { service: "xray", operation: "GetTraceSummaries", code: None, message }
+}
+
 /// A trace in the revision that the summary tells; none where X-Ray does not tell revisions.
 fn summary_key(summary: &TraceSummary) -> Option<(String, Key)> {
     let id = summary.id()?;
@@ -199,10 +221,18 @@ impl Source for XrayTraces {
             None => now_ms - self.config.lookback.as_ms(),
         };
         let mut start_ms = start_ms.max(now_ms - KEPT_MS);
+        let mut longest_ms = LONGEST_WINDOW_MS;
         while start_ms < now_ms {
-            let end_ms = now_ms.min(start_ms + LONGEST_WINDOW_MS);
-            self.read_window(start_ms, end_ms).await?;
-            start_ms = end_ms;
+            let end_ms = now_ms.min(start_ms + longest_ms);
+            match self.summaries(start_ms, end_ms).await? {
+                Some(summaries) => {
+                    self.read_window(summaries, end_ms).await?;
+                    start_ms = end_ms;
+                }
+                // To pass over the rest would lose it; shorter windows have fewer traces.
+                None if end_ms - start_ms > SHORTEST_WINDOW_MS => longest_ms = (end_ms - start_ms) / 2,
+                None => return Err(too_many_summaries().into()),
+            }
         }
         telemetry::round("xray", true);
         Ok(())
