@@ -245,3 +245,21 @@ async fn searches_and_tags() {
     let values = api.json("/tempo/api/search/tag/service.name/values", Some("nobody")).await;
     assert_eq!(values["tagValues"], serde_json::json!([]));
 }
+
+#[tokio::test]
+async fn times_as_far_apart_as_can_be_and_large_expressions_end_in_an_answer() {
+    let api = Api::new();
+    let rate = "sum(rate(%7Btenant%3D%22acme%22%7D%5B1m%5D))";
+    for (start, end) in [(i64::MIN, i64::MAX), (i64::MIN, i64::MIN), (i64::MAX, i64::MAX)] {
+        for query in ["%7Btenant%3D%22acme%22%7D", rate] {
+            for step in ["", "&step=1000000000", "&step=0.000000001"] {
+                let path = format!("/loki/api/v1/query_range?query={query}&start={start}&end={end}{step}");
+                let (status, body) = api.get(&path, None).await;
+                assert!(matches!(status, StatusCode::OK | StatusCode::BAD_REQUEST), "{path}: {body}");
+            }
+        }
+    }
+    let large = "%7Btenant%3D~%22(%5C%5CpL%7B0,900%7D)%7B0,90%7D%22%7D";
+    let (status, body) = api.get(&format!("/loki/api/v1/query_range?query={large}"), None).await;
+    assert_eq!((status, body.contains("regular expressions")), (StatusCode::UNPROCESSABLE_ENTITY, true), "{body}");
+}

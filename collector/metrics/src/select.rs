@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use tenantscope_model::{
-    Exemplar, Labels, Lookback, Matcher, Metadata, MetadataRequest, QueryBudget, Scope, Select, SelectError,
-    SelectRequest, SelectedSeries, SeriesRequest,
+    Exemplar, Labels, Lookback, Metadata, MetadataRequest, QueryBudget, Scope, Select, SelectError, SelectRequest,
+    SelectedSeries, SeriesRequest,
 };
 
 use crate::columns::{Columns, TimeRange};
@@ -39,7 +39,7 @@ impl From<StoreError> for SelectError {
 
 impl Select for MetricStore {
     fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SelectError> {
-        let found = index::find(&self.index, scope, request.matchers, Some(request.budget))?;
+        let found = index::find(&self.index, scope, request.matchers, request.budget)?;
         // Memory before parts: samples leave memory only after their parts came in.
         let mut reading = read_memory(&found, request)?;
         for part in self.parts().iter() {
@@ -50,8 +50,9 @@ impl Select for MetricStore {
 
     fn series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Labels>, SelectError> {
         let found = self.find_series(scope, request)?;
-        let mut labels: Vec<Labels> = Vec::with_capacity(found.len());
+        let mut labels: Vec<Labels> = Vec::new();
         for piece in found.chunks(PIECE) {
+            request.budget.charge_series(piece.len())?;
             let index = self.index.read();
             labels.extend(piece.iter().map(|series| index.labels_of(series)));
         }
@@ -93,7 +94,8 @@ impl Select for MetricStore {
         request: &SeriesRequest<'_>,
     ) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
         let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
-        let found = self.find_any(scope, request.matcher_sets)?;
+        let found = self.find_any(scope, request)?;
+        request.budget.charge_series(found.len())?;
         let mut exemplars: Vec<Vec<Exemplar>> = found.iter().map(|series| series.exemplars(range)).collect();
         let wanted = wanted(found.iter());
         for part in self.parts().iter().filter(|part| part.overlaps(range)) {
@@ -142,14 +144,15 @@ impl MetricStore {
     }
 
     /// Series that fulfil one of the matcher sets, by rising number.
-    fn find_any(&self, scope: &Scope, matcher_sets: &[Vec<Matcher>]) -> Result<Vec<Arc<Series>>, SelectError> {
-        match matcher_sets {
-            [] => index::find(&self.index, scope, &[], None),
-            [only] => index::find(&self.index, scope, only, None),
+    fn find_any(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Arc<Series>>, SelectError> {
+        let budget = request.budget;
+        match request.matcher_sets {
+            [] => index::find(&self.index, scope, &[], budget),
+            [only] => index::find(&self.index, scope, only, budget),
             several => {
                 let mut found: Vec<Arc<Series>> = Vec::new();
                 for matchers in several {
-                    found.append(&mut index::find(&self.index, scope, matchers, None)?);
+                    found.append(&mut index::find(&self.index, scope, matchers, budget)?);
                 }
                 found.sort_unstable_by_key(|series| series.id());
                 found.dedup_by_key(|series| series.id());
@@ -161,7 +164,7 @@ impl MetricStore {
     /// The same, less those without samples in the time, as far as memory and the parts' own times tell.
     fn find_series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Arc<Series>>, SelectError> {
         let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
-        let mut found = self.find_any(scope, request.matcher_sets)?;
+        let mut found = self.find_any(scope, request)?;
         let in_memory: BTreeSet<u32> =
             found.iter().filter(|series| series.has_samples(range)).map(|series| series.id()).collect();
         let mut in_parts = RoaringBitmap::new();

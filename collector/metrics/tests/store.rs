@@ -8,13 +8,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{Bench, HOUR_MS, MINUTE_MS, always, options, range, select, stamped, tenant};
 use tenantscope_metrics::{MetricStore, OpenError, Options};
 use tenantscope_model::{
-    Exemplar, FamilyMetadata, Labels, Lookback, Matcher, Metadata, MetadataRequest, MetricKind, Position, Refusal,
-    Sample, Scope, Select, SelectError, Sink, StampedBatch,
+    Exemplar, FamilyMetadata, Labels, Lookback, Matcher, Metadata, MetadataRequest, MetricKind, Position, QueryBudget,
+    Refusal, Sample, Scope, Select, SelectError, SeriesRequest, Sink, StampedBatch,
 };
 
 fn up(host: &str) -> Labels {
@@ -270,11 +270,27 @@ fn metadata_is_kept_by_tenant_and_survives() {
 }
 
 #[test]
+fn a_budget_ends_a_call_for_series_too() {
+    let mut bench = Bench::new(options());
+    bench.write((0..100).map(|host| stamped(up(&host.to_string()), &[(0, 1.0)])).collect());
+    let ask = |max_samples: u64| {
+        let budget = QueryBudget::new(Instant::now() + Duration::from_secs(600), max_samples);
+        bench.store().series(&Scope::All, &SeriesRequest { budget: &budget, ..always(&[]) }).map(|found| found.len())
+    };
+    assert_eq!(ask(1_000_000), Ok(100));
+    assert_eq!(ask(1_000), Err(SelectError::TooManySamples { limit: 1_000 }));
+    let cancelled = QueryBudget::new(Instant::now() + Duration::from_secs(600), u64::MAX);
+    cancelled.cancel();
+    let names = bench.store().label_names(&Scope::All, &SeriesRequest { budget: &cancelled, ..always(&[]) });
+    assert_eq!(names, Err(SelectError::Cancelled));
+}
+
+#[test]
 fn a_budget_ends_a_read() {
     let mut bench = Bench::new(options());
     bench.write(vec![stamped(up("a"), &[(0, 1.0), (1, 2.0), (2, 3.0)])]);
     let read = |bench: &Bench| {
-        let budget = tenantscope_model::QueryBudget::new(std::time::Instant::now() + Duration::from_secs(60), 2);
+        let budget = QueryBudget::new(Instant::now() + Duration::from_secs(60), 2);
         let request = tenantscope_model::SelectRequest {
             matchers: &[],
             from_ms: 0,

@@ -54,6 +54,8 @@ pub struct SeriesRequest<'a> {
     pub to_ms: i64,
     /// At most so many entries; `usize::MAX` for all.
     pub limit: usize,
+    /// The call's limits; labels that are handed out are charged as [`QueryBudget::charge_series`] says.
+    pub budget: &'a QueryBudget,
 }
 
 /// Metric families by name, each with what its senders say of it: several entries where they disagree.
@@ -116,6 +118,12 @@ impl QueryBudget {
             return Err(SelectError::TooManySamples { limit: self.max_samples });
         }
         self.check()
+    }
+
+    /// Counts series whose labels are handed out: each takes about as much memory as 20 samples.
+    pub fn charge_series(&self, series: usize) -> Result<(), SelectError> {
+        const SAMPLES: usize = 20;
+        self.charge(series.saturating_mul(SAMPLES))
     }
 
     /// Checks deadline and cancellation.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use promql_parser::label::{MatchOp as TheirMatchOp, Matcher as TheirMatcher};
 use promql_parser::parser as theirs;
 use promql_parser::parser::token;
-use tenantscope_model::{METRIC_NAME, MatchOp, Matcher};
+use tenantscope_model::{METRIC_NAME, MatchOp, Matcher, check_regexes};
 
 use crate::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, ExprKind, Grouping, Matching,
@@ -35,6 +35,8 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     if text.trim().is_empty() {
         return Err(ParseError::new("no expression found in input"));
     }
+    // Their parser compiles them without a limit.
+    check_regexes(text).map_err(|error| ParseError::new(error.to_string()))?;
     let parsed = theirs::parse(text).map_err(|message| ParseError::new(reworded(&message)))?;
     let expr = convert(parsed)?;
     check(&expr)?;
@@ -294,6 +296,13 @@ mod tests {
         assert!(depth_bound(&chain(" or ", 50)) >= 49);
         assert!(depth_bound(&format!("{}1{}", "(".repeat(60), ")".repeat(60))) >= 60);
         assert!(depth_bound(r#"label_join(a, "+-+-+-+-(((((", "-", "b", "c", "d", "e")"#) < 5);
+    }
+
+    #[test]
+    fn regular_expressions_are_bounded_together() {
+        let bombs: Vec<String> = (0..2000).map(|n| format!(r#"a=~"\\pL{{0,90}}x{n}""#)).collect();
+        let error = parse(&format!("x{{{}}}", bombs.join(","))).unwrap_err();
+        assert!(error.to_string().contains("regular expressions"), "{error}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Evaluator {
     }
 
     /// Parses an expression, or takes it from the cache.
-    pub fn parsed(&self, expression: &str) -> Result<Arc<Expr>, ParseError> {
+    fn parsed(&self, expression: &str) -> Result<Arc<Expr>, ParseError> {
         let lock = || self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(expr) = lock().expressions.get(expression) {
             return Ok(Arc::clone(expr));

@@ -22,8 +22,8 @@ use crate::Scoped;
 const DEFAULT_LIMIT: usize = 100;
 const DEFAULT_RANGE_NS: i64 = 3_600_000_000_000;
 /// A range query without a step gets about so many points, as Loki does.
-const DEFAULT_POINTS: i64 = 250;
-const SECOND_NS: i64 = 1_000_000_000;
+const DEFAULT_POINTS: u64 = 250;
+const SECOND_NS: u64 = 1_000_000_000;
 
 type Pairs = Form<Vec<(String, String)>>;
 type Answer = Result<Response, Failure>;
@@ -50,8 +50,7 @@ async fn query_range(
 ) -> Answer {
     let params = Params::new(pairs);
     let range = range(&params)?;
-    let automatic =
-        || Duration::from_secs((((range.end_ns - range.start_ns) / SECOND_NS / DEFAULT_POINTS).max(1)).unsigned_abs());
+    let automatic = || Duration::from_secs((range.end_ns.abs_diff(range.start_ns) / SECOND_NS / DEFAULT_POINTS).max(1));
     let step = params.duration("step")?.filter(|step| !step.is_zero()).unwrap_or_else(automatic);
     let request = LogRequest {
         query: params.needed("query")?,

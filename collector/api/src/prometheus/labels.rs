@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use serde::{Serialize, Serializer};
-use tenantscope_model::{Exemplar, Labels, Matcher, MetadataRequest, Scope, Select, SelectError, SeriesRequest};
+use tenantscope_model::{
+    Exemplar, Labels, Matcher, MetadataRequest, QueryBudget, Scope, Select, SelectError, SeriesRequest,
+};
 use tenantscope_promql::parse;
 
 use super::PrometheusApi;
@@ -38,9 +40,9 @@ impl About {
     }
 
     /// One more than the limit, so that it shows whether the limit cut something.
-    fn request(&self) -> SeriesRequest<'_> {
+    fn request<'a>(&'a self, budget: &'a QueryBudget) -> SeriesRequest<'a> {
         let limit = if self.limit == 0 { usize::MAX } else { self.limit.saturating_add(1) };
-        SeriesRequest { matcher_sets: &self.sets, from_ms: self.from_ms, to_ms: self.to_ms, limit }
+        SeriesRequest { matcher_sets: &self.sets, from_ms: self.from_ms, to_ms: self.to_ms, limit, budget }
     }
 }
 
@@ -52,8 +54,8 @@ where
     R: FnOnce(&dyn Select, &Scope, &SeriesRequest<'_>) -> Result<Vec<T>, SelectError> + Send + 'static,
 {
     let (pool, limits) = (api.pool.clone(), Arc::clone(&api.limits));
-    let work = move |_: &tenantscope_model::QueryBudget| {
-        let mut list = ask(&*api.select(), &scope, &about.request())?;
+    let work = move |budget: &QueryBudget| {
+        let mut list = ask(&*api.select(), &scope, &about.request(budget))?;
         let mut warnings = Vec::new();
         truncate(&mut list, about.limit, &mut warnings);
         let list: Vec<J> = list.into_iter().map(Into::into).collect();
@@ -125,7 +127,7 @@ pub(super) async fn metadata(
         None => 0,
     };
     let (pool, limits) = (api.pool.clone(), Arc::clone(&api.limits));
-    let work = move |_: &tenantscope_model::QueryBudget| {
+    let work = move |_: &QueryBudget| {
         let limit = if limit == 0 { usize::MAX } else { limit };
         let request = MetadataRequest { family: family.as_deref(), limit };
         let found = api.select().metadata(&scope, &request)?;

@@ -53,8 +53,7 @@ async fn evaluate(
     form: &Form,
     when: When,
 ) -> Result<Success, ApiError> {
-    let text = form.get("query").unwrap_or("");
-    let expr = api.evaluator.parsed(text)?;
+    let text = form.get("query").unwrap_or("").to_owned();
     let limit = form.limit()?;
     let lookback_ms = form.duration_ms("lookback_delta")?.filter(|ms| *ms > 0);
     let timeout = form.duration_ms("timeout")?.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
@@ -63,6 +62,8 @@ async fn evaluate(
     let (pool, max_samples) = (api.pool.clone(), api.limits.max_samples);
     let work = move |budget: &tenantscope_model::QueryBudget| {
         let begun = Instant::now();
+        // Readers' queries are not kept: whoever sends many would fill the memory of all.
+        let expr = parse(&text)?;
         let options = QueryOptions { budget, lookback_ms };
         let (engine, select) = (api.evaluator.engine(), api.select());
         let mut answer = match when {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::Serialize;
-use tenantscope_model::{METRIC_NAME, Matcher, Scope, SeriesRequest};
+use tenantscope_model::{METRIC_NAME, Matcher, QueryBudget, Scope, SeriesRequest};
 
 use super::PrometheusApi;
 use super::answer::{ApiError, Success};
@@ -83,14 +83,14 @@ pub(super) async fn tsdb(
         limit => limit.min(1000),
     };
     let (pool, limits) = (api.pool.clone(), Arc::clone(&api.limits));
-    pool.run(limits.timeout, limits.max_samples, move |_| count(&api, &scope, limit)).await
+    pool.run(limits.timeout, limits.max_samples, move |budget| count(&api, &scope, limit, budget)).await
 }
 
-fn count(api: &PrometheusApi, scope: &Scope, limit: usize) -> Result<Success, ApiError> {
+fn count(api: &PrometheusApi, scope: &Scope, limit: usize, budget: &QueryBudget) -> Result<Success, ApiError> {
     let select = api.select();
     let to_ms = now_ms();
     let from_ms = to_ms - ACTIVE_MS;
-    let all = SeriesRequest { matcher_sets: &[], from_ms, to_ms, limit: usize::MAX };
+    let all = SeriesRequest { matcher_sets: &[], from_ms, to_ms, limit: usize::MAX, budget };
     let mut values = Vec::new();
     for name in select.label_names(scope, &all)?.into_iter().take(MAX_LABELS) {
         let value = select.label_values(scope, &name, &all)?.len();

@@ -22,6 +22,7 @@ pub(crate) fn parse_with<'a, T>(
     if query.len() > MAX_QUERY_BYTES {
         return Err(QueryError::Invalid(format!("query is longer than {MAX_QUERY_BYTES} bytes")));
     }
+    tenantscope_model::check_regexes(query).map_err(|error| QueryError::Limit(error.to_string()))?;
     let mut whole = |input: &mut Input<'a>| -> Parsed<T> {
         let parsed = preceded(multispace0, &mut parser).parse_next(input)?;
         let _: &str = eof.context(expected("the end of the query")).parse_next(input)?;

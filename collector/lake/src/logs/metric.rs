@@ -64,7 +64,8 @@ impl Lake {
         if step_ns == 0 || end_ns < start_ns {
             return Err(QueryError::Invalid("the step must be positive and the end not before the start".to_owned()));
         }
-        let count = usize::try_from((end_ns - start_ns) / step_ns).unwrap_or(usize::MAX).saturating_add(1);
+        let count =
+            usize::try_from(end_ns.abs_diff(start_ns) / step_ns.unsigned_abs()).unwrap_or(usize::MAX).saturating_add(1);
         if count > self.options.max_steps {
             let limit = self.options.max_steps;
             return Err(QueryError::Invalid(format!("exceeded maximum resolution of {limit} points per time series")));

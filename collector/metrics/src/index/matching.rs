@@ -84,7 +84,7 @@ pub(crate) fn find(
     index: &RwLock<Index>,
     scope: &Scope,
     matchers: &[Matcher],
-    budget: Option<&QueryBudget>,
+    budget: &QueryBudget,
 ) -> Result<Vec<Arc<Series>>, SelectError> {
     let mut tests: Vec<&Matcher> = Vec::new();
     let mut ids = narrowed(&index.read(), scope, matchers, &mut tests);
@@ -139,7 +139,7 @@ fn narrow_by_values(
     index: &RwLock<Index>,
     matcher: &Matcher,
     ids: &mut RoaringBitmap,
-    budget: Option<&QueryBudget>,
+    budget: &QueryBudget,
 ) -> Result<(), SelectError> {
     let absent_too = matcher.matches_absent();
     let start = if matcher.op() == MatchOp::Regex && !absent_too { prefix(matcher.value()) } else { "" };
@@ -158,7 +158,7 @@ fn narrow_by_values(
         if past_prefix {
             break;
         }
-        check(budget)?;
+        budget.check()?;
     }
     if absent_too {
         *ids -= concerned;
@@ -176,7 +176,7 @@ fn resolve(
     index: &RwLock<Index>,
     ids: &RoaringBitmap,
     tests: &[&Matcher],
-    budget: Option<&QueryBudget>,
+    budget: &QueryBudget,
 ) -> Result<Vec<Arc<Series>>, SelectError> {
     let mut found: Vec<Arc<Series>> = Vec::with_capacity(ids.len() as usize);
     let mut known: Vec<HashMap<Option<Arc<str>>, bool>> = tests.iter().map(|_| HashMap::new()).collect();
@@ -201,12 +201,8 @@ fn resolve(
                 found.push(series);
             }
         }
-        check(budget)?;
+        budget.check()?;
     }
-}
-
-fn check(budget: Option<&QueryBudget>) -> Result<(), SelectError> {
-    budget.map_or(Ok(()), QueryBudget::check)
 }
 
 #[cfg(test)]
