@@ -1,11 +1,14 @@
 """The built-in pages in a real browser, over data like the demo's and with its rules and objective."""
 
 import html.parser
+import json
+import os
 import re
 import secrets
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import otlp
 import pytest
@@ -80,6 +83,33 @@ class Page(html.parser.HTMLParser):
 PAGES = ["/", f"/tenants/{BAD}", "/incidents", "/slo"]
 
 
+AXE = "4.10.3"
+
+
+def browse(url, profile):
+    """The page's document after the browser ran it, and what it said on its console."""
+    done = subprocess.run([BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                           "--disable-background-networking", "--disable-component-update", "--proxy-server=direct://",
+                           f"--user-data-dir={profile}", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=5000",
+                           "--dump-dom", url], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """axe-core's text, from npm."""
+    folder = Path(os.environ.get("TENANTSCOPE_CACHE", Path.home() / ".cache" / "tenantscope")) / f"axe-{AXE}"
+    file = folder / "node_modules" / "axe-core" / "axe.min.js"
+    if not file.exists():
+        npm = shutil.which("npm")
+        done = npm and subprocess.run([npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, f"axe-core@{AXE}"],
+                                      capture_output=True, timeout=120)
+        if not done or done.returncode:
+            pytest.skip("axe-core is not to be had")
+    return file.read_text()
+
+
 @pytest.fixture(scope="module")
 def rendered(collector, tmp_path_factory):
     """Each page as the browser has it after it ran, with what it said on its console."""
@@ -88,12 +118,7 @@ def rendered(collector, tmp_path_factory):
     profile = tmp_path_factory.mktemp("browser")
     pages = {}
     for path in PAGES:
-        done = subprocess.run([BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                               "--disable-background-networking", "--disable-component-update", "--proxy-server=direct://",
-                               f"--user-data-dir={profile}", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=5000",
-                               "--dump-dom", collector.url + path], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr[-2000:]
-        pages[path] = (done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line])
+        pages[path] = browse(collector.url + path, profile)
     return pages
 
 
@@ -106,6 +131,17 @@ def test_a_browser_has_nothing_to_complain_about(rendered, path):
     assert {"lang": "en"}.items() <= dict(next(given for tag, given in page.tags if tag == "html")).items()
     assert len(page.identifiers) == len(set(page.identifiers)), "an id is there twice"
     assert "could not be read" not in " ".join(page.text)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_no_violation(rendered, axe, tmp_path, path):
+    # From a file, where the page's policy does not forbid the script.
+    run = "axe.run().then(r => { document.body.innerHTML = ''; document.body.textContent = JSON.stringify(r.violations); })"
+    page = tmp_path / "page.html"
+    page.write_text(rendered[path][0].replace("</body>", f"<script>{axe}</script><script>{run}</script></body>"))
+    dom, _ = browse(page.as_uri(), tmp_path / "browser")
+    violations = json.loads("".join(Page(dom[dom.index("<body"):]).text))
+    assert [(v["id"], v["help"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"][:300]) for v in violations] == []
 
 
 def test_the_fleet_page_has_every_tenant_the_worst_first(rendered):
