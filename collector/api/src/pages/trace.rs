@@ -14,6 +14,7 @@ use tenantscope_model::Scope;
 use super::layout::{self, Place};
 use super::{Shared, respond};
 use crate::Scoped;
+use crate::tempo::trace_id;
 
 /// Spans that the page shows; the API has them all.
 const SHOWN: usize = 1_000;
@@ -26,7 +27,7 @@ struct Row<'a> {
 }
 
 pub(super) async fn show(State(state): Shared, Scoped(scope): Scoped, Path(trace): Path<String>) -> Response {
-    let id = hex::decode(&trace).ok().filter(|id| (1..=16).contains(&id.len()));
+    let id = trace_id(&trace).ok();
     let found = match &id {
         Some(id) => state.sources.lake.trace(&scope, id, TimeRange::ALL).await,
         None => Ok(None),

@@ -118,7 +118,7 @@ async fn tag_values_v2(
 }
 
 /// Up to 32 hexadecimal digits; leading zeroes may be missing, as in Tempo's own answers.
-fn trace_id(text: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn trace_id(text: &str) -> Result<Vec<u8>, Failure> {
     let wrong = || Failure::parameter("trace id", text, "up to 32 hexadecimal digits");
     if text.is_empty() || text.len() > 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(wrong());
@@ -145,4 +145,16 @@ fn search_range(params: &Params) -> Result<TimeRange, Failure> {
         return Err(Failure::bad("http parameter start must be before end"));
     }
     Ok(TimeRange { start_ns, end_ns })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trace_id;
+
+    #[test]
+    fn leading_zeroes_of_a_trace_id_may_be_missing() {
+        let whole = trace_id("00000000000000000a1b2c3d4e5f6071").unwrap();
+        assert_eq!(trace_id("a1b2c3d4e5f6071").unwrap(), whole);
+        assert!(trace_id("").is_err() && trace_id("+1").is_err() && trace_id(&"0".repeat(33)).is_err());
+    }
 }
