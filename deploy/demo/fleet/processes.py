@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,18 +16,22 @@ class NotReady(Exception):
     """A process ended or did not answer in time; the message holds the end of its log."""
 
 
+# Below the range from which Linux gives outgoing connections their ports, so that none of those takes a port between
+# its choice here and the start of the program that is to listen on it.
+PORTS = range(15000, 32000)
+
+
 def free_port(preferred=None):
     """A free loopback port: the preferred one if nobody has it."""
-    for port in [preferred, 0]:
-        if port is None:
-            continue
+    candidates = ([preferred] if preferred else []) + random.sample(PORTS, 50)
+    for port in candidates:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return probe.getsockname()[1]
+            return port
     raise NotReady("no free loopback port")
 
 
