@@ -92,9 +92,9 @@ impl From<DecodeError> for Refused {
     }
 }
 
-/// A decoded body, not yet stamped.
+/// A decoded body, not yet stamped, and its size once decompressed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Decoded(pub(crate) Content);
+pub struct Decoded(pub(crate) Content, usize);
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Content {
@@ -107,6 +107,7 @@ pub(crate) enum Content {
 /// Decompresses and decodes a body within the limits.
 pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
     let bytes = decompress(body, limits)?;
+    let decompressed_bytes = bytes.len();
     let content = match (body.form, body.signal) {
         (BodyForm::OtlpProtobuf, Signal::Metrics) => {
             let request: ExportMetricsServiceRequest = protobuf(bytes, &footprint::METRICS, "OTLP metrics", limits)?;
@@ -139,7 +140,7 @@ pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, Dec
         }
         _ => return Err(DecodeError::Signal(body.signal)),
     };
-    Ok(Decoded(content))
+    Ok(Decoded(content, decompressed_bytes))
 }
 
 /// Prost gives up at 100 levels of nesting.
@@ -197,6 +198,11 @@ impl Decoded {
             Content::Series(request, _) => request.timeseries.iter().map(crate::count::samples_of_series).sum(),
         };
         u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
+    /// The body's size once decompressed; decoded it takes up to four times that.
+    pub fn decompressed_bytes(&self) -> usize {
+        self.1
     }
 
     /// Whether a metric of it has delta temporality, so that batches like it must be stamped one after another.

@@ -201,23 +201,32 @@ impl Intake {
         let slot = slot.map_err(|_| Refused::unavailable("shutting_down", "shutting down", Duration::from_secs(5)))?;
         let tenant = sender.tenant().cloned();
         // Runs to its end even if the sender goes away: queued is queued, and the lane must know.
-        let step = {
+        let (step, slot) = {
             let (line, tenant) = (Arc::clone(&line), tenant.clone());
             blocking(move || {
-                let _slot = slot;
                 let decide = |claim: &Claim| sender.decide(claim);
                 let from = Sending { tenant, owner, from_agent: sender.may_claim_cadence(), decide: &decide };
-                Step::first(&line, line.admit(&from, body, header, now_ms(), (permit, flight))?)
+                let admitted = line.admit(&from, body, header, now_ms(), (permit, flight))?;
+                Ok((Step::first(&line, admitted)?, slot))
             })
             .await?
         };
         let underway = match step {
             Step::Nothing => return Ok(Accepted::default()),
-            Step::Underway(underway) => underway,
+            Step::Underway(underway) => {
+                drop(slot);
+                underway
+            }
             Step::Deltas(admitted) => {
+                let room = line.delta_room(&admitted).await;
+                drop(slot);
                 let turn = line.delta_turn().await;
                 let line = Arc::clone(&line);
-                blocking(move || line.queue(*admitted, Some(turn))).await?
+                blocking(move || {
+                    let _room = room;
+                    line.queue(*admitted, Some(turn))
+                })
+                .await?
             }
         };
         if let Some(append) = underway.append {

@@ -8,7 +8,7 @@ use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody,
 use tenantscope_journal::{Append, Cursor, CursorError, Journal, OpenError, Options};
 use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::lanes::{Flight, Flights, LaneKey, Standing};
 use crate::limits::Permit;
@@ -73,6 +73,8 @@ pub(crate) struct Line {
     pub(crate) decoding: Arc<Semaphore>,
     /// See [`Line::delta_turn`].
     deltas: Arc<tokio::sync::Mutex<()>>,
+    /// See [`Line::delta_room`].
+    delta_room: Arc<Semaphore>,
     kept: Mutex<Kept>,
     usage: Arc<Usage>,
     limits: DecodeLimits,
@@ -96,6 +98,16 @@ struct Kept {
 
 /// The right to be the one batch with deltas that is under way.
 pub(crate) type DeltaTurn = tokio::sync::OwnedMutexGuard<()>;
+
+/// Room for a decoded batch that waits for its [`DeltaTurn`].
+pub(crate) type DeltaRoom = OwnedSemaphorePermit;
+
+/// The unit of [`DeltaRoom`].
+const ROOM_UNIT_BYTES: usize = 4096;
+
+fn room_of(decompressed_bytes: usize) -> u32 {
+    u32::try_from(decompressed_bytes.div_ceil(ROOM_UNIT_BYTES).max(1)).unwrap_or(u32::MAX).min(1 << 28)
+}
 
 /// A batch that was decoded and decided on, with what it holds until it is durable.
 pub(crate) struct Admitted {
@@ -160,6 +172,7 @@ impl Line {
             flights: Flights::default(),
             decoding: Arc::new(Semaphore::new(options.max_decoding.max(1))),
             deltas: Arc::default(),
+            delta_room: Arc::new(Semaphore::new(room_of(options.decode.max_decoded_bytes) as usize)),
             kept: Mutex::new(kept),
             usage: Arc::clone(&options.usage),
             limits: options.decode,
@@ -195,6 +208,14 @@ impl Line {
             body: RecordBody::Received { decisions, body },
         };
         Ok(Some(Admitted { decoded, records, tenant: from.tenant.clone(), record, held }))
+    }
+
+    /// Room to wait for the turn below: as many bytes as the largest body has, over all that wait. Who waits for it keeps
+    /// its place among those that decode, so that small bodies of large content can't pile up in memory.
+    pub(crate) async fn delta_room(&self, admitted: &Admitted) -> Option<DeltaRoom> {
+        let room = room_of(admitted.decoded.decompressed_bytes());
+        // Never closed, and no body is larger than the whole room.
+        Arc::clone(&self.delta_room).acquire_many_owned(room).await.ok()
     }
 
     /// The turn of a batch with deltas: running totals grow one batch after another.
