@@ -26,7 +26,7 @@ enum Mode {
     Run(Options),
     /// One round of each source, deliver it, end
     Once(Options),
-    /// Read the configuration and say whether it is right
+    /// Read the configuration: `ok` and 0 if it is right, else 2 and `file:line: message`
     Check(Options),
 }
 

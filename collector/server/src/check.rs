@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use tenantscope_rules::{GroupDefaults, Groups, LoadError};
+use tenantscope_rules::{GroupDefaults, Groups, LoadError, Mistake};
 use tenantscope_slo::Objectives;
 use tenantscope_tenancy::{Exposure, Identity, Readers, Tenants};
 
@@ -45,11 +45,16 @@ pub const OPEN_OFF_LOOPBACK: &str =
 
 /// The rule groups of all rule files and objectives.
 pub fn groups(config: &Config) -> Result<(Groups, Objectives), LoadError> {
-    let in_config = |problem: Problem| LoadError {
-        mistakes: vec![tenantscope_rules::Mistake { file: problem.to_string(), line: None, message: String::new() }],
+    let named = |key: &str, patterns: &[String]| {
+        let mistake = |problem: Problem| Mistake { file: key.to_owned(), line: None, message: problem.to_string() };
+        config.files(patterns).map_err(mistake)
     };
-    let rule_files = config.files(&config.rules).map_err(in_config)?;
-    let objective_files = config.files(&config.objectives).map_err(in_config)?;
+    let (rule_files, objective_files) = match (named("rules", &config.rules), named("objectives", &config.objectives)) {
+        (Ok(rules), Ok(objectives)) => (rules, objectives),
+        (rules, objectives) => {
+            return Err(LoadError { mistakes: rules.err().into_iter().chain(objectives.err()).collect() });
+        }
+    };
     let (rules, objectives) = (Groups::load(&rule_files, GroupDefaults::default()), Objectives::load(&objective_files));
     match (rules, objectives) {
         (Ok(mut groups), Ok(objectives)) => {

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The collector: proves whose each byte is, stores it, and serves one view over all tenants.
 #[derive(Debug, Parser)]
-#[command(name = "tenantscope-collector", version, about, max_term_width = 100)]
+#[command(name = "tenantscope-collector", version, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -15,6 +15,7 @@ pub struct Cli {
     /// Log filter, such as `info` or `tenantscope_ingest=debug`.
     #[arg(
         long,
+        display_order = 900,
         global = true,
         env = "TENANTSCOPE_LOG",
         default_value = "info,delta_kernel=warn,datafusion=warn",
@@ -22,7 +23,14 @@ pub struct Cli {
     )]
     pub log: String,
     /// How log lines are written.
-    #[arg(long, global = true, env = "TENANTSCOPE_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        display_order = 901,
+        global = true,
+        env = "TENANTSCOPE_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub log_format: LogFormat,
 }
 
@@ -40,7 +48,7 @@ pub enum LogFormat {
 pub enum Command {
     /// Receive, store, serve; ends with 0 after SIGTERM or SIGINT. SIGHUP reloads rules, registry and objectives.
     Serve(Serve),
-    /// Check the configuration and every file that it names; ends with 1 and file:line: message for what is wrong.
+    /// Check the configuration and every file that it names; silent and 0 if all is right, else 1 and `file:line: message`.
     Check(Check),
     /// Write SLO reports, one a tenant, as the running collector computes them.
     Report(Report),

@@ -161,11 +161,11 @@ impl Config {
 fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Problem> {
     let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let Some((before, after)) = name.split_once('*') else { return Ok(vec![pattern.to_path_buf()]) };
-    let folder = pattern.parent().unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder).map_err(|error| Problem::file(folder, &error))?;
+    let folder = pattern.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).map_err(|error| Problem::file(pattern, &error))?;
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| Problem::file(folder, &error))?.path();
+        let path = entry.map_err(|error| Problem::file(pattern, &error))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let long_enough = name.len() >= before.len() + after.len();
         if long_enough && name.starts_with(before) && name.ends_with(after) && path.is_file() {
@@ -190,6 +190,7 @@ mod tests {
     fn an_unknown_key_is_named_with_its_line() {
         let problem = config("data_dir: x\nlisten:\n  htpp: 127.0.0.1:1\n").unwrap_err();
         assert!(problem.starts_with("DIR/collector.yaml:3: ") && problem.contains("htpp"), "{problem}");
+        assert!(!problem.contains("at line"), "the line is said once: {problem}");
     }
 
     #[test]
@@ -207,6 +208,12 @@ mod tests {
         let config = Config { folder: dir.path().to_path_buf(), ..Config::default() };
         let found = config.files(&["*.yaml".into(), "a.yaml".into()]).unwrap();
         assert_eq!(found, [dir.path().join("a.yaml"), dir.path().join("b.yaml")]);
-        assert!(config.files(&["none/*.yaml".into()]).is_err());
+        let problem = config.files(&["none/*.yaml".into()]).unwrap_err().to_string();
+        assert!(problem.contains("none/*.yaml: "), "{problem}");
+    }
+
+    #[test]
+    fn a_pattern_beside_a_configuration_named_without_a_folder_is_in_the_current_one() {
+        assert_eq!(matching(Path::new("*.toml")).unwrap(), [Path::new("./Cargo.toml")]);
     }
 }

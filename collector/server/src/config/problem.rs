@@ -17,11 +17,14 @@ impl Problem {
 
     /// The file's YAML is not what was expected.
     pub fn yaml(file: &Path, error: &serde_saphyr::Error) -> Self {
-        let line = error.location().map_or(0, |at| at.line());
-        let message = error.render_with_options(serde_saphyr::render_options! {
+        let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
+        let rendered = error.render_with_options(serde_saphyr::render_options! {
             formatter: &serde_saphyr::UserMessageFormatter,
             snippets: serde_saphyr::SnippetMode::Off,
         });
+        // The line goes in front, once.
+        let suffix = format!(" at line {line}, column {column}");
+        let message = rendered.strip_suffix(&suffix).unwrap_or(&rendered).to_owned();
         Self { file: file.to_path_buf(), line, message }
     }
 }
