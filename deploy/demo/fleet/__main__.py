@@ -25,7 +25,14 @@ def say(text):
 def arguments():
     parser = argparse.ArgumentParser(prog="deploy/demo", description="Six tenants, their agents, the collector, an alert.")
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="start the demo", prog="deploy/demo/up")
+    up = commands.add_parser(
+        "up", help="start the demo", prog="deploy/demo/up", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Builds the programs, starts six tenants in an AWS of moto's, an agent in each account, the collector\n"
+                    "and Alertmanager, prints where to look, and leaves them running; deploy/demo/down stops them.\n"
+                    "Everything listens on loopback. What an earlier start stored is removed.",
+        epilog="environment:\n"
+               "  TENANTSCOPE_DEMO_DIR  where configuration, data and logs go (default target/demo)\n"
+               "  TENANTSCOPE_CACHE     where the Python environment is kept (default ~/.cache/tenantscope)")
     up.add_argument("--check", action="store_true", help="check every promise on a demo of its own, then stop it")
     up.add_argument("--release", action="store_true", help="build and run optimised programs")
     up.add_argument("--bad-after", type=int, metavar="SECONDS",
@@ -33,38 +40,62 @@ def arguments():
     up.add_argument("--seconds", type=int, default=240, help="how long --check waits for its promises (default 240)")
     up.add_argument("--reports", type=Path, help="where --check writes the SLO report (default target/demo-check/reports)")
     up.add_argument("--programs", type=Path, default=ROOT / "target" / "debug", help=argparse.SUPPRESS)
-    commands.add_parser("down", help="stop what up started", prog="deploy/demo/down")
+    commands.add_parser("down", help="stop what up started", prog="deploy/demo/down",
+                        description="Stops, by process id, what deploy/demo/up started. The data stays until the next up.")
     return parser.parse_args()
+
+
+def where_to_look(stack, bad_after):
+    """What `up` prints at the end."""
+    collector = stack.url("collector")
+    month = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m")
+    pages = [
+        ("/", "the fleet: every tenant's health, budget, freshness"),
+        ("/tenants/globex", f"the tenant that goes bad {bad_after} s after the start; its alert follows in a minute"),
+        ("/incidents", "what is wrong now, and how far it reaches"),
+        ("/slo", "the error budgets, with reports"),
+        ("/metrics", "the collector about itself"),
+    ]
+    rows = [(collector + path, what) for path, what in pages]
+    if "alertmanager" in stack.ports:
+        rows.append((stack.url("alertmanager") + "/", "Alertmanager, where the alert arrives"))
+    width = max(len(address) for address, _ in rows)
+    listed = "\n".join(f"  {address:<{width}}  {what}" for address, what in rows)
+    return f"""
+The demo runs. All tenants have data within a minute. What to look at:
+{listed}
+
+Ask all tenants, or one (X-Scope-OrgID), in PromQL, LogQL and TraceQL; write the SLO reports:
+  curl -G {collector}/api/v1/query -d query=tenant:aws_lambda_error_ratio
+  curl -G {collector}/loki/api/v1/query_range -H 'X-Scope-OrgID: globex' --data-urlencode 'query={{level="error"}}'
+  curl -G {collector}/tempo/api/search -H 'X-Scope-OrgID: globex' --data-urlencode 'q={{status=error}}'
+  {stack.programs}/tenantscope-collector report --config {stack.folder}/collector.yaml --month {month} --out reports
+
+For Grafana: dashboards/README.md. Data sources: Prometheus and Loki at {collector}, Tempo at {collector}/tempo.
+Logs of every process: {stack.folder}/log. Stop it: deploy/demo/down"""
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def up(options):
     from stack import Stack
+    signal.signal(signal.SIGTERM, interrupt)
     started = Started(FOLDER / "started.json")
     if started.running():
-        say("it is running already; deploy/demo/down stops it")
+        say(f"it is running already, at {started.read()['collector']}/; deploy/demo/down stops it")
         return 1
     shutil.rmtree(FOLDER, ignore_errors=True)
     stack = Stack(FOLDER, options.programs, preferred_ports=True, say=say)
     try:
         stack.start(bad_after=options.bad_after or 120, backfill_minutes=55)
     except (NotReady, KeyboardInterrupt) as error:
-        say(f"could not start: {error or 'interrupted'}")
+        say(f"could not start: {str(error) or 'interrupted'}")
         stack.stop()
         return 1
     started.write(stack.processes, collector=stack.url("collector"))
-    collector = stack.url("collector")
-    print(f"""
-The demo runs. What to look at:
-  {collector}/                        the fleet: every tenant's health, budget, freshness
-  {collector}/tenants/globex          the tenant that goes bad {options.bad_after or 120} s after the start
-  {collector}/incidents               what is wrong now, and how far it reaches
-  {collector}/api/v1/query?query=tenant:aws_lambda_error_ratio
-  {collector}/metrics                 the collector about itself""")
-    if "alertmanager" in stack.ports:
-        print(f"  {stack.url('alertmanager')}/                  Alertmanager, where the alert arrives")
-    print(f"""
-For Grafana: dashboards/README.md. Data sources: Prometheus and Loki at {collector}, Tempo at {collector}/tempo.
-Logs of every process: {FOLDER}/log. Stop it: deploy/demo/down""")
+    print(where_to_look(stack, options.bad_after or 120))
     return 0
 
 
