@@ -271,3 +271,21 @@ def test_a_wrong_configuration_is_found_by_check(tmp_path, text, expected):
     checked = Process("check", [program("tenantscope-agent"), "check", "--config", path], tmp_path / "check.log")
     assert checked.child.wait(10) == 2
     assert re.search(expected, (tmp_path / "check.log").read_text())
+
+
+def test_what_comes_while_the_account_is_not_registered_waits_in_the_spool(stack):
+    collector, workload, agent = stack
+    running = agent()
+    running.start()
+    workload.log("before")
+    eventually(lambda: lines(collector, "before") == ["before"], 60)
+    registry = collector.folder / "tenants.yaml"
+    registered = registry.read_text()
+    registry.write_text("tenants: []\n")
+    collector.reload()
+    workload.log("meanwhile")
+    eventually(lambda: running.own_metric("tenantscope_agent_batches_total", signal="logs", outcome="retried") >= 1, 60)
+    registry.write_text(registered)
+    collector.reload()
+    eventually(lambda: lines(collector, "meanwhile") == ["meanwhile"], 90)
+    assert running.own_metric("tenantscope_agent_batches_total", outcome="refused") == 0

@@ -172,6 +172,11 @@ impl Courier {
                 self.session.invalidate(&standing).await;
                 Err(Failure::TokenExpired)
             }
+            // The account may be registered (again) soon: the spool keeps what it can, and a new proof is tried then.
+            Err(error) if error.kind == SendErrorKind::Forbidden => {
+                self.session.invalidate(&standing).await;
+                Err(Failure::Later { reason: error.message, asked_for: error.retry_after })
+            }
             Err(error) => Err(Failure::of(error)),
         }
     }

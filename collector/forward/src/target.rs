@@ -78,7 +78,7 @@ fn answer_of(error: SendError) -> Answer {
     let later = |reason| Answer::Later { reason, message: message.clone(), after: error.retry_after };
     match error.kind {
         SendErrorKind::Refused => Answer::Never { reason: "refused", message },
-        SendErrorKind::Unauthenticated => Answer::Unauthorized { message },
+        SendErrorKind::Unauthenticated | SendErrorKind::Forbidden => Answer::Unauthorized { message },
         SendErrorKind::Throttled => later("throttled"),
         SendErrorKind::Unavailable => later("unavailable"),
         SendErrorKind::Unreachable => later("unreachable"),

@@ -22,6 +22,9 @@ pub enum SendErrorKind {
     Refused,
     /// The token does not hold (any more): take a new one, then send again.
     Unauthenticated,
+    /// The credential holds, but whom it stands for may not send now, such as an account that is not registered (any
+    /// more). Nothing is wrong with the batch: it waits until somebody mends that.
+    Forbidden,
     /// The target asks for a slower pace.
     Throttled,
     /// The target cannot take anything for now.
@@ -73,7 +76,7 @@ impl SendError {
 
     /// Whether sending the same batch again may help, with the same credential.
     pub fn retryable(&self) -> bool {
-        !matches!(self.kind, SendErrorKind::Refused | SendErrorKind::Unauthenticated)
+        !matches!(self.kind, SendErrorKind::Refused | SendErrorKind::Unauthenticated | SendErrorKind::Forbidden)
     }
 
     /// Whether a new token may help.

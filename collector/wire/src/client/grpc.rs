@@ -50,6 +50,7 @@ fn error_of(status: &tonic::Status) -> SendError {
     let retry_after = RpcStatus::decode(status.details()).ok().and_then(|details| details.retry_after());
     let kind = match status.code() {
         tonic::Code::Unauthenticated => SendErrorKind::Unauthenticated,
+        tonic::Code::PermissionDenied => SendErrorKind::Forbidden,
         // By OTLP, only with a delay is this worth another try.
         tonic::Code::ResourceExhausted if retry_after.is_some() => SendErrorKind::Throttled,
         tonic::Code::Cancelled
@@ -68,6 +69,7 @@ fn error_of(status: &tonic::Status) -> SendError {
 fn without_status(status: StatusCode) -> SendError {
     let kind = match status.as_u16() {
         401 => SendErrorKind::Unauthenticated,
+        403 => SendErrorKind::Forbidden,
         429 | 502..=504 => SendErrorKind::Unavailable,
         // The stream broke off between head and trailers.
         200 => SendErrorKind::Unreachable,

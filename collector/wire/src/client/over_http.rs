@@ -54,6 +54,7 @@ pub(super) fn check_status(answer: &Answer) -> Result<(), SendError> {
     }
     let kind = match status.as_u16() {
         401 => SendErrorKind::Unauthenticated,
+        403 => SendErrorKind::Forbidden,
         429 => SendErrorKind::Throttled,
         502..=504 => SendErrorKind::Unavailable,
         _ => SendErrorKind::Refused,

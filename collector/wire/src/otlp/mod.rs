@@ -142,7 +142,7 @@ fn peer_of<B>(request: &Request<B>) -> Peer {
     request.extensions().get::<Peer>().copied().unwrap_or(NOBODY)
 }
 
-/// The only value of a header; a header that is there twice is nobody's.
+/// A header's value; of one that is there twice, the first.
 fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
