@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -170,7 +171,15 @@ struct ReportList {
     tenants: BTreeSet<TenantId>,
 }
 
-async fn reports(State(sources): State<Sources>, Scoped(scope): Scoped, Query(wanted): Query<Wanted>) -> Response {
+async fn reports(
+    State(sources): State<Sources>,
+    Scoped(scope): Scoped,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Response {
+    let Query(wanted) = match wanted {
+        Ok(wanted) => wanted,
+        Err(rejected) => return problem(StatusCode::BAD_REQUEST, &rejected.body_text()),
+    };
     let period = match Period::month(&wanted.month) {
         Ok(period) => period,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error),

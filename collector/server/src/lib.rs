@@ -22,6 +22,7 @@ mod own_routes;
 mod reload;
 mod request_spans;
 mod rule_seams;
+mod running;
 mod signals;
 mod span_exporter;
 mod stores;

@@ -18,10 +18,19 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            fail(&format!("{error:#}"));
+            fail(&with_causes(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes; many a text names its cause already.
+fn with_causes(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 fn run_serve(cli: &Cli, options: &Serve) -> Result<ExitCode> {

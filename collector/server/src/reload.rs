@@ -55,10 +55,11 @@ impl Reload {
         if let Some(registry) = &config.registry {
             Tenants::read(&config.folder.join(&registry.file))?;
         }
+        // Everything was checked above; what can fail all the same goes first.
+        self.rules.reload(groups).await.context("rules")?;
         if let Some(registry) = &self.registry {
             registry.reload()?;
         }
-        self.rules.reload(groups).await.context("rules")?;
         self.objectives.replace(objectives);
         let (incidents, notifiers_and_routes) = (Arc::clone(&self.incidents), config.incidents);
         tokio::task::spawn_blocking(move || incidents.reload(notifiers_and_routes)).await?.context("incidents")?;

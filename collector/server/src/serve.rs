@@ -1,36 +1,22 @@
 //! `serve`: opens everything, listens, runs, drains.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use axum::Router;
-use tenantscope_api::prometheus::{self, PrometheusApi};
-use tenantscope_api::{Gate, ObjectivesInForce, loki, pages, tempo, tenantscope};
-use tenantscope_forward::{Forwarder, Journals};
-use tenantscope_incidents::Incidents;
-use tenantscope_ingest::{Intake, write_routes};
-use tenantscope_model::{Reporting, Select, Signal};
-use tenantscope_promql::Evaluator;
-use tenantscope_rules::{Groups, Runner, SystemClock};
-use tenantscope_slo::Objectives;
-use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
+use tenantscope_tenancy::{Identity, Registry};
+use tenantscope_wire::Listener;
 use tenantscope_wire::listener::ListenOptions;
 use tenantscope_wire::tls::ServerTls;
-use tenantscope_wire::{Listener, Name, OtlpLimits, OtlpService};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::{OPEN_OFF_LOOPBACK, groups};
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::front::Front;
-use crate::own_routes;
-use crate::reload::Reload;
-use crate::request_spans;
-use crate::rule_seams::{AlertIncidents, RuleResults};
+use crate::running::{Running, join};
 use crate::signals::Signals;
-use crate::stores::{self, Opened};
+use crate::stores;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn serve(options: &Serve, config: Config) -> Result<()> {
@@ -48,7 +34,7 @@ pub async fn serve(options: &Serve, config: Config) -> Result<()> {
             return Ok(());
         }
     };
-    running.until_signalled(served, &mut signals).await;
+    served.until_signalled(running, &mut signals).await;
     Ok(())
 }
 
@@ -122,153 +108,21 @@ impl Served {
         let http = tokio::spawn(listeners.http.serve(service, closing.clone().cancelled_owned()));
         Self { front, http, otlp_grpc: listeners.otlp_grpc, otlp_http: listeners.otlp_http, closing }
     }
-}
 
-/// Everything that runs.
-struct Running {
-    opened: Opened,
-    app: Router,
-    otlp: OtlpService<Intake>,
-    reload: Arc<Reload>,
-    forwarder: Forwarder,
-    tasks: JoinSet<()>,
-    /// Ends the tasks that write of their own accord: rules, upkeep.
-    stop: CancellationToken,
-}
-
-impl Running {
-    async fn start(
-        options: &Serve,
-        config: &Config,
-        registry: Option<Arc<Registry>>,
-        opened: Opened,
-        (groups, objectives): (Groups, Objectives),
-    ) -> Result<Self> {
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let intake = Arc::clone(&opened.intake);
-        // Before anything is written: a removed target must not hold the journals' segments.
-        let journal = |signal| intake.journal(signal).clone();
-        let journals =
-            Journals { metrics: journal(Signal::Metrics), logs: journal(Signal::Logs), spans: journal(Signal::Spans) };
-        let forward = tenantscope_forward::Options { node: Name::try_new("collector")?, base: config.folder.clone() };
-        let forwarder = Forwarder::start(config.forward.clone(), journals, forward).await.context("forward")?;
-
-        let select: Arc<dyn Select> = Arc::clone(&opened.metrics) as _;
-        let query_limits = config.query.limits();
-        let engine = query_limits.engine();
-        let evaluator = Evaluator::new(engine.clone(), Arc::clone(&select));
-        let objectives = ObjectivesInForce::new(objectives, Arc::new(evaluator.clone()));
-        let external_url = config.external_url.clone().unwrap_or_default();
-        let incidents = open_incidents(config, &intake, registry.clone(), &external_url).await?;
-        let rule_options = tenantscope_rules::Options { external_url, ..tenantscope_rules::Options::default() };
-        let rules = Arc::new(Runner::new(
-            Arc::new(evaluator.clone()),
-            Arc::new(RuleResults(Arc::clone(&intake))),
-            Arc::new(AlertIncidents(Arc::clone(&incidents))),
-            Arc::new(SystemClock),
-            rule_options,
-        ));
-        rules.reload(groups).await.context("rules")?;
-
-        let exposure = Exposure::of([config.http()]);
-        let gate = Gate::new(Readers::try_new(&config.readers, &config.folder, exposure)?);
-        let reload = Arc::new(Reload {
-            file: options.config.clone(),
-            exposure,
-            intake: Arc::clone(&intake),
-            registry: registry.clone(),
-            gate: gate.clone(),
-            rules: Arc::clone(&rules),
-            incidents: Arc::clone(&incidents),
-            objectives: objectives.clone(),
-        });
-        let own = tenantscope::Sources {
-            incidents: Arc::clone(&incidents),
-            objectives: objectives.clone(),
-            reporting: Arc::clone(&intake) as _,
-            registry: registry.clone(),
-        };
-        let sources = pages::Sources {
-            incidents: Arc::clone(&incidents),
-            objectives,
-            engine: Arc::new(engine),
-            select,
-            lake: Arc::clone(&opened.lake),
-            rules: Arc::clone(&rules),
-            reporting: Arc::clone(&intake) as Arc<dyn Reporting>,
-            registry,
-        };
-        let limits = OtlpLimits { max_body_bytes: config.limits.body_bytes(), ..OtlpLimits::default() };
-        let otlp = OtlpService::with_identity(Arc::clone(&intake), Arc::clone(&intake) as _, limits);
-        let prometheus_api = PrometheusApi::new(evaluator, query_limits)
-            .with_rules(Arc::clone(&rules))
-            .with_reporting(Arc::clone(&intake) as _);
-        let readers = pages::routes(sources)
-            .merge(tenantscope::routes(own))
-            .merge(prometheus::routes(prometheus_api))
-            .merge(loki::routes(Arc::clone(&opened.lake)))
-            .merge(tempo::routes(Arc::clone(&opened.lake)));
-        let app = Router::new()
-            .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
-            .merge(write_routes(Arc::clone(&intake)))
-            .merge(own_routes::routes(&reload));
-
-        tasks.spawn(Arc::clone(&intake).run(stop.clone().cancelled_owned()));
-        let (stop_rules, rules_stopped) = tokio::sync::watch::channel(false);
-        let incidents_stopped = rules_stopped.clone();
-        tasks.spawn(async move { rules.run(rules_stopped).await });
-        tasks.spawn(async move { incidents.run(incidents_stopped).await });
-        let stopped = stop.clone().cancelled_owned();
-        tasks.spawn(async move {
-            stopped.await;
-            stop_rules.send_replace(true);
-        });
-        Ok(Self { opened, app, otlp, reload, forwarder, tasks, stop })
-    }
-
-    /// Serves until a signal; then no new requests, running ones end, what is in memory goes to files.
-    async fn until_signalled(mut self, served: Served, signals: &mut Signals) {
-        let closed = || served.closing.clone().cancelled_owned();
-        let otlp_grpc = tokio::spawn(served.otlp_grpc.serve(self.otlp.clone(), closed()));
-        let otlp_http = tokio::spawn(served.otlp_http.serve(self.otlp, closed()));
-        served.front.open(self.app);
+    /// Serves until a signal; then no new requests, running ones end, and behind them what runs.
+    async fn until_signalled(self, running: Running, signals: &mut Signals) {
+        let closed = || self.closing.clone().cancelled_owned();
+        let otlp_grpc = tokio::spawn(self.otlp_grpc.serve(running.otlp.clone(), closed()));
+        let otlp_http = tokio::spawn(self.otlp_http.serve(running.otlp.clone(), closed()));
+        self.front.open(running.app.clone());
         tracing::info!("ready");
-        signals.end_after_reloads(&self.reload).await;
+        signals.end_after_reloads(&running.reload).await;
         tracing::info!("draining");
-        served.closing.cancel();
-        for listener in [served.http, otlp_grpc, otlp_http] {
+        self.closing.cancel();
+        for listener in [self.http, otlp_grpc, otlp_http] {
             join("listener", listener).await;
         }
-        self.stop.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a task failed");
-            }
-        }
-        self.forwarder.stop().await;
-        let opened = self.opened;
-        join("stores", tokio::task::spawn_blocking(move || opened.close())).await;
+        running.end().await;
         tracing::info!("drained");
     }
-}
-
-async fn join(what: &'static str, task: impl Future<Output = Result<(), tokio::task::JoinError>>) {
-    if let Err(error) = task.await {
-        tracing::error!(what, %error, "a task failed");
-    }
-}
-
-async fn open_incidents(
-    config: &Config,
-    intake: &Arc<Intake>,
-    registry: Option<Arc<Registry>>,
-    external_url: &str,
-) -> Result<Arc<Incidents>> {
-    let path = config.data_dir().join("incidents.redb");
-    let (routes, reporting, external_url) =
-        (config.incidents.clone(), Arc::clone(intake) as _, external_url.to_owned());
-    let opened =
-        tokio::task::spawn_blocking(move || Incidents::open(&path, routes, reporting, registry, &external_url));
-    Ok(Arc::new(opened.await?.context("incidents")?))
 }

@@ -9,8 +9,10 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 use tenantscope_model::{AlertState, Scope, Signal, TenantId};
+use tenantscope_rules::AlertView;
 
 use super::layout::{self, Mood, Place};
+use super::tenant::alerts_section;
 use super::{Shared, now_ms, respond};
 use crate::Scoped;
 
@@ -95,7 +97,12 @@ pub(super) async fn show(State(state): Shared, Scoped(scope): Scoped, Query(aske
         }
     }
     let all: Vec<Row> = rows.into_values().collect();
-    respond(StatusCode::OK, layout::page("Fleet", Place::Fleet, &scope, &content(all, &asked, &problems, now_ms)))
+    let of_nobody = |alert: &AlertView| alert.labels.get("tenant").is_none();
+    let fleet_wide: Vec<AlertView> = state.sources.rules.alerts(&scope).into_iter().filter(of_nobody).collect();
+    respond(
+        StatusCode::OK,
+        layout::page("Fleet", Place::Fleet, &scope, &content(all, &fleet_wide, &asked, &problems, now_ms)),
+    )
 }
 
 /// The tenants of the registry and of what has reported, with their alerts and the times of their last data.
@@ -124,7 +131,7 @@ fn tenants(state: &super::State, scope: &Scope) -> BTreeMap<String, Row> {
     rows
 }
 
-fn content(all: Vec<Row>, asked: &Asked, problems: &[String], now_ms: i64) -> Markup {
+fn content(all: Vec<Row>, fleet_wide: &[AlertView], asked: &Asked, problems: &[String], now_ms: i64) -> Markup {
     let summary = summary(&all, now_ms);
     let wanted = asked.q.trim().to_lowercase();
     let matches = |row: &Row| {
@@ -138,6 +145,7 @@ fn content(all: Vec<Row>, asked: &Asked, problems: &[String], now_ms: i64) -> Ma
     html! {
         h1 { "Fleet" }
         (summary)
+        @if !fleet_wide.is_empty() { (alerts_section("Alerts of the fleet as a whole", fleet_wide, now_ms)) }
         @for problem in problems { (layout::unreadable("a column", problem)) }
         form.filter method="get" action="/" role="search" {
             input type="search" name="q" value=(asked.q) placeholder="tenant or attribute" aria-label="Find tenants";
@@ -298,7 +306,16 @@ mod tests {
     fn what_was_searched_is_escaped() {
         let asked = Asked { q: "a&b=\"<".into(), ..Asked::default() };
         assert_eq!(link(&asked, Sort::Tenant, 2), "/?sort=tenant&q=a%26b%3D%22%3C&page=2");
-        let page = content(vec![row("acme", 0, 1.0)], &asked, &[], 0).into_string();
+        let page = content(vec![row("acme", 0, 1.0)], &[], &asked, &[], 0).into_string();
         assert!(!page.contains("\"<\""), "{page}");
+    }
+
+    #[test]
+    fn an_alert_about_no_tenant_is_shown() {
+        let labels = tenantscope_model::Labels::from_pairs([("alertname", "CollectorLate")]);
+        let (annotations, state) = (BTreeMap::new(), AlertState::Firing);
+        let alert = AlertView { labels, annotations, state, active_at: 0, value: 1.0 };
+        let page = content(vec![row("acme", 0, 1.0)], &[alert], &Asked::default(), &[], 0).into_string();
+        assert!(page.contains("CollectorLate"));
     }
 }

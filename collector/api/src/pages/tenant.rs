@@ -102,7 +102,7 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
             Ok(_) => {},
             Err(why) => (layout::unreadable("error budgets", why)),
         }
-        (alerts_section(&alerts, now_ms))
+        (alerts_section("Alerts", &alerts, now_ms))
         div.plots { @for plot in plots { (plot) } }
         section.card { h2 { "Recent error logs" } (logs) }
         section.card { h2 { "Slow and failed traces of the last hour" } (traces) }
@@ -152,10 +152,11 @@ async fn plots(state: &Arc<super::State>, scope: &Scope, now_ms: i64) -> Vec<Mar
     drawn
 }
 
-fn alerts_section(alerts: &[AlertView], now_ms: i64) -> Markup {
+/// Alerts that hold, as a table.
+pub(super) fn alerts_section(title: &str, alerts: &[AlertView], now_ms: i64) -> Markup {
     html! {
         section.card {
-            h2 { "Alerts" }
+            h2 { (title) }
             @if alerts.is_empty() { p.soft { "none" } } @else {
                 table {
                     thead { tr { th scope="col" { "State" } th scope="col" { "Alert" } th scope="col" { "What" } th.n scope="col" { "Since" } } }

@@ -1,0 +1,201 @@
+//! Everything that runs behind the listeners: given each other's doors at the start, ended in order at the end.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use tenantscope_api::prometheus::{self, PrometheusApi};
+use tenantscope_api::{Gate, ObjectivesInForce, loki, pages, tempo, tenantscope};
+use tenantscope_forward::{Forwarder, Journals};
+use tenantscope_incidents::Incidents;
+use tenantscope_ingest::{Intake, write_routes};
+use tenantscope_model::{Reporting, Select, Signal};
+use tenantscope_promql::Evaluator;
+use tenantscope_rules::{Groups, Runner, SystemClock};
+use tenantscope_slo::Objectives;
+use tenantscope_tenancy::{Exposure, Readers, Registry};
+use tenantscope_wire::{Name, OtlpLimits, OtlpService};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Serve;
+use crate::config::Config;
+use crate::reload::Reload;
+use crate::rule_seams::{AlertIncidents, RuleResults};
+use crate::stores::Opened;
+use crate::{own_routes, request_spans};
+
+/// What runs, and what the listeners serve.
+pub(crate) struct Running {
+    /// The routes of the listener for readers.
+    pub(crate) app: Router,
+    /// The service of the OTLP listeners.
+    pub(crate) otlp: OtlpService<Intake>,
+    /// What a reload exchanges.
+    pub(crate) reload: Arc<Reload>,
+    opened: Opened,
+    forwarder: Forwarder,
+    tasks: JoinSet<()>,
+    /// Ends the tasks that write of their own accord: rules, upkeep.
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Starts everything over what is open.
+    pub(crate) async fn start(
+        options: &Serve,
+        config: &Config,
+        registry: Option<Arc<Registry>>,
+        opened: Opened,
+        (groups, objectives): (Groups, Objectives),
+    ) -> Result<Self> {
+        // Before anything is written: a removed target must not hold the journals' segments.
+        let forwarder = start_forwarder(config, &opened.intake).await?;
+        let evaluation = Evaluation::start(config, &opened, registry.as_ref(), objectives).await?;
+        evaluation.rules.reload(groups).await.context("rules")?;
+
+        let exposure = Exposure::of([config.http()]);
+        let gate = Gate::new(Readers::try_new(&config.readers, &config.folder, exposure)?);
+        let reload = Arc::new(Reload {
+            file: options.config.clone(),
+            exposure,
+            intake: Arc::clone(&opened.intake),
+            registry: registry.clone(),
+            gate: gate.clone(),
+            rules: Arc::clone(&evaluation.rules),
+            incidents: Arc::clone(&evaluation.incidents),
+            objectives: evaluation.objectives.clone(),
+        });
+        let readers = evaluation.read_routes(config, &opened, registry);
+        let app = Router::new()
+            .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
+            .merge(write_routes(Arc::clone(&opened.intake)))
+            .merge(own_routes::routes(&reload));
+        let limits = OtlpLimits { max_body_bytes: config.limits.body_bytes(), ..OtlpLimits::default() };
+        let otlp = OtlpService::with_identity(Arc::clone(&opened.intake), Arc::clone(&opened.intake) as _, limits);
+
+        let stop = CancellationToken::new();
+        let tasks = evaluation.spawn(&opened.intake, &stop);
+        Ok(Self { app, otlp, reload, opened, forwarder, tasks, stop })
+    }
+
+    /// Ends what runs, when no request does any more; what is in memory goes to files.
+    pub(crate) async fn end(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task failed");
+            }
+        }
+        self.forwarder.stop().await;
+        let opened = self.opened;
+        join("stores", tokio::task::spawn_blocking(move || opened.close())).await;
+    }
+}
+
+/// Waits for a task; one that failed is told.
+pub(crate) async fn join(what: &'static str, task: impl Future<Output = Result<(), tokio::task::JoinError>>) {
+    if let Err(error) = task.await {
+        tracing::error!(what, %error, "a task failed");
+    }
+}
+
+async fn start_forwarder(config: &Config, intake: &Intake) -> Result<Forwarder> {
+    let journal = |signal| intake.journal(signal).clone();
+    let journals =
+        Journals { metrics: journal(Signal::Metrics), logs: journal(Signal::Logs), spans: journal(Signal::Spans) };
+    let options = tenantscope_forward::Options { node: Name::try_new("collector")?, base: config.folder.clone() };
+    Forwarder::start(config.forward.clone(), journals, options).await.context("forward")
+}
+
+/// What evaluates PromQL, and what comes of it.
+struct Evaluation {
+    evaluator: Evaluator,
+    objectives: ObjectivesInForce,
+    incidents: Arc<Incidents>,
+    rules: Arc<Runner>,
+}
+
+impl Evaluation {
+    async fn start(
+        config: &Config,
+        opened: &Opened,
+        registry: Option<&Arc<Registry>>,
+        objectives: Objectives,
+    ) -> Result<Self> {
+        let select: Arc<dyn Select> = Arc::clone(&opened.metrics) as _;
+        let evaluator = Evaluator::new(config.query.limits().engine(), select);
+        let objectives = ObjectivesInForce::new(objectives, Arc::new(evaluator.clone()));
+        let external_url = config.external_url.clone().unwrap_or_default();
+        let incidents = open_incidents(config, &opened.intake, registry.cloned(), &external_url).await?;
+        let options = tenantscope_rules::Options { external_url, ..tenantscope_rules::Options::default() };
+        let rules = Arc::new(Runner::new(
+            Arc::new(evaluator.clone()),
+            Arc::new(RuleResults(Arc::clone(&opened.intake))),
+            Arc::new(AlertIncidents(Arc::clone(&incidents))),
+            Arc::new(SystemClock),
+            options,
+        ));
+        Ok(Self { evaluator, objectives, incidents, rules })
+    }
+
+    fn read_routes(&self, config: &Config, opened: &Opened, registry: Option<Arc<Registry>>) -> Router {
+        let reporting: Arc<dyn Reporting> = Arc::clone(&opened.intake) as _;
+        let own = tenantscope::Sources {
+            incidents: Arc::clone(&self.incidents),
+            objectives: self.objectives.clone(),
+            reporting: Arc::clone(&reporting),
+            registry: registry.clone(),
+        };
+        let prometheus_api = PrometheusApi::new(self.evaluator.clone(), config.query.limits())
+            .with_rules(Arc::clone(&self.rules))
+            .with_reporting(Arc::clone(&reporting));
+        let sources = pages::Sources {
+            incidents: Arc::clone(&self.incidents),
+            objectives: self.objectives.clone(),
+            engine: Arc::new(self.evaluator.engine().clone()),
+            select: Arc::clone(self.evaluator.select()),
+            lake: Arc::clone(&opened.lake),
+            rules: Arc::clone(&self.rules),
+            reporting,
+            registry,
+        };
+        pages::routes(sources)
+            .merge(tenantscope::routes(own))
+            .merge(prometheus::routes(prometheus_api))
+            .merge(loki::routes(Arc::clone(&opened.lake)))
+            .merge(tempo::routes(Arc::clone(&opened.lake)))
+    }
+
+    /// The tasks that run of their own accord until `stop`.
+    fn spawn(self, intake: &Arc<Intake>, stop: &CancellationToken) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(intake).run(stop.clone().cancelled_owned()));
+        let (stop_rules, rules_stopped) = tokio::sync::watch::channel(false);
+        let incidents_stopped = rules_stopped.clone();
+        let Self { rules, incidents, .. } = self;
+        tasks.spawn(async move { rules.run(rules_stopped).await });
+        tasks.spawn(async move { incidents.run(incidents_stopped).await });
+        let stopped = stop.clone().cancelled_owned();
+        tasks.spawn(async move {
+            stopped.await;
+            stop_rules.send_replace(true);
+        });
+        tasks
+    }
+}
+
+async fn open_incidents(
+    config: &Config,
+    intake: &Arc<Intake>,
+    registry: Option<Arc<Registry>>,
+    external_url: &str,
+) -> Result<Arc<Incidents>> {
+    let path = config.data_dir().join("incidents.redb");
+    let (routes, reporting, external_url) =
+        (config.incidents.clone(), Arc::clone(intake) as _, external_url.to_owned());
+    let opened =
+        tokio::task::spawn_blocking(move || Incidents::open(&path, routes, reporting, registry, &external_url));
+    Ok(Arc::new(opened.await?.context("incidents")?))
+}
