@@ -261,7 +261,10 @@ impl Document {
         serde_saphyr::from_str(text).map_err(|error| ConfigError::Invalid {
             path: path.to_path_buf(),
             line: error.location().map_or(0, |location| location.line()),
-            message: error.without_snippet().to_string(),
+            message: error.render_with_options(serde_saphyr::render_options! {
+                formatter: &serde_saphyr::UserMessageFormatter,
+                snippets: serde_saphyr::SnippetMode::Off,
+            }),
         })
     }
 }

@@ -58,7 +58,8 @@ fn run_check(options: &Check) -> Result<ExitCode> {
 fn run_report(options: &Report) -> Result<ExitCode> {
     install_crypto()?;
     let written = runtime()?.block_on(report::write(options))?;
-    say(&format!("{written} reports in {}", options.out.display()));
+    let reports = if written == 1 { "report" } else { "reports" };
+    say(&format!("{written} {reports} in {}", options.out.display()));
     Ok(ExitCode::SUCCESS)
 }
 

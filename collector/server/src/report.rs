@@ -1,6 +1,7 @@
 //! `report`: asks the running collector for SLO reports and writes them into files.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use reqwest::Client;
@@ -18,10 +19,8 @@ struct Tenants {
 /// Writes the reports; how many.
 pub async fn write(options: &Report) -> Result<usize> {
     let config = Config::read(&options.config)?;
-    let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
-    let base = format!("{scheme}://{}/tenantscope/v1/reports", config.http());
     let token = options.token_file.as_deref().map(read_token).transpose()?;
-    let asker = Asker { client: Client::new(), base, token };
+    let asker = Asker::try_new(&config, token)?;
     let tenants = match &options.tenant {
         Some(tenant) => vec![tenant.clone()],
         None => asker.tenants(&options.month).await?,
@@ -46,7 +45,22 @@ struct Asker {
     token: Option<String>,
 }
 
+/// How long one report may take.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
 impl Asker {
+    /// Asks where the collector of this configuration listens; with TLS under the name that its certificate is for.
+    fn try_new(config: &Config, token: Option<String>) -> Result<Self> {
+        let address = config.http();
+        let client = Client::builder().timeout(TIMEOUT);
+        let (client, authority) = match (&config.listen.tls, &config.identity.server_name) {
+            (Some(_), Some(name)) => (client.resolve(name, address), format!("https://{name}:{}", address.port())),
+            (Some(_), None) => (client, format!("https://{address}")),
+            (None, _) => (client, format!("http://{address}")),
+        };
+        Ok(Self { client: client.build()?, base: format!("{authority}/tenantscope/v1/reports"), token })
+    }
+
     async fn tenants(&self, month: &str) -> Result<Vec<String>> {
         let body = self.get(&[("month", month)]).await?;
         let answer: Tenants = serde_json::from_slice(&body).context("the collector's list of reports")?;
@@ -63,7 +77,7 @@ impl Asker {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let asked = || format!("{}: is the collector running?", self.base);
+        let asked = || format!("the collector can't be asked at {}", self.base);
         let response = request.send().await.with_context(asked)?;
         let status = response.status();
         let body = response.bytes().await.with_context(asked)?;

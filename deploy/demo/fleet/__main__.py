@@ -88,14 +88,15 @@ def up(options):
         return 1
     shutil.rmtree(FOLDER, ignore_errors=True)
     stack = Stack(FOLDER, options.programs, preferred_ports=True, say=say)
+    bad_after = 120 if options.bad_after is None else options.bad_after
     try:
-        stack.start(bad_after=options.bad_after or 120, backfill_minutes=55)
+        stack.start(bad_after=bad_after, backfill_minutes=55)
     except (NotReady, KeyboardInterrupt) as error:
         say(f"could not start: {str(error) or 'interrupted'}")
         stack.stop()
         return 1
     started.write(stack.processes, collector=stack.url("collector"))
-    print(where_to_look(stack, options.bad_after or 120))
+    print(where_to_look(stack, bad_after))
     return 0
 
 
@@ -108,7 +109,7 @@ def check(options):
     missing = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        stack.start(bad_after=options.bad_after or 20, backfill_minutes=20)
+        stack.start(bad_after=20 if options.bad_after is None else options.bad_after, backfill_minutes=20)
         deadline = time.monotonic() + options.seconds
         for question in Questions(stack).checks():
             reason = question.wait(deadline)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cloud
 from processes import Process, answers, free_port, listens
+from workload import BACKFILLED
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE.parent / "config"
@@ -42,8 +43,8 @@ class Stack:
         self.start_aws()
         self.start_alerting()
         self.start_collector()
-        self.start_agents()
         self.start_workload(bad_after, backfill_minutes)
+        self.start_agents()
 
     def start_aws(self):
         self.say("moto: an AWS with an organization of six accounts")
@@ -84,25 +85,29 @@ class Stack:
         collector = self.launch("collector", [program, "serve", "--config", self.folder / "collector.yaml"])
         collector.wait_until(lambda: answers(self.url("collector") + "/-/ready"), 60, "was not ready")
 
-    def start_agents(self):
-        for account in self.accounts:
-            self.say(f"agent in account {account.id} (tenant {account.tenant})")
-            ports = {"grpc": free_port(), "http": free_port(), "telemetry": free_port()}
-            name = f"agent-{account.tenant}"
-            self.render("agent.yaml", f"{name}.yaml", name=name, collector=self.url("otlp_grpc"), server_name=SERVER_NAME,
-                        spool=self.folder / "spool" / account.tenant, region=cloud.REGION, **ports)
-            process = self.launch(name, [self.programs / "tenantscope-agent", "run", "--config",
-                                         self.folder / f"{name}.yaml"], env=account.environment)
-            self.agents[account.tenant] = {"process": process, **ports}
-        for tenant, agent in self.agents.items():
-            agent["process"].wait_until(lambda port=agent["http"]: listens(port), 30, "did not listen for OTLP")
-
     def start_workload(self, bad_after, backfill_minutes):
         self.say(f"workload: {backfill_minutes} minutes of past, then live; {cloud.BAD_TENANT} goes bad after {bad_after} s")
+        for account in self.accounts:
+            self.agents[account.tenant] = {"grpc": free_port(), "http": free_port(), "telemetry": free_port()}
         self.write("workload.json", json.dumps({
             "endpoint": self.url("moto"), "bad_after": bad_after, "backfill_minutes": backfill_minutes,
             "otlp_http": {tenant: f"http://127.0.0.1:{agent['http']}" for tenant, agent in self.agents.items()}}))
-        self.launch("workload", [sys.executable, "-B", HERE / "workload.py", self.folder])
+        workload = self.launch("workload", [sys.executable, "-B", HERE / "workload.py", self.folder])
+        # An agent's first round is to find the past that is in its account already.
+        workload.wait_until((self.folder / BACKFILLED).exists, 120, "did not publish its past")
+
+    def start_agents(self):
+        for account in self.accounts:
+            self.say(f"agent in account {account.id} (tenant {account.tenant})")
+            agent, name = self.agents[account.tenant], f"agent-{account.tenant}"
+            self.render("agent.yaml", f"{name}.yaml", name=name, collector=self.url("otlp_grpc"), server_name=SERVER_NAME,
+                        spool=self.folder / "spool" / account.tenant, region=cloud.REGION, **agent)
+            agent["process"] = self.launch(name, [self.programs / "tenantscope-agent", "run", "--config",
+                                                  self.folder / f"{name}.yaml"], env=account.environment)
+        for agent in self.agents.values():
+            agent["process"].wait_until(lambda port=agent["http"]: listens(port), 30, "did not listen for OTLP")
+        # The applications end before the agents that they send to.
+        self.processes.sort(key=lambda process: process.name == "workload")
 
     def render(self, template, to=None, **values):
         text = (CONFIG / template).read_text()

@@ -26,7 +26,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from cloud import BAD_TENANT, Account
 
+# The file that says that the past is published.
+BACKFILLED = "backfilled"
+
 STEP_SECONDS = 5
+BACKFILL_STEP_SECONDS = 30
 HEALTHY_ERRORS = 0.002
 BROKEN_ERRORS = 0.35
 
@@ -63,10 +67,10 @@ class Application:
         self.tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{otlp_http}/v1/traces")))
         self.tracer = self.tracers.get_tracer("shop.storefront")
 
-    def step(self, now, broken, live=True):
-        """Publishes one step's telemetry as of `now` (seconds since the epoch)."""
+    def step(self, now, broken, live=True, seconds=STEP_SECONDS):
+        """Publishes the telemetry of the `seconds` up to `now` (seconds since the epoch)."""
         error_rate = BROKEN_ERRORS if broken else HEALTHY_ERRORS
-        requests = max(1, round(self.requests_per_step * self.random.uniform(0.8, 1.2)))
+        requests = max(1, round(self.requests_per_step * seconds / STEP_SECONDS * self.random.uniform(0.8, 1.2)))
         failed = sum(self.random.random() < error_rate for _ in range(requests))
         slow = 4.0 if broken else 1.0
         durations = [self.random.lognormvariate(3.4, 0.5) * slow for _ in range(requests)]
@@ -89,7 +93,7 @@ class Application:
         lambda_metrics = [
             metric("Invocations", api, [float(requests)]), metric("Errors", api, [float(failed)]),
             metric("Duration", api, some, "Milliseconds"), metric("Throttles", api, [0.0]),
-            metric("ConcurrentExecutions", api, [float(max(1, requests // 8))]),
+            metric("ConcurrentExecutions", api, [float(max(1, self.requests_per_step // 8 + self.random.randint(-1, 1)))]),
             metric("Invocations", worker, [float(requests - failed)]), metric("Errors", worker, [0.0]),
             metric("Duration", worker, [d * 2 for d in some], "Milliseconds"), metric("Throttles", worker, [0.0]),
         ]
@@ -208,8 +212,8 @@ class Workload:
         for application in self.applications:
             moment = end - minutes * 60
             while moment < end:
-                application.step(moment, broken=False, live=False)
-                moment += 30
+                application.step(moment, broken=False, live=False, seconds=BACKFILL_STEP_SECONDS)
+                moment += BACKFILL_STEP_SECONDS
 
     def start(self):
         began = time.monotonic()
@@ -246,6 +250,7 @@ def main(folder):
     workload = Workload(settings["endpoint"], accounts, settings["otlp_http"], settings["bad_after"])
     signal.signal(signal.SIGTERM, lambda *_: workload.stopping.set())
     workload.backfill(settings["backfill_minutes"])
+    (folder / BACKFILLED).touch()
     workload.start()
     workload.stopping.wait()
     workload.stop()

@@ -168,7 +168,7 @@ fn content(all: Vec<Row>, fleet_wide: &[AlertView], asked: &Asked, problems: &[S
 fn summary(rows: &[Row], now_ms: i64) -> Markup {
     let firing: usize = rows.iter().map(|row| row.firing).sum();
     let with_firing = rows.iter().filter(|row| row.firing > 0).count();
-    let silent = rows.iter().filter(|row| row.last_seen_ms.values().all(|last| now_ms - last > LATE_MS)).count();
+    let silent = rows.iter().filter(|row| is_silent(row, now_ms)).count();
     let spent = rows.iter().filter(|row| row.budget.is_some_and(|left| left <= 0.0)).count();
     let requests: f64 = rows.iter().filter_map(|row| row.requests).sum();
     let mood = |bad: usize| if bad > 0 { Mood::Bad.class() } else { Mood::Good.class() };
@@ -236,13 +236,17 @@ fn table_row(row: &Row, now_ms: i64) -> Markup {
     }
 }
 
+/// Whether a tenant that had data has none any more.
+fn is_silent(row: &Row, now_ms: i64) -> bool {
+    !row.last_seen_ms.is_empty() && row.last_seen_ms.values().all(|last| now_ms - last > LATE_MS)
+}
+
 fn health(row: &Row, now_ms: i64) -> (Mood, String) {
-    let silent = row.last_seen_ms.values().all(|last| now_ms - last > LATE_MS);
     match row {
         row if row.firing > 0 => (Mood::Bad, format!("{} firing", row.firing)),
         row if row.budget.is_some_and(|left| left <= 0.0) => (Mood::Bad, "budget spent".to_owned()),
         row if row.last_seen_ms.is_empty() => (Mood::Warn, "never reported".to_owned()),
-        _ if silent => (Mood::Warn, "silent".to_owned()),
+        row if is_silent(row, now_ms) => (Mood::Warn, "silent".to_owned()),
         row if row.pending > 0 => (Mood::Warn, format!("{} pending", row.pending)),
         _ => (Mood::Good, "healthy".to_owned()),
     }
