@@ -310,7 +310,7 @@ async fn identity_is_exchanged_on_the_same_port() {
         assert_eq!((response.token.as_str(), response.epoch), ("good", Some(7)));
         assert_eq!(response.positions["logs"], 5);
         let refused = client.identify(&request("guess")).await.unwrap_err();
-        assert!(refused.kind == SendErrorKind::Refused && refused.message.contains("does not hold"), "{refused}");
+        assert!(refused.kind == SendErrorKind::Forbidden && refused.message.contains("does not hold"), "{refused}");
     }
 }
 
