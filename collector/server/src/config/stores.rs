@@ -8,9 +8,9 @@ use tenantscope_model::{Bytes, TimeSpan};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JournalConfig {
-    /// A segment that has grown to this is closed [64 MiB].
+    /// A segment that has grown to this is closed; default 64 MiB.
     pub segment_max_bytes: Option<Bytes>,
-    /// All segments of one journal; at this size batches get 503 [4 GiB].
+    /// All segments of one journal; at this size batches get 503; default 4 GiB.
     pub max_bytes: Option<Bytes>,
 }
 
@@ -18,11 +18,11 @@ pub struct JournalConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricsConfig {
-    /// Index and samples that no part holds yet [2400 MiB].
+    /// Index and samples that no part holds yet; default 2400 MiB.
     pub memory_max_bytes: Option<Bytes>,
-    /// Time between two flushes [5m].
+    /// Time between two flushes; default 5m.
     pub flush_interval: Option<TimeSpan>,
-    /// How long samples are kept [30d].
+    /// How long samples are kept; default 30d.
     pub retention: Option<TimeSpan>,
 }
 
@@ -30,15 +30,15 @@ pub struct MetricsConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LakeConfig {
-    /// Rows that are not in files yet, for each signal [150 MiB].
+    /// Rows that are not in files yet, for each signal; default 150 MiB.
     pub buffer_max_bytes: Option<Bytes>,
-    /// A flush begins at so many buffered bytes [32 MiB].
+    /// A flush begins at so many buffered bytes; default 32 MiB.
     pub flush_bytes: Option<Bytes>,
-    /// A flush begins when the oldest buffered row has waited so long [30s].
+    /// A flush begins when the oldest buffered row has waited so long; default 30s.
     pub flush_interval: Option<TimeSpan>,
-    /// How long logs and spans are kept [30d].
+    /// How long logs and spans are kept; default 30d.
     pub retention: Option<TimeSpan>,
-    /// Memory of all queries together [400 MiB].
+    /// Memory of all queries together; default 400 MiB.
     pub query_memory_bytes: Option<Bytes>,
 }
 
@@ -46,13 +46,13 @@ pub struct LakeConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueryConfig {
-    /// A query that takes longer ends with an error [2m].
+    /// A query that takes longer ends with an error; default 2m.
     pub timeout: Option<TimeSpan>,
-    /// The most samples that one query may load [50,000,000].
+    /// The most samples that one query may load; default 50,000,000.
     pub max_samples: Option<u64>,
-    /// Queries that run at the same time; more wait [4].
+    /// Queries that run at the same time; more wait; default 4.
     pub max_concurrent: Option<usize>,
-    /// How far back an instant selector looks [5m].
+    /// How far back an instant selector looks; default 5m.
     pub lookback: Option<TimeSpan>,
 }
 
