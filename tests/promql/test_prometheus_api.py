@@ -127,8 +127,11 @@ def test_a_client_that_goes_away_stops_its_query(api):
         return api.own_metric("tenantscope_api_prometheus_queries_total", outcome="canceled")
 
     before = cancelled()
+    series = [({"__name__": "busy", "n": str(n)}, [((NOW_S - 12_000 + 60 * k) * 1000, float(k)) for k in range(200)])
+              for n in range(20)]
+    remote_write.push(api.session, api.url + "/api/v1/write", series).raise_for_status()
     # Sorts an hour of seconds for each of 10,000 times, within every limit.
-    asked = {"query": "quantile_over_time(0.5, orders_total[1h:1s])", "start": NOW_S - 10_000, "end": NOW_S, "step": 1}
+    asked = {"query": "quantile_over_time(0.5, busy[1h:1s])", "start": NOW_S - 10_000, "end": NOW_S, "step": 1}
     path = "/api/v1/query_range?" + urllib.parse.urlencode(asked)
     stay_s = itertools.cycle([0.01, 0.02, 0.05, 0.1, 0.2])
 
