@@ -11,7 +11,6 @@ mod tenant;
 mod trace;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -65,11 +64,6 @@ pub fn routes(sources: Sources) -> Router {
         .route("/incidents", get(incidents::show))
         .route("/slo", get(objectives::show))
         .with_state(Arc::new(State { queries, sources }))
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A page as a response: no scripts, nothing from elsewhere, never cached for another reader.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -17,6 +16,7 @@ use tenantscope_model::{AccountId, Reporting, Scope, Signal, TenantId};
 use tenantscope_slo::{Audience, Budget, Period, Report};
 use tenantscope_tenancy::Registry;
 
+use crate::clock::now_ms;
 use crate::{ObjectivesInForce, Scoped};
 
 /// What our own API reads.
@@ -218,9 +218,4 @@ fn written(report: &Report, format: Format) -> Response {
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
         },
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,7 @@
 //! Burn-rate alerts and budgets over the real PromQL engine and the real rule runner.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "../../rules/tests/memory/mod.rs"]
 mod memory;
 
 use std::sync::Arc;

@@ -13,8 +13,9 @@ use tenantscope_rules::AlertView;
 
 use super::layout::{self, Mood, Place};
 use super::tenant::alerts_section;
-use super::{Shared, now_ms, respond};
+use super::{Shared, respond};
 use crate::Scoped;
+use crate::clock::now_ms;
 
 const ERROR_RATIO: &str = "sum by (tenant) (sum_over_time(aws_lambda_errors_sum[5m])) \
     / sum by (tenant) (sum_over_time(aws_lambda_invocations_sum[5m]))";

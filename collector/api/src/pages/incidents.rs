@@ -9,8 +9,9 @@ use maud::{Markup, html};
 use tenantscope_incidents::IncidentView;
 
 use super::layout::{self, Place};
-use super::{Shared, now_ms, respond};
+use super::{Shared, respond};
 use crate::Scoped;
+use crate::clock::now_ms;
 
 /// How many incidents that ended are listed.
 const ENDED: usize = 50;

@@ -9,8 +9,9 @@ use maud::{Markup, html};
 use tenantscope_slo::Budget;
 
 use super::layout::{self, Mood, Place};
-use super::{Shared, now_ms, respond};
+use super::{Shared, respond};
 use crate::Scoped;
+use crate::clock::now_ms;
 
 /// Rows of one objective; the emptiest budgets are the ones that matter.
 const ROWS: usize = 200;

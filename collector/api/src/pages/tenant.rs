@@ -12,8 +12,9 @@ use tenantscope_rules::AlertView;
 
 use super::layout::{self, Place};
 use super::plot::{self, Line, Span};
-use super::{Shared, now_ms, respond};
+use super::{Shared, respond};
 use crate::Scoped;
+use crate::clock::now_ms;
 
 const MINUTE_MS: i64 = 60_000;
 /// What the plots show.

@@ -1,7 +1,5 @@
 //! A request's parameters: the query string's and a form body's.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use axum::Form as FormBody;
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::Method;
@@ -99,12 +97,6 @@ impl Form {
         }
         Ok(sets)
     }
-}
-
-/// The clock, in milliseconds since the epoch.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn unreadable_time(name: &str, text: &str) -> ApiError {

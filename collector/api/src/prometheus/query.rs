@@ -7,9 +7,10 @@ use tenantscope_promql::{Answer, Expr, QueryOptions, Times, Value, parse};
 
 use super::PrometheusApi;
 use super::answer::{ApiError, Success, truncate};
-use super::form::{Form, now_ms};
+use super::form::Form;
 use super::write::{self, Stats};
 use crate::Scoped;
+use crate::clock::now_ms;
 
 /// When a query is evaluated.
 #[derive(Debug, Clone, Copy)]

@@ -8,8 +8,9 @@ use tenantscope_model::{METRIC_NAME, Matcher, QueryBudget, Scope, SeriesRequest}
 
 use super::PrometheusApi;
 use super::answer::{ApiError, Success};
-use super::form::{Form, now_ms};
+use super::form::Form;
 use crate::Scoped;
+use crate::clock::now_ms;
 
 /// The Prometheus version whose API this is; Grafana chooses by it what it may ask for.
 const PROMETHEUS_VERSION: &str = "3.5.0";

@@ -8,8 +8,9 @@ use tenantscope_model::{Seen, Signal};
 
 use super::PrometheusApi;
 use super::answer::{ApiError, Success};
-use super::form::{Form, now_ms};
+use super::form::Form;
 use crate::Scoped;
+use crate::clock::now_ms;
 
 /// After so long without a batch a sender counts as down.
 const SILENT_AFTER_MS: i64 = 15 * 60 * 1000;
