@@ -40,6 +40,7 @@ pub(crate) fn histogram_of(point: &ExponentialHistogramDataPoint, no_value: bool
         positive: spans_of(&buckets_of(point.positive.as_ref(), steps)),
         negative: spans_of(&buckets_of(point.negative.as_ref(), steps)),
         custom_bounds: Vec::new(),
+        reset_hint: Default::default(),
     };
     if no_value {
         return Some(Histogram { sum: stale_nan(), zero_threshold, schema, ..Histogram::default() });
@@ -127,6 +128,7 @@ pub(crate) fn add_histogram(total: &Histogram, delta: &Histogram) -> Histogram {
         positive,
         negative,
         custom_bounds: Vec::new(),
+        reset_hint: Default::default(),
     }
 }
 

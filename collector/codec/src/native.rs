@@ -29,6 +29,7 @@ pub(crate) fn from_message(message: &NativeHistogram) -> Option<Histogram> {
         positive: side(&message.positive_spans, &message.positive_deltas, &message.positive_counts)?,
         negative: side(&message.negative_spans, &message.negative_deltas, &message.negative_counts)?,
         custom_bounds: message.custom_values.clone(),
+        reset_hint: Default::default(),
     })
 }
 

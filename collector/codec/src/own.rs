@@ -103,6 +103,7 @@ fn series_of(own: OwnSeries) -> Result<StampedSeries, String> {
             .iter()
             .map(|e| Exemplar { t_ms: e.timestamp, value: e.value, labels: labels_of(&e.labels) })
             .collect(),
+        starts: Default::default(),
         cadence: own.cadence.map(|c| Cadence::capped(c.cadence_ms, c.delay_ms)),
     })
 }

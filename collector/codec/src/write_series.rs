@@ -79,6 +79,7 @@ impl Work {
                 .filter(|e| e.labels.len() <= MAX_LABELS)
                 .map(|e| Exemplar { t_ms: e.timestamp, value: e.value, labels: own::labels_of(&e.labels) })
                 .collect(),
+            starts: Default::default(),
             cadence: None,
         })
     }

@@ -215,6 +215,7 @@ fn series_of_our_own_are_a_form_of_their_own() {
         samples: vec![Sample { t_ms: 5, value: 1.0 }],
         histograms: Vec::new(),
         exemplars: Vec::new(),
+        starts: Default::default(),
         cadence: Some(Cadence::capped(60_000, 1000)),
     };
     let metadata = FamilyMetadata {

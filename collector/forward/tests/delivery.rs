@@ -206,6 +206,7 @@ async fn series_without_a_tenant_and_unreadable_records_stay_here() {
         samples: vec![Sample { t_ms: 1_000, value: 1.0 }],
         histograms: Vec::new(),
         exemplars: Vec::new(),
+        starts: Default::default(),
         cadence: None,
     };
     let fleet = series(&[(METRIC_NAME, "fleet:errors")]);

@@ -87,7 +87,14 @@ fn series(key: &Key, n: u64, t_ms: i64) -> StampedSeries {
         ("reason", key.reason),
     ]);
     let samples = vec![Sample { t_ms, value: n as f64 }];
-    StampedSeries { labels, samples, histograms: Vec::new(), exemplars: Vec::new(), cadence: None }
+    StampedSeries {
+        labels,
+        samples,
+        histograms: Vec::new(),
+        exemplars: Vec::new(),
+        starts: Default::default(),
+        cadence: None,
+    }
 }
 
 fn family(name: &str, help: &str) -> FamilyMetadata {

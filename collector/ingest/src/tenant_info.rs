@@ -32,7 +32,14 @@ impl Intake {
 }
 
 fn series(labels: Labels, sample: Sample) -> StampedSeries {
-    StampedSeries { labels, samples: vec![sample], histograms: Vec::new(), exemplars: Vec::new(), cadence: None }
+    StampedSeries {
+        labels,
+        samples: vec![sample],
+        histograms: Vec::new(),
+        exemplars: Vec::new(),
+        starts: Default::default(),
+        cadence: None,
+    }
 }
 
 fn family() -> FamilyMetadata {

@@ -155,6 +155,7 @@ mod tests {
             samples: vec![Sample { t_ms: 0, value: 0.0 }; samples],
             histograms: Vec::new(),
             exemplars: Vec::new(),
+            starts: Default::default(),
             cadence: None,
         };
         StampedBatch::Metrics { series: series.map(one).collect(), metadata: Vec::new() }

@@ -127,7 +127,14 @@ fn stamped(labels: &Labels, number: usize, step: usize) -> StampedSeries {
     };
     let t_ms = START_MS + step as i64 * STEP_MS + (number % 1000) as i64;
     let samples = vec![Sample { t_ms, value }];
-    StampedSeries { labels: labels.clone(), samples, histograms: Vec::new(), exemplars: Vec::new(), cadence: None }
+    StampedSeries {
+        labels: labels.clone(),
+        samples,
+        histograms: Vec::new(),
+        exemplars: Vec::new(),
+        starts: Default::default(),
+        cadence: None,
+    }
 }
 
 fn resident_mib() -> usize {

@@ -135,6 +135,7 @@ impl MetricStore {
                         lookback_ms,
                         samples,
                         histograms,
+                        starts: Default::default(),
                     });
                 }
             }

@@ -27,6 +27,7 @@ fn batch() -> StampedBatch {
         positive: Spans { spans: vec![Span { offset: -2, length: 2 }], counts: vec![3.0, 0.5] },
         negative: Spans { spans: vec![Span { offset: 4, length: 1 }], counts: vec![2.0] },
         custom_bounds: Vec::new(),
+        reset_hint: Default::default(),
     };
     let sample = |t_ms: i64, value: f64| Sample { t_ms, value };
     let floats = StampedSeries {
@@ -34,6 +35,7 @@ fn batch() -> StampedBatch {
         samples: vec![sample(1, 1.0), sample(15_001, 2.5), sample(3 * HOUR_MS, tenantscope_model::stale_nan())],
         histograms: Vec::new(),
         exemplars: vec![Exemplar { t_ms: 7, value: 0.25, labels: Labels::from_pairs([("trace_id", "00ff")]) }],
+        starts: Default::default(),
         cadence: Some(Cadence { cadence_ms: 300_000, delay_ms: 60_000 }),
     };
     let histograms = StampedSeries {
@@ -41,6 +43,7 @@ fn batch() -> StampedBatch {
         samples: Vec::new(),
         histograms: vec![HistogramSample { t_ms: 5, histogram: Arc::new(histogram) }],
         exemplars: Vec::new(),
+        starts: Default::default(),
         cadence: None,
     };
     let metadata = Metadata { kind: MetricKind::Counter, unit: "".into(), help: "Requests.".into() };

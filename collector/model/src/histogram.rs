@@ -16,6 +16,20 @@ pub struct Spans {
     pub counts: Vec<f64>,
 }
 
+/// What a sender says of a histogram in relation to the one before it in its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResetHint {
+    /// Nothing: compare the two.
+    #[default]
+    Unknown,
+    /// Counting began anew with this histogram.
+    CounterReset,
+    /// Counting went on.
+    NotCounterReset,
+    /// It is no counter: it may go up and down.
+    Gauge,
+}
+
 /// A native histogram with float counts, as Prometheus's `FloatHistogram`.
 ///
 /// Bucket `i` of the positive side holds observations in `(2^((i-1)/2^schema), 2^(i/2^schema)]`; schema -53 means
@@ -38,4 +52,6 @@ pub struct Histogram {
     pub negative: Spans,
     /// Upper bounds where the schema is -53.
     pub custom_bounds: Vec<f64>,
+    /// Whether counting began anew.
+    pub reset_hint: ResetHint,
 }

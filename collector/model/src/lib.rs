@@ -36,7 +36,7 @@ pub use account::{AccountId, InvalidAccountId};
 pub use alert::{Alert, AlertState};
 pub use claim::{Claim, Decision};
 pub use evaluate::{Evaluate, EvaluateError, Evaluated};
-pub use histogram::{Histogram, Span, Spans};
+pub use histogram::{Histogram, ResetHint, Span, Spans};
 pub use labels::{DuplicateLabel, Label, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{InvalidMatcher, MatchOp, Matcher};
 pub use metadata::{Cadence, Metadata, MetricKind};
@@ -45,7 +45,7 @@ pub use quantity::{Bytes, InvalidQuantity, TimeSpan};
 pub use regexes::{RegexesTooLarge, check_regexes};
 pub use region::{InvalidRegion, Region};
 pub use reporting::{Reporting, Seen};
-pub use sample::{Exemplar, HistogramSample, STALE_NAN_BITS, Sample, is_stale_nan, stale_nan};
+pub use sample::{Exemplar, HistogramSample, STALE_NAN_BITS, Sample, Starts, is_stale_nan, stale_nan};
 pub use scope::Scope;
 pub use select::{
     Families, Lookback, MetadataRequest, QueryBudget, Select, SelectError, SelectRequest, SelectedSeries, SeriesRequest,

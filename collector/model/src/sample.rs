@@ -33,6 +33,16 @@ pub struct HistogramSample {
     pub histogram: Arc<Histogram>,
 }
 
+/// When the counting that samples report began (created timestamps): milliseconds since the Unix epoch, 0 where it is
+/// not known. Each list is empty where none is known, else as long as the list that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Starts {
+    /// Of the float samples.
+    pub samples_ms: Vec<i64>,
+    /// Of the native histograms.
+    pub histograms_ms: Vec<i64>,
+}
+
 /// An example of what a sample counted, usually with a trace id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exemplar {

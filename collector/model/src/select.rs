@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::{Exemplar, HistogramSample, Labels, Matcher, Metadata, Sample, Scope};
+use crate::{Exemplar, HistogramSample, Labels, Matcher, Metadata, Sample, Scope, Starts};
 
 /// How far back an instant selector looks for a series' last sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct SelectedSeries {
     pub samples: Vec<Sample>,
     /// Native histograms in the same time.
     pub histograms: Vec<HistogramSample>,
+    /// When the counting of the samples and histograms began.
+    pub starts: Starts,
 }
 
 /// Which series a metadata call is about: those that fulfil one of the matcher sets (or all, if there is none).

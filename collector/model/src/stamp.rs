@@ -3,7 +3,9 @@ use std::sync::Arc;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
-use crate::{AccountId, Cadence, Exemplar, HistogramSample, Labels, Metadata, Region, Sample, Signal, TenantId};
+use crate::{
+    AccountId, Cadence, Exemplar, HistogramSample, Labels, Metadata, Region, Sample, Signal, Starts, TenantId,
+};
 
 /// The names that are set on data, overwriting whatever it claimed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,6 +27,8 @@ pub struct StampedSeries {
     pub samples: Vec<Sample>,
     /// Native histograms, in the order in which they came.
     pub histograms: Vec<HistogramSample>,
+    /// When the counting of the samples and histograms began.
+    pub starts: Starts,
     /// Exemplars.
     pub exemplars: Vec<Exemplar>,
     /// From agents only.

@@ -110,6 +110,7 @@ impl Flat {
             positive: spans(&self.positive),
             negative: spans(&self.negative),
             custom_bounds: self.bounds,
+            reset_hint: Default::default(),
         }
     }
 

@@ -45,7 +45,13 @@ impl Select for Shelf {
                 samples.iter().copied().filter(|s| after(s.t_ms) && s.t_ms <= request.to_ms).collect();
             request.budget.charge(samples.len())?;
             if !samples.is_empty() {
-                found.push(SelectedSeries { labels: labels.clone(), lookback_ms, samples, histograms: Vec::new() });
+                found.push(SelectedSeries {
+                    labels: labels.clone(),
+                    lookback_ms,
+                    samples,
+                    histograms: Vec::new(),
+                    starts: Default::default(),
+                });
             }
         }
         Ok(found)

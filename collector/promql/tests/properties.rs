@@ -56,6 +56,7 @@ fn histogram() -> impl Strategy<Value = Histogram> {
             positive,
             negative,
             custom_bounds: Vec::new(),
+            reset_hint: Default::default(),
         }
     })
 }

@@ -151,6 +151,7 @@ pub(crate) fn stamped_series(labels: Labels, value: f64, at_ms: i64) -> StampedS
         samples: vec![Sample { t_ms: at_ms, value }],
         histograms: Vec::new(),
         exemplars: Vec::new(),
+        starts: Default::default(),
         cadence: None,
     }
 }

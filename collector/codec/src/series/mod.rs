@@ -200,6 +200,7 @@ impl<'a> SeriesBuilder<'a> {
                 samples: Vec::new(),
                 histograms: Vec::new(),
                 exemplars: Vec::new(),
+                starts: Default::default(),
                 cadence: None,
             });
             self.series.len() - 1

@@ -189,6 +189,7 @@ mod tests {
                 positive,
                 negative,
                 custom_bounds,
+                reset_hint: Default::default(),
             },
         )
     }

@@ -77,7 +77,14 @@ pub fn tenant(id: &str) -> TenantId {
 
 pub fn stamped(labels: Labels, samples: &[(i64, f64)]) -> StampedSeries {
     let samples = samples.iter().map(|(t_ms, value)| Sample { t_ms: *t_ms, value: *value }).collect();
-    StampedSeries { labels, samples, histograms: Vec::new(), exemplars: Vec::new(), cadence: None }
+    StampedSeries {
+        labels,
+        samples,
+        histograms: Vec::new(),
+        exemplars: Vec::new(),
+        starts: Default::default(),
+        cadence: None,
+    }
 }
 
 pub fn budget() -> QueryBudget {

@@ -48,6 +48,7 @@ fn stamped(line: &SeriesLine, interval_ms: i64) -> StampedSeries {
         samples: Vec::new(),
         histograms: Vec::new(),
         exemplars: Vec::new(),
+        starts: Default::default(),
         cadence: None,
     };
     for (index, point) in line.points.iter().enumerate() {
@@ -121,5 +122,12 @@ fn native(labels: Labels, by_time: BTreeMap<i64, Classic>) -> StampedSeries {
         HistogramSample { t_ms, histogram: Arc::new(histogram) }
     };
     let histograms = by_time.into_iter().map(one).collect();
-    StampedSeries { labels, samples: Vec::new(), histograms, exemplars: Vec::new(), cadence: None }
+    StampedSeries {
+        labels,
+        samples: Vec::new(),
+        histograms,
+        exemplars: Vec::new(),
+        starts: Default::default(),
+        cadence: None,
+    }
 }

@@ -49,6 +49,7 @@ impl Select for Memory {
                 .map(|(t_ms, value)| Sample { t_ms: *t_ms, value: *value })
                 .collect(),
             histograms: Vec::new(),
+            starts: Default::default(),
         });
         Ok(series.filter(|series| !series.samples.is_empty()).collect())
     }
