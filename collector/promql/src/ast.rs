@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use tenantscope_model::Matcher;
 
+use crate::duration::DurationExpr;
 use crate::function::Function;
 
-/// Where an expression stands in the query's text, in bytes. The first parser gives none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where something stands in the query's text, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
     /// First byte.
     pub start: usize,
@@ -18,15 +19,20 @@ pub struct Position {
 pub struct Expr {
     /// What it is.
     pub kind: ExprKind,
-    /// Where it stands, if that is known.
-    pub position: Option<Position>,
+    /// Where it stands.
+    pub position: Position,
 }
 
 /// The kinds of expressions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExprKind {
     /// A number.
-    Number(f64),
+    Number {
+        /// Its value.
+        value: f64,
+        /// Whether it was written as a duration: `5m` is 300.
+        as_duration: bool,
+    },
     /// A string.
     Text(Arc<str>),
     /// `name{matchers}`.
@@ -43,6 +49,8 @@ pub enum ExprKind {
     Binary(Binary),
     /// `-expr`.
     Negate(Box<Expr>),
+    /// `+expr`, which is `expr`.
+    Plus(Box<Expr>),
     /// `(expr)`.
     Paren(Box<Expr>),
 }
@@ -71,15 +79,33 @@ pub enum At {
     Ms(i64),
 }
 
+/// What a selector takes at the edges of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Edges {
+    /// The samples within the range.
+    #[default]
+    Plain,
+    /// `anchored`: the last sample before the range counts as its first.
+    Anchored,
+    /// `smoothed`: values at the edges are interpolated.
+    Smoothed,
+}
+
 /// An instant selector.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct VectorSelector {
-    /// The conditions; the metric name is one of them.
+    /// The metric name if it was written before the braces.
+    pub name: Option<Arc<str>>,
+    /// The conditions; the metric name is one of them, and the last if it was written before the braces.
     pub matchers: Vec<Matcher>,
     /// `offset`, in milliseconds; negative looks ahead.
     pub offset_ms: i64,
+    /// `offset` as an expression; [`Expr::with_durations`] puts its value into `offset_ms`.
+    pub offset_expr: Option<Box<DurationExpr>>,
     /// `@`.
     pub at: Option<At>,
+    /// `anchored`, `smoothed`.
+    pub edges: Edges,
 }
 
 /// A range selector.
@@ -89,6 +115,8 @@ pub struct MatrixSelector {
     pub selector: VectorSelector,
     /// How far back, in milliseconds.
     pub range_ms: i64,
+    /// The range as an expression; [`Expr::with_durations`] puts its value into `range_ms`.
+    pub range_expr: Option<Box<DurationExpr>>,
 }
 
 /// An expression evaluated over a range.
@@ -98,10 +126,16 @@ pub struct Subquery {
     pub expr: Box<Expr>,
     /// How far back, in milliseconds.
     pub range_ms: i64,
+    /// The range as an expression; [`Expr::with_durations`] puts its value into `range_ms`.
+    pub range_expr: Option<Box<DurationExpr>>,
     /// The resolution, in milliseconds; `None` means the default.
     pub step_ms: Option<i64>,
+    /// The resolution as an expression; [`Expr::with_durations`] puts its value into `step_ms`.
+    pub step_expr: Option<Box<DurationExpr>>,
     /// `offset`, in milliseconds.
     pub offset_ms: i64,
+    /// `offset` as an expression; [`Expr::with_durations`] puts its value into `offset_ms`.
+    pub offset_expr: Option<Box<DurationExpr>>,
     /// `@`.
     pub at: Option<At>,
 }
@@ -204,6 +238,10 @@ pub enum BinaryOp {
     Less,
     GreaterEqual,
     LessEqual,
+    /// `</`: a histogram without what is above.
+    TrimUpper,
+    /// `>/`: a histogram without what is below.
+    TrimLower,
     And,
     Or,
     Unless,
@@ -226,6 +264,8 @@ impl BinaryOp {
             Self::Less => "<",
             Self::GreaterEqual => ">=",
             Self::LessEqual => "<=",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
             Self::And => "and",
             Self::Or => "or",
             Self::Unless => "unless",
@@ -304,13 +344,13 @@ pub struct Binary {
 impl Expr {
     /// An expression whose place is not known.
     pub(crate) fn unplaced(kind: ExprKind) -> Self {
-        Self { kind, position: None }
+        Self { kind, position: Position::default() }
     }
 
     /// What the expression evaluates to.
     pub fn value_type(&self) -> ValueType {
         match &self.kind {
-            ExprKind::Number(_) => ValueType::Scalar,
+            ExprKind::Number { .. } => ValueType::Scalar,
             ExprKind::Text(_) => ValueType::String,
             ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
             ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
@@ -319,7 +359,7 @@ impl Expr {
                 let scalar = |e: &Self| e.value_type() == ValueType::Scalar;
                 if scalar(&binary.left) && scalar(&binary.right) { ValueType::Scalar } else { ValueType::Vector }
             }
-            ExprKind::Negate(inner) | ExprKind::Paren(inner) => inner.value_type(),
+            ExprKind::Negate(inner) | ExprKind::Plus(inner) | ExprKind::Paren(inner) => inner.value_type(),
         }
     }
 
@@ -334,14 +374,28 @@ impl Expr {
     /// The direct parts.
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
-            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => Vec::new(),
+            ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => Vec::new(),
             ExprKind::Subquery(subquery) => vec![&subquery.expr],
             ExprKind::Call(call) => call.arguments.iter().collect(),
             ExprKind::Aggregate(aggregate) => {
                 aggregate.parameter.as_deref().into_iter().chain([&*aggregate.expr]).collect()
             }
             ExprKind::Binary(binary) => vec![&binary.left, &binary.right],
-            ExprKind::Negate(inner) | ExprKind::Paren(inner) => vec![inner],
+            ExprKind::Negate(inner) | ExprKind::Plus(inner) | ExprKind::Paren(inner) => vec![inner],
+        }
+    }
+
+    /// The direct parts, to change them.
+    pub(crate) fn children_mut(&mut self) -> Vec<&mut Self> {
+        match &mut self.kind {
+            ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => Vec::new(),
+            ExprKind::Subquery(subquery) => vec![&mut subquery.expr],
+            ExprKind::Call(call) => call.arguments.iter_mut().collect(),
+            ExprKind::Aggregate(aggregate) => {
+                aggregate.parameter.as_deref_mut().into_iter().chain([&mut *aggregate.expr]).collect()
+            }
+            ExprKind::Binary(binary) => vec![&mut binary.left, &mut binary.right],
+            ExprKind::Negate(inner) | ExprKind::Plus(inner) | ExprKind::Paren(inner) => vec![inner],
         }
     }
 
@@ -357,7 +411,7 @@ impl Expr {
     /// Whether each time of evaluation gives the same answer, because every selector is fixed by `@`.
     pub(crate) fn is_step_invariant(&self) -> bool {
         match &self.kind {
-            ExprKind::Number(_) | ExprKind::Text(_) => true,
+            ExprKind::Number { .. } | ExprKind::Text(_) => true,
             ExprKind::Vector(selector) => selector.at.is_some(),
             ExprKind::Matrix(matrix) => matrix.selector.at.is_some(),
             ExprKind::Subquery(subquery) => subquery.at.is_some(),
@@ -370,9 +424,11 @@ impl Expr {
                 ) || with_default;
                 !own_time && call.arguments.iter().all(Self::is_step_invariant)
             }
-            ExprKind::Aggregate(_) | ExprKind::Binary(_) | ExprKind::Negate(_) | ExprKind::Paren(_) => {
-                self.children().into_iter().all(Self::is_step_invariant)
-            }
+            ExprKind::Aggregate(_)
+            | ExprKind::Binary(_)
+            | ExprKind::Negate(_)
+            | ExprKind::Plus(_)
+            | ExprKind::Paren(_) => self.children().into_iter().all(Self::is_step_invariant),
         }
     }
 }

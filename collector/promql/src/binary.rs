@@ -28,6 +28,8 @@ pub(crate) fn float_operation(op: BinaryOp, left: f64, right: f64) -> (f64, bool
         BinaryOp::Less => (left, left < right),
         BinaryOp::GreaterEqual => (left, left >= right),
         BinaryOp::LessEqual => (left, left <= right),
+        // Only histograms have something to trim.
+        BinaryOp::TrimUpper | BinaryOp::TrimLower => (f64::NAN, false),
         BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => (f64::NAN, false),
     }
 }

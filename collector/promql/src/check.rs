@@ -11,7 +11,7 @@ pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
         check(child)?;
     }
     match &expr.kind {
-        ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Paren(_) => Ok(()),
+        ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Paren(_) => Ok(()),
         ExprKind::Vector(selector) => check_selector(selector),
         ExprKind::Matrix(matrix) => check_selector(&matrix.selector),
         ExprKind::Subquery(subquery) => match subquery.expr.value_type() {
@@ -21,7 +21,7 @@ pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
         ExprKind::Call(call) => check_call(call),
         ExprKind::Aggregate(aggregate) => check_aggregate(aggregate),
         ExprKind::Binary(binary) => check_binary(binary),
-        ExprKind::Negate(inner) => match inner.value_type() {
+        ExprKind::Negate(inner) | ExprKind::Plus(inner) => match inner.value_type() {
             ValueType::Scalar | ValueType::Vector => Ok(()),
             other => wrong(format!(
                 "unary expression only allowed on expressions of type scalar or instant vector, got {other:?}"

@@ -110,7 +110,7 @@ fn reworded(message: &str) -> String {
 
 fn convert(expr: theirs::Expr) -> Result<Expr, ParseError> {
     let kind = match expr {
-        theirs::Expr::NumberLiteral(number) => ExprKind::Number(number.val),
+        theirs::Expr::NumberLiteral(number) => ExprKind::Number { value: number.val, as_duration: false },
         theirs::Expr::StringLiteral(text) => ExprKind::Text(text.val.into()),
         theirs::Expr::Paren(paren) => ExprKind::Paren(Box::new(convert(*paren.expr)?)),
         theirs::Expr::Unary(unary) => ExprKind::Negate(Box::new(convert(*unary.expr)?)),
@@ -118,10 +118,14 @@ fn convert(expr: theirs::Expr) -> Result<Expr, ParseError> {
         theirs::Expr::MatrixSelector(matrix) => ExprKind::Matrix(MatrixSelector {
             selector: vector_selector(matrix.vs)?,
             range_ms: positive_ms(matrix.range)?,
+            range_expr: None,
         }),
         theirs::Expr::Subquery(subquery) => ExprKind::Subquery(Subquery {
             range_ms: positive_ms(subquery.range)?,
+            range_expr: None,
             step_ms: subquery.step.map(positive_ms).transpose()?,
+            step_expr: None,
+            offset_expr: None,
             offset_ms: offset_ms(subquery.offset.as_ref())?,
             at: at(subquery.at.as_ref()),
             expr: Box::new(convert(*subquery.expr)?),
@@ -175,10 +179,16 @@ fn vector_selector(selector: theirs::VectorSelector) -> Result<VectorSelector, P
     }
     let name = selector.name.filter(|name| !name.is_empty());
     let mut matchers: Vec<Matcher> = selector.matchers.matchers.iter().map(matcher).collect::<Result<_, _>>()?;
-    if let Some(name) = name {
-        matchers.push(Matcher::equal(METRIC_NAME, &name));
+    if let Some(name) = &name {
+        matchers.push(Matcher::equal(METRIC_NAME, name));
     }
-    Ok(VectorSelector { matchers, offset_ms: offset_ms(selector.offset.as_ref())?, at: at(selector.at.as_ref()) })
+    Ok(VectorSelector {
+        name: name.map(Arc::from),
+        matchers,
+        offset_ms: offset_ms(selector.offset.as_ref())?,
+        at: at(selector.at.as_ref()),
+        ..VectorSelector::default()
+    })
 }
 
 fn matcher(matcher: &TheirMatcher) -> Result<Matcher, ParseError> {

@@ -4,6 +4,7 @@ use tenantscope_model::{HistogramSample, Lookback, QueryBudget, Sample, Scope, S
 
 use crate::ast::{Expr, ExprKind, ValueType};
 use crate::column::{Cell, Column, Grid, merge_same_labels, without_name};
+use crate::duration::DurationTimes;
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::notes::Notes;
@@ -74,6 +75,7 @@ impl Engine {
         at_ms: i64,
         options: QueryOptions<'_>,
     ) -> Result<Answer, EngineError> {
+        let expr = &*expr.with_durations(DurationTimes::default())?;
         let evaluation = self.evaluation(select, scope, Grid::instant(at_ms), at_ms, options);
         let grid = evaluation.query;
         let value = match expr.value_type() {
@@ -101,6 +103,8 @@ impl Engine {
         options: QueryOptions<'_>,
     ) -> Result<Answer, EngineError> {
         let grid = self.grid(times)?;
+        let range_ms = times.end_ms - times.start_ms;
+        let expr = &*expr.with_durations(DurationTimes { step_ms: times.step_ms, range_ms })?;
         let evaluation = Evaluation { is_range: true, ..self.evaluation(select, scope, grid, times.end_ms, options) };
         let columns = match expr.value_type() {
             ValueType::Scalar => vec![Evaluation::scalar_column(evaluation.scalars(expr, &grid)?)],

@@ -57,12 +57,12 @@ impl Evaluation<'_> {
     fn vector(&self, expr: &Expr, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         match &expr.kind {
             ExprKind::Vector(selector) => self.instant_columns(selector, grid, Content::Values, sink),
-            ExprKind::Paren(inner) => self.columns(inner, grid, sink),
+            ExprKind::Paren(inner) | ExprKind::Plus(inner) => self.columns(inner, grid, sink),
             ExprKind::Negate(inner) => self.columns(inner, grid, &mut |column| sink(negated(column))),
             ExprKind::Call(call) => self.call(call, grid, sink),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid, sink),
             ExprKind::Binary(binary) => self.binary(binary, grid, sink),
-            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
+            ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
                 Err(EngineError::execution(format!("{expr} is no instant vector")))
             }
         }
@@ -81,8 +81,8 @@ impl Evaluation<'_> {
     /// Evaluates a scalar.
     pub(crate) fn scalars(&self, expr: &Expr, grid: &Grid) -> Result<Vec<f64>, EngineError> {
         match &expr.kind {
-            ExprKind::Number(number) => Ok(vec![*number; grid.count]),
-            ExprKind::Paren(inner) => self.scalars(inner, grid),
+            ExprKind::Number { value, .. } => Ok(vec![*value; grid.count]),
+            ExprKind::Paren(inner) | ExprKind::Plus(inner) => self.scalars(inner, grid),
             ExprKind::Negate(inner) => Ok(self.scalars(inner, grid)?.into_iter().map(|v| -v).collect()),
             ExprKind::Binary(binary) => {
                 let left = self.scalars(&binary.left, grid)?;

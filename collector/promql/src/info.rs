@@ -53,7 +53,7 @@ impl Evaluation<'_> {
         }
         // A series without a label that may be empty counts as well, so that matchers decide per element below.
         matchers.retain(|m| m.name() == METRIC_NAME || matches!(m.op(), MatchOp::Equal | MatchOp::Regex));
-        let selector = VectorSelector { matchers, offset_ms: 0, at: None };
+        let selector = VectorSelector { matchers, ..VectorSelector::default() };
         let mut columns = Vec::new();
         self.instant_columns(&selector, grid, Content::Values, &mut |column| {
             columns.push(column);

@@ -28,6 +28,7 @@ mod check;
 mod column;
 mod convert;
 mod dates;
+mod duration;
 mod engine;
 mod error;
 mod evaluation;
@@ -49,10 +50,11 @@ mod value;
 mod xxhash;
 
 pub use ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, ExprKind, Grouping, Matching,
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Edges, Expr, ExprKind, Grouping, Matching,
     MatrixSelector, Position, Subquery, ValueType, VectorSelector,
 };
 pub use convert::parse;
+pub use duration::{DurationExpr, DurationKind, DurationOp, DurationTimes};
 pub use engine::{Engine, Limits, QueryOptions, Times};
 pub use error::{EngineError, ParseError};
 pub use evaluator::Evaluator;

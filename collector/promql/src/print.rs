@@ -23,7 +23,7 @@ impl Display for ValueType {
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            ExprKind::Number(number) => f.write_str(&number_text(*number)),
+            ExprKind::Number { value, .. } => f.write_str(&number_text(*value)),
             ExprKind::Text(text) => write!(f, "{}", Quoted(text)),
             ExprKind::Vector(selector) => selector_text(f, selector, None),
             ExprKind::Matrix(matrix) => selector_text(f, &matrix.selector, Some(matrix.range_ms)),
@@ -36,6 +36,7 @@ impl Display for Expr {
             ExprKind::Aggregate(aggregate) => aggregate_text(f, aggregate),
             ExprKind::Binary(binary) => binary_text(f, binary),
             ExprKind::Negate(inner) => write!(f, "-{inner}"),
+            ExprKind::Plus(inner) => write!(f, "+{inner}"),
             ExprKind::Paren(inner) => write!(f, "({inner})"),
         }
     }
