@@ -13,6 +13,8 @@
 
 mod account;
 mod alert;
+mod budget;
+mod cardinality;
 mod claim;
 mod evaluate;
 mod histogram;
@@ -34,6 +36,8 @@ mod tenant;
 
 pub use account::{AccountId, InvalidAccountId};
 pub use alert::{Alert, AlertState};
+pub use budget::{QueryBounds, QueryBudget, QueryMemory, StepSamples};
+pub use cardinality::{Cardinality, Count, Largest, Tally};
 pub use claim::{Claim, Decision};
 pub use evaluate::{Evaluate, EvaluateError, Evaluated};
 pub use histogram::{Histogram, ResetHint, Span, Spans};
@@ -48,7 +52,7 @@ pub use reporting::{Reporting, Seen};
 pub use sample::{Exemplar, HistogramSample, STALE_NAN_BITS, Sample, Starts, is_stale_nan, stale_nan};
 pub use scope::Scope;
 pub use select::{
-    Families, Lookback, MetadataRequest, QueryBudget, Select, SelectError, SelectRequest, SelectedSeries, SeriesRequest,
+    Families, Lookback, MetadataRequest, Select, SelectError, SelectRequest, SelectedSeries, SeriesRequest,
 };
 pub use signal::Signal;
 pub use sink::{Refusal, Sink};

@@ -1,8 +1,6 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
-use crate::{Exemplar, HistogramSample, Labels, Matcher, Metadata, Sample, Scope, Starts};
+use crate::{Cardinality, Exemplar, HistogramSample, Labels, Matcher, Metadata, QueryBudget, Sample, Scope, Starts};
 
 /// How far back an instant selector looks for a series' last sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,62 +85,27 @@ pub enum SelectError {
         /// The limit.
         limit: u64,
     },
+    /// A selector that finds more series than one may.
+    #[error("a selector would find more than {limit} series (query.max_series)")]
+    TooManySeries {
+        /// The limit.
+        limit: u64,
+    },
+    /// More memory than a query may hold.
+    #[error("query would hold more than {limit_bytes} bytes (query.max_bytes)")]
+    TooMuchMemory {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// More memory than all queries together may hold; there may be room again soon.
+    #[error("queries would hold more than {limit_bytes} bytes together (query.memory_max_bytes)")]
+    MemoryFull {
+        /// The limit.
+        limit_bytes: u64,
+    },
     /// A file could not be read.
     #[error("store: {0}")]
     Store(String),
-}
-
-/// What one query may use. Shared by all selectors of the query; checked often, so it is only atomics.
-#[derive(Debug)]
-pub struct QueryBudget {
-    deadline: Instant,
-    cancelled: AtomicBool,
-    max_samples: u64,
-    used_samples: AtomicU64,
-}
-
-impl QueryBudget {
-    /// A budget that ends at `deadline` or after `max_samples` samples.
-    pub fn new(deadline: Instant, max_samples: u64) -> Self {
-        Self { deadline, cancelled: AtomicBool::new(false), max_samples, used_samples: AtomicU64::new(0) }
-    }
-
-    /// Stops the query at its next check.
-    pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-    }
-
-    /// Counts samples that were loaded, and checks the limits.
-    pub fn charge(&self, samples: usize) -> Result<(), SelectError> {
-        let samples = samples as u64;
-        let used = self.used_samples.fetch_add(samples, Ordering::Relaxed) + samples;
-        if used > self.max_samples {
-            return Err(SelectError::TooManySamples { limit: self.max_samples });
-        }
-        self.check()
-    }
-
-    /// Counts series whose labels are handed out: each takes about as much memory as 20 samples.
-    pub fn charge_series(&self, series: usize) -> Result<(), SelectError> {
-        const SAMPLES: usize = 20;
-        self.charge(series.saturating_mul(SAMPLES))
-    }
-
-    /// Checks deadline and cancellation.
-    pub fn check(&self) -> Result<(), SelectError> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(SelectError::Cancelled);
-        }
-        if Instant::now() >= self.deadline {
-            return Err(SelectError::TimedOut);
-        }
-        Ok(())
-    }
-
-    /// Samples charged so far.
-    pub fn used_samples(&self) -> u64 {
-        self.used_samples.load(Ordering::Relaxed)
-    }
 }
 
 /// Read series. Implementations may block on files: call from a thread that may.
@@ -175,4 +138,12 @@ pub trait Select: Send + Sync {
         scope: &Scope,
         request: &SeriesRequest<'_>,
     ) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError>;
+
+    /// How many of the matching series there are, and of what; each list has at most [`SeriesRequest::limit`] entries.
+    ///
+    /// Unless a store knows better, from the labels of all of them.
+    fn cardinality(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Cardinality, SelectError> {
+        let all = self.series(scope, &SeriesRequest { limit: usize::MAX, ..*request })?;
+        Ok(Cardinality::of(&all, request.limit))
+    }
 }

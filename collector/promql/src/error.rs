@@ -26,10 +26,28 @@ pub enum EngineError {
     #[error("query was canceled in expression evaluation")]
     Cancelled,
     /// More samples than a query may hold.
-    #[error("query processing would load too many samples into memory in query execution (limit {limit})")]
+    #[error("query processing would load too many samples into memory in query execution (limit {limit}, query.max_samples)")]
     TooManySamples {
         /// The limit.
         limit: u64,
+    },
+    /// A selector that finds more series than one may.
+    #[error("a selector would find more than {limit} series (query.max_series)")]
+    TooManySeries {
+        /// The limit.
+        limit: u64,
+    },
+    /// More memory than a query may hold.
+    #[error("query processing would hold more than {limit_bytes} bytes in query execution (query.max_bytes)")]
+    TooMuchMemory {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// More memory than all queries together may hold; there may be room again soon.
+    #[error("queries would hold more than {limit_bytes} bytes together (query.memory_max_bytes)")]
+    MemoryFull {
+        /// The limit.
+        limit_bytes: u64,
     },
     /// The expression has no meaning over this data.
     #[error("{0}")]
@@ -51,6 +69,9 @@ impl From<SelectError> for EngineError {
             SelectError::TimedOut => Self::TimedOut,
             SelectError::Cancelled => Self::Cancelled,
             SelectError::TooManySamples { limit } => Self::TooManySamples { limit },
+            SelectError::TooManySeries { limit } => Self::TooManySeries { limit },
+            SelectError::TooMuchMemory { limit_bytes } => Self::TooMuchMemory { limit_bytes },
+            SelectError::MemoryFull { limit_bytes } => Self::MemoryFull { limit_bytes },
             SelectError::Store(message) => Self::Store(message),
         }
     }

@@ -53,7 +53,11 @@ impl From<EngineError> for ApiError {
             EngineError::Request(_) => Self::BadData(message),
             EngineError::TimedOut => Self::Timeout(message),
             EngineError::Cancelled => Self::Canceled(message),
-            EngineError::TooManySamples { .. } | EngineError::Execution(_) => Self::Execution(message),
+            EngineError::TooManySamples { .. }
+            | EngineError::TooManySeries { .. }
+            | EngineError::TooMuchMemory { .. }
+            | EngineError::Execution(_) => Self::Execution(message),
+            EngineError::MemoryFull { .. } => Self::Unavailable(message),
             EngineError::Store(_) => {
                 // A file's name is no reader's business.
                 tracing::error!(error = %message, "query could not read the store");
