@@ -1,6 +1,6 @@
 //! The samples of one series in time order, one for each time, and how a newer layer lies over an older one.
 
-use tenantscope_model::{HistogramSample, Sample};
+use tenantscope_model::{HistogramSample, Sample, Starts};
 
 /// Times from `min_ms` to `max_ms`, both inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +54,19 @@ impl Timed for HistogramSample {
     }
 }
 
+impl<T: Timed> Timed for (T, i64) {
+    fn t_ms(&self) -> i64 {
+        self.0.t_ms()
+    }
+}
+
 /// Floats and histograms of one series. Each rises strictly in time, and no time is in both.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Columns {
     pub(crate) samples: Vec<Sample>,
     pub(crate) histograms: Vec<HistogramSample>,
+    /// A list is empty where none of its starts is known.
+    pub(crate) starts: Starts,
 }
 
 impl Columns {
@@ -70,19 +78,20 @@ impl Columns {
         self.len() == 0
     }
 
-    /// Lays newer samples over these: at one time the newer one stays, whatever its kind.
+    /// Lays newer samples over these: at one time the newer one stays, whatever its kind and whether or not it has a
+    /// start.
     pub(crate) fn overlay(&mut self, newer: Self) {
         if newer.is_empty() {
             return;
         }
-        if !self.histograms.is_empty() {
-            remove_times(&mut self.histograms, &newer.samples);
+        if !self.histograms.is_empty() && !newer.samples.is_empty() {
+            remove_times(&mut self.histograms, &mut self.starts.histograms_ms, &newer.samples);
         }
-        if !newer.histograms.is_empty() {
-            remove_times(&mut self.samples, &newer.histograms);
+        if !self.samples.is_empty() && !newer.histograms.is_empty() {
+            remove_times(&mut self.samples, &mut self.starts.samples_ms, &newer.histograms);
         }
-        overlay(&mut self.samples, newer.samples);
-        overlay(&mut self.histograms, newer.histograms);
+        overlay(&mut self.samples, &mut self.starts.samples_ms, newer.samples, newer.starts.samples_ms);
+        overlay(&mut self.histograms, &mut self.starts.histograms_ms, newer.histograms, newer.starts.histograms_ms);
     }
 
     pub(crate) fn time_range(&self) -> TimeRange {
@@ -96,17 +105,56 @@ impl Columns {
 
     /// Splits off what stands at or after `t_ms`.
     pub(crate) fn split_off(&mut self, t_ms: i64) -> Self {
-        let samples = self.samples.split_off(self.samples.partition_point(|sample| sample.t_ms < t_ms));
-        let histograms = self.histograms.split_off(self.histograms.partition_point(|sample| sample.t_ms < t_ms));
-        Self { samples, histograms }
+        let (samples, samples_ms) = split_off(&mut self.samples, &mut self.starts.samples_ms, t_ms);
+        let (histograms, histograms_ms) = split_off(&mut self.histograms, &mut self.starts.histograms_ms, t_ms);
+        Self { samples, histograms, starts: Starts { samples_ms, histograms_ms } }
     }
 }
 
-fn remove_times<T: Timed, U: Timed>(from: &mut Vec<T>, times: &[U]) {
-    from.retain(|item| times.binary_search_by_key(&item.t_ms(), Timed::t_ms).is_err());
+/// Empties a list in which no start is known.
+pub(crate) fn tidy_starts(starts_ms: &mut Vec<i64>) {
+    if starts_ms.iter().all(|start_ms| *start_ms == 0) {
+        starts_ms.clear();
+    }
 }
 
-fn overlay<T: Timed + Clone>(base: &mut Vec<T>, mut newer: Vec<T>) {
+fn split_off<T: Timed>(items: &mut Vec<T>, starts_ms: &mut Vec<i64>, t_ms: i64) -> (Vec<T>, Vec<i64>) {
+    let at = items.partition_point(|item| item.t_ms() < t_ms);
+    let mut later_ms = if starts_ms.is_empty() { Vec::new() } else { starts_ms.split_off(at) };
+    tidy_starts(starts_ms);
+    tidy_starts(&mut later_ms);
+    (items.split_off(at), later_ms)
+}
+
+fn remove_times<T: Timed, U: Timed>(from: &mut Vec<T>, starts_ms: &mut Vec<i64>, times: &[U]) {
+    let stays = |item: &T| times.binary_search_by_key(&item.t_ms(), Timed::t_ms).is_err();
+    if !starts_ms.is_empty() {
+        let mut items = from.iter();
+        starts_ms.retain(|_| items.next().is_none_or(stays));
+        tidy_starts(starts_ms);
+    }
+    from.retain(stays);
+}
+
+fn overlay<T: Timed>(base: &mut Vec<T>, base_ms: &mut Vec<i64>, newer: Vec<T>, newer_ms: Vec<i64>) {
+    if newer.is_empty() {
+        return;
+    }
+    if base_ms.is_empty() && newer_ms.is_empty() {
+        return overlay_items(base, newer);
+    }
+    let mut paired = with_starts(std::mem::take(base), std::mem::take(base_ms));
+    overlay_items(&mut paired, with_starts(newer, newer_ms));
+    (*base, *base_ms) = paired.into_iter().unzip();
+    tidy_starts(base_ms);
+}
+
+/// Each item with its start.
+fn with_starts<T>(items: Vec<T>, starts_ms: Vec<i64>) -> Vec<(T, i64)> {
+    items.into_iter().zip(starts_ms.into_iter().chain(std::iter::repeat(0))).collect()
+}
+
+fn overlay_items<T: Timed>(base: &mut Vec<T>, mut newer: Vec<T>) {
     let (Some(first), Some(last)) = (newer.first(), base.last()) else {
         if base.is_empty() {
             *base = newer;
@@ -138,30 +186,49 @@ mod tests {
 
     use super::*;
 
-    fn columns(points: &BTreeMap<i64, (bool, i32)>) -> Columns {
+    /// Whether a float, its value or sum, its start.
+    type Point = (bool, i32, i64);
+
+    fn columns(points: &BTreeMap<i64, Point>) -> Columns {
         let mut columns = Columns::default();
-        for (t_ms, (is_float, value)) in points {
+        for (t_ms, (is_float, value, start_ms)) in points {
             if *is_float {
                 columns.samples.push(Sample { t_ms: *t_ms, value: f64::from(*value) });
+                columns.starts.samples_ms.push(*start_ms);
             } else {
                 let histogram = tenantscope_model::Histogram { sum: f64::from(*value), ..Default::default() };
                 columns.histograms.push(HistogramSample { t_ms: *t_ms, histogram: Arc::new(histogram) });
+                columns.starts.histograms_ms.push(*start_ms);
             }
         }
+        tidy_starts(&mut columns.starts.samples_ms);
+        tidy_starts(&mut columns.starts.histograms_ms);
         columns
+    }
+
+    fn points(values: std::ops::Range<i32>) -> impl Strategy<Value = BTreeMap<i64, Point>> {
+        let start_ms = prop_oneof![4 => Just(0), 1 => 1_i64..9];
+        prop::collection::btree_map(0_i64..40, (any::<bool>(), values, start_ms), 0..30)
     }
 
     proptest! {
         #[test]
-        fn the_newer_layer_wins_at_each_time(
-            old in prop::collection::btree_map(0_i64..40, (any::<bool>(), 0..100_i32), 0..30),
-            new in prop::collection::btree_map(0_i64..40, (any::<bool>(), 100..200_i32), 0..30),
-        ) {
+        fn the_newer_layer_wins_at_each_time(old in points(0..100), new in points(100..200)) {
             let mut expected = old.clone();
             expected.extend(new.iter().map(|(t, v)| (*t, *v)));
             let mut got = columns(&old);
             got.overlay(columns(&new));
             prop_assert_eq!(got, columns(&expected));
+        }
+
+        #[test]
+        fn what_is_split_is_whole(given in points(0..100), at_ms in -1_i64..41) {
+            let mut before = columns(&given);
+            let after = before.split_off(at_ms);
+            let later: BTreeMap<i64, Point> = given.range(at_ms..).map(|(t, v)| (*t, *v)).collect();
+            prop_assert_eq!(&after, &columns(&later));
+            before.overlay(after);
+            prop_assert_eq!(before, columns(&given));
         }
     }
 }

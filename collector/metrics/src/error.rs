@@ -21,14 +21,14 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
-    /// A file was written by a later release.
-    #[error("{}: format version {found} is later than {known}, the latest that this release reads", path.display())]
+    /// A file was written by a release whose format this one does not read.
+    #[error("{}: format version {found} is not {known}, which this release reads", path.display())]
     Version {
         /// Which.
         path: PathBuf,
         /// Its version.
         found: u32,
-        /// The latest known version.
+        /// The version that is read.
         known: u32,
     },
     /// Another process has the folder open.

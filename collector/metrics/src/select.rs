@@ -129,13 +129,13 @@ impl MetricStore {
                 let mut columns = parts;
                 columns.overlay(memory);
                 if !columns.is_empty() {
-                    let Columns { samples, histograms } = columns;
+                    let Columns { samples, histograms, starts } = columns;
                     selected.push(SelectedSeries {
                         labels: index.labels_of(&series),
                         lookback_ms,
                         samples,
                         histograms,
-                        starts: Default::default(),
+                        starts,
                     });
                 }
             }

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use tenantscope_model::{Cadence, Exemplar, Histogram, HistogramSample, Sample, StampedSeries};
 
 use crate::chunk::floats::FloatChunk;
-use crate::columns::{Columns, TimeRange};
+use crate::chunk::starts::StartRuns;
+use crate::columns::{Columns, TimeRange, tidy_starts};
 
 /// A series' number within this process.
 pub(crate) type SeriesId = u32;
@@ -93,8 +94,9 @@ impl Series {
         let first = state.head.is_none();
         let head = state.head.get_or_insert_with(|| Box::new(Head::new(generation)));
         let before = if first { 0 } else { head.bytes() };
-        new.samples.iter().for_each(|sample| head.push(*sample));
-        new.histograms.iter().for_each(|sample| head.push_histogram(sample.clone()));
+        new.samples.iter().zip(each(&new.starts.samples_ms)).for_each(|(s, start_ms)| head.push(*s, start_ms));
+        let histograms = new.histograms.iter().zip(each(&new.starts.histograms_ms));
+        histograms.for_each(|(sample, start_ms)| head.push_histogram(sample.clone(), start_ms));
         new.exemplars.iter().for_each(|exemplar| head.push_exemplar(exemplar.clone()));
         let bytes = head.bytes().saturating_sub(before);
         drop(state);
@@ -198,6 +200,8 @@ struct Rest {
     /// `late.len()` from which repeated times are taken out.
     tidy_at: usize,
     has_histograms: bool,
+    /// Of all `floats`; empty where none is known.
+    starts: StartRuns,
     exemplars: Vec<Exemplar>,
     histogram_bytes: usize,
 }
@@ -205,6 +209,8 @@ struct Rest {
 #[derive(Debug, Clone)]
 struct Late {
     t_ms: i64,
+    /// 0 where it is not known.
+    start_ms: i64,
     value: LateValue,
 }
 
@@ -219,23 +225,36 @@ impl Head {
         Self { generation, range: TimeRange::EMPTY, floats: FloatChunk::default(), rest: None }
     }
 
-    fn push(&mut self, sample: Sample) {
+    fn push(&mut self, sample: Sample, start_ms: i64) {
         self.range.include(sample.t_ms);
         let in_order = self.floats.last_ms().is_none_or(|last_ms| sample.t_ms > last_ms);
         let mixed = self.rest.as_ref().is_some_and(|rest| rest.has_histograms);
         if in_order && !mixed {
+            self.push_start(start_ms);
             self.floats.push(sample);
         } else {
-            self.push_late(Late { t_ms: sample.t_ms, value: LateValue::Float(sample.value) });
+            self.push_late(Late { t_ms: sample.t_ms, start_ms, value: LateValue::Float(sample.value) });
         }
     }
 
-    fn push_histogram(&mut self, sample: HistogramSample) {
+    /// Of the float that is about to be pushed.
+    fn push_start(&mut self, start_ms: i64) {
+        if start_ms == 0 && self.rest.as_ref().is_none_or(|rest| rest.starts.is_empty()) {
+            return;
+        }
+        let starts = &mut self.rest.get_or_insert_default().starts;
+        if starts.is_empty() {
+            starts.push_run(self.floats.count(), 0);
+        }
+        starts.push(start_ms);
+    }
+
+    fn push_histogram(&mut self, sample: HistogramSample, start_ms: i64) {
         self.range.include(sample.t_ms);
         let rest = self.rest.get_or_insert_default();
         rest.has_histograms = true;
         rest.histogram_bytes += histogram_bytes(&sample.histogram);
-        self.push_late(Late { t_ms: sample.t_ms, value: LateValue::Histogram(sample.histogram) });
+        self.push_late(Late { t_ms: sample.t_ms, start_ms, value: LateValue::Histogram(sample.histogram) });
     }
 
     fn push_late(&mut self, late: Late) {
@@ -266,17 +285,27 @@ impl Head {
     fn read(&self, range: TimeRange) -> Columns {
         let mut columns = Columns::default();
         // Only a chunk of our own making is read here, so it is never damaged.
-        let _ = self.floats.read(range, &mut columns.samples);
+        let before = self.floats.read(range, &mut columns.samples).unwrap_or_default();
         let Some(rest) = &self.rest else { return columns };
+        columns.starts.samples_ms = rest.starts.read(before, columns.samples.len());
+        tidy_starts(&mut columns.starts.samples_ms);
         let mut late: Vec<Late> = rest.late.iter().filter(|late| range.contains(late.t_ms)).cloned().collect();
         tidy(&mut late);
         let mut newer = Columns::default();
-        for Late { t_ms, value } in late {
+        for Late { t_ms, start_ms, value } in late {
             match value {
-                LateValue::Float(value) => newer.samples.push(Sample { t_ms, value }),
-                LateValue::Histogram(histogram) => newer.histograms.push(HistogramSample { t_ms, histogram }),
+                LateValue::Float(value) => {
+                    newer.samples.push(Sample { t_ms, value });
+                    newer.starts.samples_ms.push(start_ms);
+                }
+                LateValue::Histogram(histogram) => {
+                    newer.histograms.push(HistogramSample { t_ms, histogram });
+                    newer.starts.histograms_ms.push(start_ms);
+                }
             }
         }
+        tidy_starts(&mut newer.starts.samples_ms);
+        tidy_starts(&mut newer.starts.histograms_ms);
         columns.overlay(newer);
         columns
     }
@@ -285,7 +314,7 @@ impl Head {
         let rest = self.rest.as_ref().map_or(0, |rest| {
             let exemplars = rest.exemplars.len() * (size_of::<Exemplar>() + 160);
             let late = rest.late.capacity() * size_of::<Late>();
-            size_of::<Rest>() + late + exemplars + rest.histogram_bytes
+            size_of::<Rest>() + late + rest.starts.capacity() + exemplars + rest.histogram_bytes
         });
         size_of::<Self>() + self.floats.capacity() + rest
     }
@@ -298,6 +327,11 @@ impl Late {
             LateValue::Histogram(histogram) => histogram_bytes(histogram),
         }
     }
+}
+
+/// The starts, then that of all for which none is given.
+fn each(starts_ms: &[i64]) -> impl Iterator<Item = i64> {
+    starts_ms.iter().copied().chain(std::iter::repeat(0))
 }
 
 /// About how many bytes a histogram takes.

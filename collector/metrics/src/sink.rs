@@ -212,8 +212,16 @@ fn drop_outside(new: &mut StampedSeries, range: TimeRange) {
     if old + future == 0 {
         return;
     }
-    new.samples.retain(|sample| range.contains(sample.t_ms));
-    new.histograms.retain(|sample| range.contains(sample.t_ms));
+    let StampedSeries { samples, histograms, starts, .. } = new;
+    retain_starts(&mut starts.samples_ms, samples.iter().map(|sample| range.contains(sample.t_ms)));
+    retain_starts(&mut starts.histograms_ms, histograms.iter().map(|sample| range.contains(sample.t_ms)));
+    samples.retain(|sample| range.contains(sample.t_ms));
+    histograms.retain(|sample| range.contains(sample.t_ms));
     telemetry::DROPPED.with_label_values(&["older_than_retention"]).inc_by(old as u64);
     telemetry::DROPPED.with_label_values(&["future"]).inc_by(future as u64);
+}
+
+/// Drops the starts of samples that do not stay.
+fn retain_starts(starts_ms: &mut Vec<i64>, mut stays: impl Iterator<Item = bool>) {
+    starts_ms.retain(|_| stays.next().unwrap_or_default());
 }

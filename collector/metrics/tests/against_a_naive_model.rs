@@ -10,15 +10,18 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use support::{Bench, HOUR_MS, MINUTE_MS, always, budget, options, tenant};
 use tenantscope_model::{
-    Cadence, Histogram, HistogramSample, Labels, Lookback, MatchOp, Matcher, Sample, Scope, Select, SelectRequest,
-    SelectedSeries, StampedSeries,
+    Cadence, Histogram, HistogramSample, Labels, Lookback, MatchOp, Matcher, ResetHint, Sample, Scope, Select,
+    SelectRequest, SelectedSeries, StampedSeries,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Value {
     Float(u64),
-    Histogram(u32),
+    Histogram(u32, ResetHint),
 }
+
+/// A value and when its counting began; 0 where that is not known.
+type Point = (Value, i64);
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -31,7 +34,7 @@ enum Step {
 #[derive(Debug, Clone)]
 struct Write {
     series: usize,
-    points: Vec<(i64, Value)>,
+    points: Vec<(i64, Point)>,
     cadence: Option<Cadence>,
 }
 
@@ -63,11 +66,11 @@ fn universe() -> Vec<Labels> {
 }
 
 /// A series' labels, its lookback, and its points in time order.
-type Answer = (Labels, i64, Vec<(i64, Value)>);
+type Answer = (Labels, i64, Vec<(i64, Point)>);
 
 #[derive(Default)]
 struct Model {
-    points: BTreeMap<Labels, BTreeMap<i64, Value>>,
+    points: BTreeMap<Labels, BTreeMap<i64, Point>>,
     cadences: BTreeMap<Labels, Cadence>,
 }
 
@@ -100,7 +103,7 @@ impl Model {
                     (ms, question.from_ms - ms + 1)
                 }
             };
-            let points: Vec<(i64, Value)> = match min_ms <= question.to_ms {
+            let points: Vec<(i64, Point)> = match min_ms <= question.to_ms {
                 true => self.points[labels].range(min_ms..=question.to_ms).map(|(t, v)| (*t, *v)).collect(),
                 false => Vec::new(),
             };
@@ -112,28 +115,49 @@ impl Model {
     }
 }
 
-fn histogram(count: u32) -> Arc<Histogram> {
-    Arc::new(Histogram { count: f64::from(count), sum: 0.5, ..Histogram::default() })
+fn histogram(count: u32, reset_hint: ResetHint) -> Arc<Histogram> {
+    Arc::new(Histogram { count: f64::from(count), sum: 0.5, reset_hint, ..Histogram::default() })
 }
 
 fn to_series(universe: &[Labels], write: &Write) -> StampedSeries {
     let mut series = support::stamped(universe[write.series].clone(), &[]);
     series.cadence = write.cadence;
-    for (t_ms, value) in &write.points {
+    for (t_ms, (value, start_ms)) in &write.points {
         match value {
-            Value::Float(bits) => series.samples.push(Sample { t_ms: *t_ms, value: f64::from_bits(*bits) }),
-            Value::Histogram(count) => {
-                series.histograms.push(HistogramSample { t_ms: *t_ms, histogram: histogram(*count) });
+            Value::Float(bits) => {
+                series.samples.push(Sample { t_ms: *t_ms, value: f64::from_bits(*bits) });
+                series.starts.samples_ms.push(*start_ms);
             }
+            Value::Histogram(count, hint) => {
+                series.histograms.push(HistogramSample { t_ms: *t_ms, histogram: histogram(*count, *hint) });
+                series.starts.histograms_ms.push(*start_ms);
+            }
+        }
+    }
+    for starts_ms in [&mut series.starts.samples_ms, &mut series.starts.histograms_ms] {
+        if starts_ms.iter().all(|start_ms| *start_ms == 0) {
+            starts_ms.clear();
         }
     }
     series
 }
 
 fn flat(selected: SelectedSeries) -> Answer {
+    for (starts_ms, count) in [
+        (&selected.starts.samples_ms, selected.samples.len()),
+        (&selected.starts.histograms_ms, selected.histograms.len()),
+    ] {
+        assert!(starts_ms.is_empty() || starts_ms.len() == count && starts_ms.iter().any(|start_ms| *start_ms != 0));
+    }
+    let each = |starts_ms: Vec<i64>| starts_ms.into_iter().chain(std::iter::repeat(0));
     let floats = selected.samples.iter().map(|s| (s.t_ms, Value::Float(s.value.to_bits())));
-    let histograms = selected.histograms.iter().map(|s| (s.t_ms, Value::Histogram(s.histogram.count as u32)));
-    let mut points: Vec<_> = floats.chain(histograms).collect();
+    let floats = floats.zip(each(selected.starts.samples_ms));
+    let histograms = selected
+        .histograms
+        .iter()
+        .map(|s| (s.t_ms, Value::Histogram(s.histogram.count as u32, s.histogram.reset_hint)))
+        .zip(each(selected.starts.histograms_ms));
+    let mut points: Vec<_> = floats.chain(histograms).map(|((t_ms, value), start)| (t_ms, (value, start))).collect();
     points.sort_by_key(|(t_ms, _)| *t_ms);
     (selected.labels, selected.lookback_ms, points)
 }
@@ -148,8 +172,16 @@ fn write() -> impl Strategy<Value = Write> {
         4 => (0_u32..1000).prop_map(|n| Value::Float(f64::from(n).to_bits())),
         1 => Just(Value::Float(tenantscope_model::STALE_NAN_BITS)),
     ];
-    let floats = prop::collection::vec((time(), value), 0..20);
-    let histograms = prop::collection::vec((time(), (1_u32..1000).prop_map(Value::Histogram)), 0..4);
+    let hint = prop::sample::select(vec![
+        ResetHint::Unknown,
+        ResetHint::CounterReset,
+        ResetHint::NotCounterReset,
+        ResetHint::Gauge,
+    ]);
+    let start_ms = prop::sample::select(vec![0, 0, 0, 1000, 2000]);
+    let floats = prop::collection::vec((time(), (value, start_ms.clone())), 0..20);
+    let histogram = (1_u32..1000, hint).prop_map(|(count, hint)| Value::Histogram(count, hint));
+    let histograms = prop::collection::vec((time(), (histogram, start_ms)), 0..4);
     let points = prop_oneof![4 => floats, 1 => histograms.boxed()];
     let cadence = prop::option::weighted(0.2, (0_i64..20, 0_i64..5));
     (0_usize..8, points, cadence).prop_map(|(series, points, cadence)| Write {

@@ -1,4 +1,4 @@
-//! Files written by an earlier release are read by this one.
+//! Files of the format's version are read whenever they were written, and other versions are refused by name.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use support::{Bench, HOUR_MS, always, options, range, tenant};
-use tenantscope_metrics::MetricStore;
+use tenantscope_metrics::{MetricStore, OpenError};
 use tenantscope_model::{
     Cadence, Exemplar, FamilyMetadata, Histogram, HistogramSample, Labels, Lookback, Metadata, MetadataRequest,
-    MetricKind, Sample, Scope, Select, SelectedSeries, Span, Spans, StampedBatch, StampedSeries,
+    MetricKind, ResetHint, Sample, Scope, Select, SelectedSeries, Span, Spans, StampedBatch, StampedSeries, Starts,
 };
 
-/// What the files hold: two windows, a stale marker, a histogram, an exemplar, a cadence, metadata.
+/// What the files hold: two windows, a stale marker, a histogram, starts, an exemplar, a cadence, metadata.
 fn batch() -> StampedBatch {
     let labels = |name: &str| Labels::from_pairs([("__name__", name), ("tenant", "acme"), ("place", "Zürich")]);
     let histogram = Histogram {
@@ -27,7 +27,7 @@ fn batch() -> StampedBatch {
         positive: Spans { spans: vec![Span { offset: -2, length: 2 }], counts: vec![3.0, 0.5] },
         negative: Spans { spans: vec![Span { offset: 4, length: 1 }], counts: vec![2.0] },
         custom_bounds: Vec::new(),
-        reset_hint: Default::default(),
+        reset_hint: ResetHint::CounterReset,
     };
     let sample = |t_ms: i64, value: f64| Sample { t_ms, value };
     let floats = StampedSeries {
@@ -35,7 +35,7 @@ fn batch() -> StampedBatch {
         samples: vec![sample(1, 1.0), sample(15_001, 2.5), sample(3 * HOUR_MS, tenantscope_model::stale_nan())],
         histograms: Vec::new(),
         exemplars: vec![Exemplar { t_ms: 7, value: 0.25, labels: Labels::from_pairs([("trace_id", "00ff")]) }],
-        starts: Default::default(),
+        starts: Starts { samples_ms: vec![0, 15_000, 0], histograms_ms: Vec::new() },
         cadence: Some(Cadence { cadence_ms: 300_000, delay_ms: 60_000 }),
     };
     let histograms = StampedSeries {
@@ -43,7 +43,7 @@ fn batch() -> StampedBatch {
         samples: Vec::new(),
         histograms: vec![HistogramSample { t_ms: 5, histogram: Arc::new(histogram) }],
         exemplars: Vec::new(),
-        starts: Default::default(),
+        starts: Starts { samples_ms: Vec::new(), histograms_ms: vec![4] },
         cadence: None,
     };
     let metadata = Metadata { kind: MetricKind::Counter, unit: "".into(), help: "Requests.".into() };
@@ -53,24 +53,27 @@ fn batch() -> StampedBatch {
     }
 }
 
+/// The version that this release writes and reads.
+const VERSION: u32 = 2;
+
 fn folder(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/format-{version}"))
 }
 
-/// Run this by name once for each new version, and keep the folders of the earlier ones.
+/// Run this by name once for each new version.
 #[test]
 #[ignore = "writes the files that the other test reads"]
 fn write_the_files() {
     let mut bench = Bench::new(options());
     bench.write_batch(batch());
     bench.store().flush().unwrap();
-    copy(bench.dir.path(), &folder(1));
+    copy(bench.dir.path(), &folder(VERSION));
 }
 
 #[test]
-fn files_of_version_1_are_read() {
+fn files_of_this_version_are_read() {
     let dir = tempfile::tempdir().unwrap();
-    copy(&folder(1), dir.path());
+    copy(&folder(VERSION), dir.path());
     let store = MetricStore::open(dir.path(), options()).unwrap();
     let mut bench = Bench::new(options());
     bench.write_batch(batch());
@@ -84,16 +87,32 @@ fn files_of_version_1_are_read() {
     assert_eq!(metadata.len(), 1);
 }
 
+#[test]
+fn a_part_of_another_version_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&folder(VERSION), dir.path());
+    let path = dir.path().join("parts/00000000000000000001.part");
+    let mut bytes = fs::read(&path).unwrap();
+    let footer = bytes.len() - 104;
+    bytes[footer + 80..footer + 84].copy_from_slice(&1_u32.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[footer..footer + 88]).to_le_bytes();
+    bytes[footer + 88..footer + 92].copy_from_slice(&checksum);
+    fs::write(&path, bytes).unwrap();
+    let error = MetricStore::open(dir.path(), options()).unwrap_err();
+    assert!(matches!(error, OpenError::Version { found: 1, known: VERSION, .. }), "{error}");
+    assert!(error.to_string().contains("00000000000000000001.part"), "{error}");
+}
+
 fn everything(store: &MetricStore) -> Vec<SelectedSeries> {
     range(store, &Scope::All, &[], i64::MIN, i64::MAX)
 }
 
-type Bits = (Labels, Vec<(i64, u64)>, Vec<HistogramSample>);
+type Bits = (Labels, Vec<(i64, u64)>, Vec<HistogramSample>, Starts);
 
 /// Values as bits, since the stale marker is not equal to itself.
 fn bits(selected: Vec<SelectedSeries>) -> Vec<Bits> {
     let floats = |samples: &[Sample]| samples.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).collect();
-    selected.into_iter().map(|one| (one.labels, floats(&one.samples), one.histograms)).collect()
+    selected.into_iter().map(|one| (one.labels, floats(&one.samples), one.histograms, one.starts)).collect()
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -86,7 +86,6 @@ impl FloatChunk {
         self.significant = significant;
     }
 
-    #[cfg(test)]
     pub(crate) fn count(&self) -> u32 {
         self.count
     }
@@ -100,8 +99,8 @@ impl FloatChunk {
         self.bits.capacity()
     }
 
-    /// The samples within the range, appended to `out`.
-    pub(crate) fn read(&self, range: TimeRange, out: &mut Vec<Sample>) -> Result<(), Damaged> {
+    /// The samples within the range, appended to `out`, and how many lie before it.
+    pub(crate) fn read(&self, range: TimeRange, out: &mut Vec<Sample>) -> Result<usize, Damaged> {
         read(self.bits.bytes(), self.count, range, out)
     }
 
@@ -110,9 +109,10 @@ impl FloatChunk {
     }
 }
 
-/// Decodes `count` samples and appends those within the range.
-pub(crate) fn read(bytes: &[u8], count: u32, range: TimeRange, out: &mut Vec<Sample>) -> Result<(), Damaged> {
+/// Decodes `count` samples, appends those within the range, and says how many lie before it.
+pub(crate) fn read(bytes: &[u8], count: u32, range: TimeRange, out: &mut Vec<Sample>) -> Result<usize, Damaged> {
     let mut reader = FloatReader::new(bytes);
+    let mut before = 0;
     for _ in 0..count {
         let sample = reader.next().ok_or(Damaged("float chunk ends early"))?;
         if sample.t_ms > range.max_ms {
@@ -120,9 +120,11 @@ pub(crate) fn read(bytes: &[u8], count: u32, range: TimeRange, out: &mut Vec<Sam
         }
         if sample.t_ms >= range.min_ms {
             out.push(sample);
+        } else {
+            before += 1;
         }
     }
-    Ok(())
+    Ok(before)
 }
 
 struct FloatReader<'a> {

@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
-use tenantscope_model::{Histogram, HistogramSample, Span, Spans};
+use tenantscope_model::{Histogram, HistogramSample, ResetHint, Span, Spans};
 
 use super::Damaged;
 use super::varint::{Bytes, put, put_signed, unzigzag, zigzag};
 use crate::columns::TimeRange;
 
-const SAME_LAYOUT: u8 = 0;
+/// The first bit of a histogram's head: a layout follows.
 const NEW_LAYOUT: u8 = 1;
+/// The reset hints by the number in the next two bits.
+const HINTS: [ResetHint; 4] =
+    [ResetHint::Unknown, ResetHint::CounterReset, ResetHint::NotCounterReset, ResetHint::Gauge];
 /// Whole numbers up to here are exact in a float.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
@@ -24,11 +27,12 @@ pub(crate) fn write(histograms: &[HistogramSample]) -> Vec<u8> {
         put_signed(&mut out, sample.t_ms.wrapping_sub(last_ms));
         last_ms = sample.t_ms;
         let base = last.filter(|last| same_layout(last, histogram));
+        let hint = hint_bits(histogram.reset_hint);
         if base.is_none() {
-            out.push(NEW_LAYOUT);
+            out.push(hint | NEW_LAYOUT);
             put_layout(&mut out, histogram);
         } else {
-            out.push(SAME_LAYOUT);
+            out.push(hint);
         }
         match base {
             Some(base) => numbers(histogram).zip(numbers(base)).for_each(|(n, before)| put_float(&mut out, n, before)),
@@ -39,18 +43,27 @@ pub(crate) fn write(histograms: &[HistogramSample]) -> Vec<u8> {
     out
 }
 
-/// Reads `count` histograms and appends those within the range.
-pub(crate) fn read(bytes: &[u8], count: u32, range: TimeRange, out: &mut Vec<HistogramSample>) -> Result<(), Damaged> {
+/// Reads `count` histograms, appends those within the range, and says how many lie before it.
+pub(crate) fn read(
+    bytes: &[u8],
+    count: u32,
+    range: TimeRange,
+    out: &mut Vec<HistogramSample>,
+) -> Result<usize, Damaged> {
     let mut bytes = Bytes(bytes);
+    let mut before = 0;
     let mut t_ms = 0_i64;
     let mut last: Option<Arc<Histogram>> = None;
     for _ in 0..count {
         t_ms = t_ms.wrapping_add(bytes.signed()?);
-        let (mut histogram, base) = match (bytes.byte()?, &last) {
-            (NEW_LAYOUT, _) => (take_layout(&mut bytes)?, None),
-            (SAME_LAYOUT, Some(last)) => (Histogram::clone(last), Some(last)),
-            _ => return Err(Damaged("histogram chunk starts without a layout")),
+        let head = bytes.byte()?;
+        let (mut histogram, base) = match &last {
+            _ if head & NEW_LAYOUT != 0 => (take_layout(&mut bytes)?, None),
+            Some(last) => (Histogram::clone(last), Some(last)),
+            None => return Err(Damaged("histogram chunk starts without a layout")),
         };
+        histogram.reset_hint =
+            HINTS.get(usize::from(head >> 1)).copied().ok_or(Damaged("unknown head of a histogram"))?;
         fill(&mut histogram, base.map(|base| &**base), &mut bytes)?;
         let histogram = Arc::new(histogram);
         if t_ms > range.max_ms {
@@ -58,10 +71,16 @@ pub(crate) fn read(bytes: &[u8], count: u32, range: TimeRange, out: &mut Vec<His
         }
         if t_ms >= range.min_ms {
             out.push(HistogramSample { t_ms, histogram: Arc::clone(&histogram) });
+        } else {
+            before += 1;
         }
         last = Some(histogram);
     }
-    Ok(())
+    Ok(before)
+}
+
+fn hint_bits(hint: ResetHint) -> u8 {
+    (HINTS.iter().position(|other| *other == hint).unwrap_or(0) as u8) << 1
 }
 
 fn same_layout(a: &Histogram, b: &Histogram) -> bool {
@@ -179,8 +198,9 @@ mod tests {
 
     fn histogram() -> impl Strategy<Value = Histogram> {
         let numbers = (number(), number(), number(), number());
-        (-53_i32..9, numbers, side(), side(), prop::collection::vec(number(), 0..4)).prop_map(
-            |(schema, (zero_threshold, zero_count, count, sum), positive, negative, custom_bounds)| Histogram {
+        let hint = prop::sample::select(HINTS.to_vec());
+        (-53_i32..9, numbers, side(), side(), prop::collection::vec(number(), 0..4), hint).prop_map(
+            |(schema, (zero_threshold, zero_count, count, sum), positive, negative, custom_bounds, hint)| Histogram {
                 schema,
                 zero_threshold,
                 zero_count,
@@ -189,14 +209,16 @@ mod tests {
                 positive,
                 negative,
                 custom_bounds,
-                reset_hint: Default::default(),
+                reset_hint: hint,
             },
         )
     }
 
     /// Debug text shows NaNs alike but keeps -0.0; bits of NaNs are compared through `numbers`.
     fn same(a: &Histogram, b: &Histogram) -> bool {
-        same_layout(a, b) && numbers(a).map(f64::to_bits).eq(numbers(b).map(f64::to_bits))
+        a.reset_hint == b.reset_hint
+            && same_layout(a, b)
+            && numbers(a).map(f64::to_bits).eq(numbers(b).map(f64::to_bits))
     }
 
     proptest! {

@@ -4,6 +4,7 @@ pub(crate) mod bits;
 pub(crate) mod exemplars;
 pub(crate) mod floats;
 pub(crate) mod histograms;
+pub(crate) mod starts;
 pub(crate) mod varint;
 
 /// Bytes that are not what they should be, and what was found.

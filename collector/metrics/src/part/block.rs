@@ -3,12 +3,14 @@
 use tenantscope_model::Exemplar;
 
 use crate::chunk::varint::{Bytes, put, put_signed};
-use crate::chunk::{Damaged, exemplars, floats, histograms};
-use crate::columns::{Columns, TimeRange};
+use crate::chunk::{Damaged, exemplars, floats, histograms, starts};
+use crate::columns::{Columns, TimeRange, tidy_starts};
 
 const FLOATS: u8 = 1;
 const HISTOGRAMS: u8 = 2;
 const EXEMPLARS: u8 = 3;
+/// The starts of the chunk before, where one of them is known.
+const STARTS: u8 = 4;
 
 const MAX_FLOATS_IN_CHUNK: usize = 480;
 const MAX_HISTOGRAMS_IN_CHUNK: usize = 120;
@@ -34,14 +36,23 @@ pub(super) fn write(out: &mut Vec<u8>, window_ms: i64, columns: &Columns, exempl
         chunks.extend_from_slice(bytes);
         count += 1;
     };
+    let mut starts_ms = columns.starts.samples_ms.chunks(MAX_FLOATS_IN_CHUNK);
     for samples in columns.samples.chunks(MAX_FLOATS_IN_CHUNK) {
         let mut chunk = floats::FloatChunk::default();
         samples.iter().for_each(|sample| chunk.push(*sample));
-        add(FLOATS, samples.len(), ends(samples.iter().map(|sample| sample.t_ms)), &chunk.into_bytes());
+        let range = ends(samples.iter().map(|sample| sample.t_ms));
+        add(FLOATS, samples.len(), range, &chunk.into_bytes());
+        if let Some(starts_ms) = starts_ms.next().filter(|starts_ms| starts_ms.iter().any(|start_ms| *start_ms != 0)) {
+            add(STARTS, samples.len(), range, &starts::write(starts_ms));
+        }
     }
+    let mut starts_ms = columns.starts.histograms_ms.chunks(MAX_HISTOGRAMS_IN_CHUNK);
     for samples in columns.histograms.chunks(MAX_HISTOGRAMS_IN_CHUNK) {
         let range = ends(samples.iter().map(|sample| sample.t_ms));
         add(HISTOGRAMS, samples.len(), range, &histograms::write(samples));
+        if let Some(starts_ms) = starts_ms.next().filter(|starts_ms| starts_ms.iter().any(|start_ms| *start_ms != 0)) {
+            add(STARTS, samples.len(), range, &starts::write(starts_ms));
+        }
     }
     if !exemplars.is_empty() {
         let range = ends(exemplars.iter().map(|exemplar| exemplar.t_ms));
@@ -99,14 +110,32 @@ impl<'a> Block<'a> {
     /// Decodes the chunks that overlap the range.
     pub(crate) fn columns(&self, range: TimeRange) -> Result<Columns, Damaged> {
         let mut columns = Columns::default();
+        let Columns { samples, histograms, starts } = &mut columns;
+        let mut last = Read::default();
         for (head, bytes) in self.chunks()?.into_iter().filter(|(head, _)| head.range.overlaps(range)) {
             match head.kind {
-                FLOATS => floats::read(bytes, head.count, range, &mut columns.samples)?,
-                HISTOGRAMS => histograms::read(bytes, head.count, range, &mut columns.histograms)?,
+                FLOATS => {
+                    let known = samples.len();
+                    let before = floats::read(bytes, head.count, range, samples)?;
+                    last = Read { kind: FLOATS, known, taken: before..before + samples.len() - known };
+                }
+                HISTOGRAMS => {
+                    let known = histograms.len();
+                    let before = histograms::read(bytes, head.count, range, histograms)?;
+                    last = Read { kind: HISTOGRAMS, known, taken: before..before + histograms.len() - known };
+                }
+                STARTS => {
+                    let starts_ms =
+                        if last.kind == FLOATS { &mut starts.samples_ms } else { &mut starts.histograms_ms };
+                    starts_ms.resize(last.known, 0);
+                    starts::read(bytes, head.count, last.taken.clone(), starts_ms)?;
+                }
                 EXEMPLARS => {}
                 _ => return Err(Damaged("unknown kind of chunk")),
             }
         }
+        complete(&mut starts.samples_ms, samples.len());
+        complete(&mut starts.histograms_ms, histograms.len());
         Ok(columns)
     }
 
@@ -117,5 +146,23 @@ impl<'a> Block<'a> {
             exemplars::read(bytes, head.count, range, &mut out)?;
         }
         Ok(out)
+    }
+}
+
+/// What the last chunk of samples gave: the starts that may follow are those of the same ones.
+#[derive(Debug, Default)]
+struct Read {
+    kind: u8,
+    /// How many samples there were before it.
+    known: usize,
+    /// Which of its samples are within the range.
+    taken: std::ops::Range<usize>,
+}
+
+/// Zeros for the samples of chunks without starts, if there is a start at all.
+fn complete(starts_ms: &mut Vec<i64>, count: usize) {
+    tidy_starts(starts_ms);
+    if !starts_ms.is_empty() {
+        starts_ms.resize(count, 0);
     }
 }

@@ -9,7 +9,7 @@ pub(crate) const WINDOW_MS: i64 = 2 * 3_600_000;
 
 pub(super) const MAGIC: [u8; 8] = *b"TSMPART\n";
 pub(super) const END_MAGIC: [u8; 8] = *b"TSMPEND\n";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 pub(super) const HEADER_BYTES: u64 = 16;
 pub(super) const FOOTER_BYTES: usize = 104;
 

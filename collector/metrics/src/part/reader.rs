@@ -236,7 +236,7 @@ fn read_footer(file: &File, path: &Path, bytes: u64) -> Result<Footer, OpenError
     let footer = read_at(file, footer_offset, FOOTER_BYTES as u64).map_err(OpenError::io(path))?;
     let (footer, version) =
         Footer::from_bytes(&footer).map_err(|damaged| OpenError::damaged(path, damaged.to_string()))?;
-    if version > VERSION {
+    if version != VERSION {
         return Err(OpenError::Version { path: path.to_owned(), found: version, known: VERSION });
     }
     if footer.table_offset.checked_add(footer.table_bytes) != Some(footer_offset) {
