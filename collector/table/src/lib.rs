@@ -24,4 +24,4 @@ mod table;
 
 pub use error::TableError;
 pub use file::{ColumnRange, LiveFile, Partition, WrittenFile};
-pub use table::{Change, Table, TableSpec};
+pub use table::{Change, Draft, Table, TableSpec};

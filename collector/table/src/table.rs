@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use delta_kernel::engine::arrow_conversion::{TryFromKernel, TryIntoKernel};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
@@ -56,6 +56,26 @@ pub struct Change {
     pub transaction: Option<(String, i64)>,
     /// Whether rows come or go; a compaction changes none.
     pub changes_rows: bool,
+}
+
+/// A file that is being written for a partition of a table.
+#[derive(Debug)]
+pub struct Draft {
+    path: String,
+    full: PathBuf,
+    partition: Partition,
+}
+
+impl Draft {
+    /// Where its content goes.
+    pub fn local_path(&self) -> &Path {
+        &self.full
+    }
+
+    /// What it will be called in the table.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
 }
 
 pub(crate) struct State {
@@ -126,29 +146,44 @@ impl Table {
         rows: &RecordBatch,
         properties: WriterProperties,
     ) -> Result<WrittenFile, TableError> {
-        let state = self.write_state()?;
-        let context = self.write_context(&state, partition)?;
+        let draft = self.draft(partition)?;
+        let file = File::create_new(draft.local_path()).map_err(TableError::io(draft.local_path()))?;
+        let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties))?;
+        writer.write(rows)?;
+        writer.into_inner()?;
+        self.seal(draft, rows, rows.num_rows() as u64)
+    }
+
+    /// A name for a new file in a partition, and the place where the caller writes it. Its folder is there.
+    pub fn draft(&self, partition: &Partition) -> Result<Draft, TableError> {
         let folder = partition_folder(partition)?;
         let path = format!("{folder}{}.parquet", Uuid::new_v4());
         let full = self.root.join(&path);
         let parent = self.root.join(&folder);
         fs::create_dir_all(&parent).map_err(TableError::io(&parent))?;
+        Ok(Draft { path, full, partition: partition.clone() })
+    }
 
-        let file = File::create_new(&full).map_err(TableError::io(&full))?;
-        let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties))?;
-        writer.write(rows)?;
-        let file = writer.into_inner()?;
-        file.sync_all().map_err(TableError::io(&full))?;
-        let size_bytes = file.metadata().map_err(TableError::io(&full))?.len();
+    /// Makes a file durable that the caller wrote at [`Draft::local_path`]; it belongs to the table once it is committed.
+    ///
+    /// `bounds` are rows, in the table's columns without the partition columns, whose least and greatest values are those
+    /// of the whole file, which has `row_count` rows.
+    pub fn seal(&self, draft: Draft, bounds: &RecordBatch, row_count: u64) -> Result<WrittenFile, TableError> {
+        let state = self.write_state()?;
+        let context = self.write_context(&state, &draft.partition)?;
+        let file = File::open(&draft.full).map_err(TableError::io(&draft.full))?;
+        file.sync_all().map_err(TableError::io(&draft.full))?;
+        let size_bytes = file.metadata().map_err(TableError::io(&draft.full))?.len();
         // The folders on the way may be new, too.
-        for folder in parent.ancestors().take_while(|folder| folder.starts_with(&self.root)) {
+        for folder in draft.full.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root)) {
             sync_folder(folder)?;
         }
 
         let mut stats = FileStatsAccumulator::new(context.stats_columns(), context.physical_data_schema());
-        stats.merge(rows)?;
+        stats.merge(bounds)?;
         let stats = stats.finish()?.ok_or_else(|| KernelError::generic("no statistics of a written file"))?;
-        Ok(WrittenFile::new(path, size_bytes, now_ms(), partition.clone(), stats))
+        let stats = with_row_count(&stats, row_count)?;
+        Ok(WrittenFile::new(draft.path, size_bytes, now_ms(), draft.partition, stats))
     }
 
     /// Makes one new version. After an error nothing has changed, except after [`TableError::Doubtful`].
@@ -250,6 +285,18 @@ impl Table {
         let meta = FileMeta::new(location, file.live.modified_ms, file.live.size_bytes);
         Ok(DataFileMetadata::new(meta, file.stats.clone()))
     }
+}
+
+/// The same statistics, but of so many rows.
+fn with_row_count(stats: &StructArray, row_count: u64) -> Result<StructArray, TableError> {
+    let count: ArrayRef = Arc::new(Int64Array::from(vec![i64::try_from(row_count).unwrap_or(i64::MAX)]));
+    let columns = stats.fields().iter().zip(stats.columns());
+    let columns = columns.map(
+        |(field, column)| {
+            if field.name() == "numRecords" { Arc::clone(&count) } else { Arc::clone(column) }
+        },
+    );
+    Ok(StructArray::try_new(stats.fields().clone(), columns.collect(), stats.nulls().cloned())?)
 }
 
 fn has_commits(root: &Path) -> Result<bool, TableError> {
