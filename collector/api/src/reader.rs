@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use parking_lot::RwLock;
 use tenantscope_model::Scope;
-use tenantscope_tenancy::{ReadDenied, Readers};
+use tenantscope_tenancy::{ReadDenied, Readers, Reading};
 
 /// The readers in force; clones share them, and a reload replaces them for all.
 #[derive(Clone)]
@@ -40,6 +40,10 @@ impl Gate {
 #[derive(Debug, Clone)]
 pub struct Scoped(pub Scope);
 
+/// Who sends the request, for handlers that are fair among readers.
+#[derive(Debug, Clone)]
+pub(crate) struct Who(pub(crate) Reading);
+
 /// The request's reader may not read.
 #[derive(Debug)]
 pub struct Denied(StatusCode, String);
@@ -48,11 +52,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Scoped {
     type Rejection = Denied;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Denied> {
-        // Routes that were not put into a gate let nobody read.
-        let gate = parts.extensions.get::<Gate>();
-        let allowed = gate.map_or(Err(ReadDenied::NoCredential), |gate| gate.readers().scope(&parts.headers));
-        allowed.map(Self).map_err(|denied| Denied(denied.http_status(), denied.to_string()))
+        reading(parts).map(|reading| Self(reading.scope))
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = Denied;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Denied> {
+        reading(parts).map(Self)
+    }
+}
+
+fn reading(parts: &Parts) -> Result<Reading, Denied> {
+    // Routes that were not put into a gate let nobody read.
+    let gate = parts.extensions.get::<Gate>();
+    let allowed = gate.map_or(Err(ReadDenied::NoCredential), |gate| gate.readers().reading(&parts.headers));
+    allowed.map_err(|denied| Denied(denied.http_status(), denied.to_string()))
 }
 
 impl IntoResponse for Denied {

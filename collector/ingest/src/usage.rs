@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tenantscope_model::{StampedBatch, TenantId};
-use tenantscope_tenancy::{Quota, Quotas, Registry};
+use tenantscope_tenancy::{Quotas, Registry};
 use tenantscope_wire::Refused;
 
 /// A series that got nothing for one to two of these is not active any more.
@@ -64,7 +64,7 @@ impl Usage {
         }
         let tenants = self.registry.as_ref().map(|registry| registry.tenants());
         let quota = quotas.of(tenant, tenants.as_deref());
-        if quota == Quota::default() {
+        if !quota.bounds_writes() {
             return Ok(());
         }
         let used = self.of(tenant)?;
@@ -141,11 +141,12 @@ impl ActiveSeries {
 mod tests {
     use super::*;
     use tenantscope_model::{Labels, Sample, StampedSeries};
+    use tenantscope_tenancy::Quota;
 
     const NOW_MS: i64 = 1_790_000_000_000;
 
     fn usage(active_series: Option<u64>, samples_per_second: Option<u64>) -> Usage {
-        let default = Quota { active_series, samples_per_second };
+        let default = Quota { active_series, samples_per_second, ..Quota::default() };
         Usage::new(Quotas { default, ..Quotas::default() }, None)
     }
 

@@ -16,7 +16,7 @@ pub struct Cardinality {
     pub by_metric: Vec<Count>,
     /// Label names by different values.
     pub by_label: Vec<Count>,
-    /// Label names by the bytes of their values.
+    /// Label names by the bytes of their values, each of which is kept once.
     pub bytes_by_label: Vec<Count>,
     /// `name=value` by series.
     pub by_pair: Vec<Count>,
@@ -110,7 +110,7 @@ impl Tally {
         let (mut different, mut bytes) = (0, 0);
         for (value, count) in values {
             different += 1;
-            bytes += value.len() as u64 * count;
+            bytes += value.len() as u64;
             if name == METRIC_NAME {
                 self.by_metric.add(count, || value.into());
             }
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!((counted.series, counted.label_pairs), (3, 4));
         assert_eq!(listed(&counted.by_metric), ["orders 2", "carts 1"]);
         assert_eq!(listed(&counted.by_label), ["__name__ 2", "shop 2"]);
-        assert_eq!(listed(&counted.bytes_by_label), ["__name__ 17", "shop 4"]);
+        assert_eq!(listed(&counted.bytes_by_label), ["__name__ 11", "shop 3"]);
         assert_eq!(listed(&counted.by_pair), ["__name__=orders 2", "shop=a 2"]);
     }
 }

@@ -1,6 +1,7 @@
 //! Who may read what.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 use tenantscope_model::Scope;
@@ -36,8 +37,18 @@ pub struct Readers {
 
 #[derive(Debug, Clone)]
 struct Reader {
+    name: Arc<str>,
     digest: TokenDigest,
     scope: Scope,
+}
+
+/// Who reads, and what it may see.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Reading {
+    /// The reader's name in the configuration; empty where nobody needs a credential.
+    pub reader: Arc<str>,
+    /// What it may see, narrowed by `X-Scope-OrgID`.
+    pub scope: Scope,
 }
 
 /// Why a reader's secret can't be used.
@@ -93,7 +104,7 @@ impl Readers {
                 ScopeConfig::All => Scope::All,
                 ScopeConfig::Tenants(tenants) => Scope::tenants(tenants.iter().cloned()),
             };
-            readers.push(Reader { digest, scope });
+            readers.push(Reader { name: config.name.as_str().into(), digest, scope });
         }
         let open = readers.is_empty() && exposure == Exposure::Loopback;
         if readers.is_empty() && !open {
@@ -104,25 +115,30 @@ impl Readers {
 
     /// What the sender of these headers may see: its credential's scope, narrowed by `X-Scope-OrgID`.
     pub fn scope(&self, headers: &HeaderMap) -> Result<Scope, ReadDenied> {
+        self.reading(headers).map(|reading| reading.scope)
+    }
+
+    /// The same, with the reader's name.
+    pub fn reading(&self, headers: &HeaderMap) -> Result<Reading, ReadDenied> {
         self.allowed(headers).inspect_err(|denied| telemetry::read_denied(denied.reason()))
     }
 
-    fn allowed(&self, headers: &HeaderMap) -> Result<Scope, ReadDenied> {
-        let scope = match &self.without_credential {
-            Some(scope) => scope.clone(),
-            None => self.credential_scope(headers)?,
+    fn allowed(&self, headers: &HeaderMap) -> Result<Reading, ReadDenied> {
+        let reading = match &self.without_credential {
+            Some(scope) => Reading { reader: Arc::default(), scope: scope.clone() },
+            None => self.by_credential(headers)?,
         };
         Ok(match credential::org_ids(headers)? {
-            None => scope,
-            Some(tenants) => scope.intersect(&Scope::tenants(tenants)),
+            None => reading,
+            Some(tenants) => Reading { scope: reading.scope.intersect(&Scope::tenants(tenants)), ..reading },
         })
     }
 
-    fn credential_scope(&self, headers: &HeaderMap) -> Result<Scope, ReadDenied> {
+    fn by_credential(&self, headers: &HeaderMap) -> Result<Reading, ReadDenied> {
         let token = credential::token(headers).map_err(|_| ReadDenied::WrongCredential)?;
         let digest = TokenDigest::of(&token.ok_or(ReadDenied::NoCredential)?);
-        let reader = self.readers.iter().find(|reader| reader.digest == digest);
-        reader.map(|reader| reader.scope.clone()).ok_or(ReadDenied::WrongCredential)
+        let reader = self.readers.iter().find(|reader| reader.digest == digest).ok_or(ReadDenied::WrongCredential)?;
+        Ok(Reading { reader: Arc::clone(&reader.name), scope: reader.scope.clone() })
     }
 }
 
