@@ -1,5 +1,7 @@
+use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
 /// The label that holds a series' metric name.
 pub const METRIC_NAME: &str = "__name__";
@@ -14,8 +16,37 @@ pub struct Label {
 }
 
 /// A series' identity: labels sorted by name, without duplicates or empty values. Cloning is cheap.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Labels(Arc<[Label]>);
+///
+/// Labels of a batch may be unmade: their text is then still in the batch, and becomes labels when it is first asked
+/// for. A store that knows the series by its [`Fingerprint`] never asks.
+#[derive(Clone)]
+pub struct Labels(Form);
+
+#[derive(Clone)]
+enum Form {
+    Made(Arc<[Label]>),
+    Unmade(Arc<Unmade>),
+}
+
+struct Unmade {
+    fingerprint: Fingerprint,
+    source: Arc<dyn LabelSource>,
+    number: u32,
+    made: OnceLock<Arc<[Label]>>,
+}
+
+/// Stands for labels as one sender writes them: equal fingerprints mean equal labels, different ones mean nothing.
+///
+/// 128 bits under keys that are drawn anew in each process, so that they are never written down, two series do not get
+/// the same one by chance, and nobody outside can look for two that do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub u128);
+
+/// What can make the labels of a batch's series from its text.
+pub trait LabelSource: Send + Sync {
+    /// The labels of the series with this number, always the same.
+    fn labels(&self, number: u32) -> Labels;
+}
 
 /// A name that was given twice.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +61,29 @@ impl Labels {
         if let Some(pair) = labels.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(DuplicateLabel(Arc::clone(&pair[0].name)));
         }
-        Ok(Self(labels.into()))
+        Ok(Self(Form::Made(labels.into())))
+    }
+
+    /// Labels that `source` makes when they are asked for.
+    pub fn unmade(fingerprint: Fingerprint, source: Arc<dyn LabelSource>, number: u32) -> Self {
+        Self(Form::Unmade(Arc::new(Unmade { fingerprint, source, number, made: OnceLock::new() })))
+    }
+
+    /// By what the series can be known without making its labels; absent where they were made from the start.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        match &self.0 {
+            Form::Made(_) => None,
+            Form::Unmade(unmade) => Some(unmade.fingerprint),
+        }
+    }
+
+    fn made(&self) -> &Arc<[Label]> {
+        match &self.0 {
+            Form::Made(labels) => labels,
+            Form::Unmade(unmade) => {
+                unmade.made.get_or_init(|| Arc::clone(unmade.source.labels(unmade.number).made()))
+            }
+        }
     }
 
     /// From pairs; of a name that comes twice the last value counts.
@@ -49,8 +102,9 @@ impl Labels {
 
     /// The value of a label, shared.
     pub fn shared(&self, name: &str) -> Option<&Arc<str>> {
-        let at = self.0.binary_search_by(|label| (*label.name).cmp(name)).ok()?;
-        self.0.get(at).map(|label| &label.value)
+        let labels = self.made();
+        let at = labels.binary_search_by(|label| (*label.name).cmp(name)).ok()?;
+        labels.get(at).map(|label| &label.value)
     }
 
     /// The metric name; empty where there is none.
@@ -60,27 +114,59 @@ impl Labels {
 
     /// The labels in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Label> {
-        self.0.iter()
+        self.made().iter()
     }
 
     /// How many labels there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.made().len()
     }
 
     /// Whether there is no label.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.made().is_empty()
     }
 
     /// Those labels that the predicate keeps.
     pub fn filter(&self, mut keep: impl FnMut(&Label) -> bool) -> Self {
-        Self(self.0.iter().filter(|label| keep(label)).cloned().collect())
+        Self(Form::Made(self.iter().filter(|label| keep(label)).cloned().collect()))
     }
 
     /// A builder that starts from these labels.
     pub fn to_builder(&self) -> LabelsBuilder {
-        LabelsBuilder(self.0.to_vec())
+        LabelsBuilder(self.made().to_vec())
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self(Form::Made(Arc::default()))
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.made() == other.made()
+    }
+}
+
+impl Eq for Labels {}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.made().cmp(other.made())
+    }
+}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.made().hash(state);
     }
 }
 
@@ -154,7 +240,7 @@ impl LabelsBuilder {
 
     /// The labels.
     pub fn build(self) -> Labels {
-        Labels(self.0.into())
+        Labels(Form::Made(self.0.into()))
     }
 }
 
@@ -168,6 +254,25 @@ mod tests {
         let b = Labels::from_pairs([(METRIC_NAME, "up"), ("a", "1"), ("b", "2"), ("c", "")]);
         assert_eq!(a, b);
         assert_eq!(a.to_string(), r#"up{a="1", b="2"}"#);
+    }
+
+    #[test]
+    fn unmade_labels_are_made_once_and_equal_made_ones() {
+        struct Counted(std::sync::atomic::AtomicU32);
+        impl LabelSource for Counted {
+            fn labels(&self, number: u32) -> Labels {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Labels::from_pairs([(METRIC_NAME, "up"), ("number", &number.to_string())])
+            }
+        }
+        let source = Arc::new(Counted(Default::default()));
+        let unmade = Labels::unmade(Fingerprint(7), Arc::clone(&source) as Arc<dyn LabelSource>, 3);
+        let copy = unmade.clone();
+        assert_eq!((unmade.fingerprint(), copy.fingerprint()), (Some(Fingerprint(7)), Some(Fingerprint(7))));
+        assert_eq!(source.0.load(std::sync::atomic::Ordering::Relaxed), 0);
+        let made = Labels::from_pairs([(METRIC_NAME, "up"), ("number", "3")]);
+        assert_eq!((&unmade, copy.get("number"), made.fingerprint()), (&made, Some("3"), None));
+        assert_eq!(source.0.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub use cardinality::{Cardinality, Count, Largest, Tally};
 pub use claim::{Claim, Decision};
 pub use evaluate::{Evaluate, EvaluateError, Evaluated};
 pub use histogram::{Histogram, ResetHint, Span, Spans};
-pub use labels::{DuplicateLabel, Label, Labels, LabelsBuilder, METRIC_NAME};
+pub use labels::{DuplicateLabel, Fingerprint, Label, LabelSource, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{InvalidMatcher, MatchOp, Matcher};
 pub use metadata::{Cadence, Metadata, MetricKind};
 pub use position::Position;
