@@ -29,6 +29,7 @@ mod reporting;
 mod sample;
 mod scope;
 mod select;
+mod selection;
 mod signal;
 mod sink;
 mod stamp;
@@ -54,6 +55,7 @@ pub use scope::Scope;
 pub use select::{
     Families, Lookback, MetadataRequest, Select, SelectError, SelectRequest, SelectedSeries, SeriesRequest,
 };
+pub use selection::{LabelSet, Selection, SeriesGrouping, SeriesGroups, SeriesScan, SeriesView};
 pub use signal::Signal;
 pub use sink::{Refusal, Sink};
 pub use stamp::{FamilyMetadata, Stamp, StampedBatch, StampedResource, StampedSeries};

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use crate::selection::{Held, Selection};
 use crate::{Cardinality, Exemplar, HistogramSample, Labels, Matcher, Metadata, QueryBudget, Sample, Scope, Starts};
 
 /// How far back an instant selector looks for a series' last sample.
@@ -114,6 +115,13 @@ pub enum SelectError {
 pub trait Select: Send + Sync {
     /// The series that fulfil the matchers, with their samples, sorted by labels. Series without samples are left out.
     fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SelectError>;
+
+    /// The same series, to be read one after the other and by several threads at once.
+    ///
+    /// Unless a store knows better, all of them are read here and held.
+    fn find<'a>(&'a self, scope: &Scope, request: &SelectRequest<'a>) -> Result<Box<dyn Selection + 'a>, SelectError> {
+        Ok(Box::new(Held(self.select(scope, request)?)))
+    }
 
     /// The labels of matching series, sorted.
     fn series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Labels>, SelectError>;
