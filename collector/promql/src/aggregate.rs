@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use tenantscope_model::{Histogram, Labels, METRIC_NAME};
 
-use crate::ast::{Aggregate, AggregateOp, Grouping};
+use crate::ast::{Aggregate, AggregateOp, Expr, Grouping, Position};
 use crate::column::{Cell, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::kahan::{KahanSum, Mean};
 use crate::native::{self, HistogramSum};
-use crate::notes::Note;
+use crate::note::{Note, Operation};
 use crate::quantile;
 
 /// The labels of the group to which a series belongs.
@@ -66,10 +66,16 @@ enum Accumulator {
 }
 
 impl Evaluation<'_> {
-    pub(crate) fn aggregate(&self, aggregate: &Aggregate, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+    pub(crate) fn aggregate(
+        &self,
+        aggregate: &Aggregate,
+        position: Position,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EngineError> {
         match aggregate.op {
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                self.choose(aggregate, grid, sink)
+                self.choose(aggregate, position, grid, sink)
             }
             AggregateOp::CountValues => self.count_values(aggregate, grid, sink),
             _ => self.fold(aggregate, grid, sink),
@@ -82,22 +88,28 @@ impl Evaluation<'_> {
             Some(parameter) => self.scalars(parameter, grid)?,
             None => Vec::new(),
         };
-        for q in quantiles.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
-            self.note(Note::InvalidQuantile(*q));
+        if let Some(parameter) = &aggregate.parameter {
+            self.note_quantiles(&quantiles, parameter.unparenthesized().position);
         }
+        let position = aggregate.expr.unparenthesized().position;
         let mut groups = Groups::new();
         self.columns(&aggregate.expr, grid, &mut |column| {
             let labels = group_labels(&aggregate.grouping, &column.labels);
             let new = || vec![Accumulator::default(); grid.count];
             if let Some(accumulators) = groups.entry(labels, column.drop_name, new) {
                 for (accumulator, cell) in accumulators.iter_mut().zip(&column.cells) {
-                    self.gather(op, accumulator, cell, &column.labels);
+                    self.gather(op, accumulator, cell, &column.labels, position);
                 }
             }
             self.check_cells(groups.groups.len(), grid.count)
         })?;
         for (labels, drop_name, accumulators) in groups.groups {
-            let finish = |(step, accumulator)| result(op, accumulator, quantiles.get(step).copied());
+            let finish = |(step, accumulator)| {
+                if matches!(&accumulator, Accumulator::Histograms(sum) if sum.collided()) {
+                    self.note(Note::ResetsCollided(Operation::Aggregation), position);
+                }
+                result(op, accumulator, quantiles.get(step).copied())
+            };
             let cells = accumulators.into_iter().enumerate().map(finish).collect();
             let column = Column { labels, drop_name, cells };
             if column.has_values() {
@@ -107,25 +119,45 @@ impl Evaluation<'_> {
         Ok(())
     }
 
-    fn gather(&self, op: AggregateOp, accumulator: &mut Accumulator, cell: &Cell, labels: &Labels) {
+    /// Of quantiles that are none, the farthest ones are noted.
+    fn note_quantiles(&self, quantiles: &[f64], position: Position) {
+        let highest = quantiles.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let lowest = quantiles.iter().copied().fold(f64::INFINITY, f64::min);
+        let nan = quantiles.iter().any(|q| q.is_nan()).then_some(f64::NAN);
+        let outside = [nan, Some(highest).filter(|q| *q > 1.0), Some(lowest).filter(|q| *q < 0.0)];
+        for q in outside.into_iter().flatten().filter(|_| !quantiles.is_empty()) {
+            self.note(Note::InvalidQuantile(q), position);
+        }
+    }
+
+    fn gather(&self, op: AggregateOp, accumulator: &mut Accumulator, cell: &Cell, labels: &Labels, position: Position) {
         match cell {
             Cell::Empty => {}
             Cell::Float(value) => {
                 if !gather_float(op, accumulator, *value) {
-                    self.note(Note::MixedInAggregation);
+                    self.note(Note::MixedInAggregation, position);
                 }
             }
             Cell::Histogram(histogram) => match op {
-                AggregateOp::Sum | AggregateOp::Avg => self.gather_histogram(op, accumulator, histogram, labels),
+                AggregateOp::Sum | AggregateOp::Avg => {
+                    self.gather_histogram(op, accumulator, histogram, labels, position);
+                }
                 AggregateOp::Count | AggregateOp::Group => {
                     gather_float(op, accumulator, 0.0);
                 }
-                _ => self.note(Note::HistogramIgnoredInAggregation(op.name())),
+                _ => self.note(Note::HistogramIgnoredInAggregation(op.name()), position),
             },
         }
     }
 
-    fn gather_histogram(&self, op: AggregateOp, accumulator: &mut Accumulator, histogram: &Histogram, labels: &Labels) {
+    fn gather_histogram(
+        &self,
+        op: AggregateOp,
+        accumulator: &mut Accumulator,
+        histogram: &Histogram,
+        labels: &Labels,
+        position: Position,
+    ) {
         *accumulator = match std::mem::take(accumulator) {
             Accumulator::Empty => Accumulator::Histograms(Box::new(HistogramSum::of(histogram))),
             Accumulator::Histograms(mut sum) => {
@@ -133,31 +165,39 @@ impl Evaluation<'_> {
                 match added {
                     Ok(reconciled) => {
                         if reconciled {
-                            self.note(Note::BoundsReconciled("aggregation"));
+                            self.note(Note::BoundsReconciled(Operation::Aggregation), position);
                         }
                         Accumulator::Histograms(sum)
                     }
                     Err(native::Incompatible) => {
-                        self.note(Note::MixedExponentialCustom(labels.metric_name()));
+                        self.note(Note::MixedExponentialCustom(labels.metric_name()), position);
                         Accumulator::Spoiled
                     }
                 }
             }
             Accumulator::Spoiled => Accumulator::Spoiled,
             _ => {
-                self.note(Note::MixedInAggregation);
+                self.note(Note::MixedInAggregation, position);
                 Accumulator::Spoiled
             }
         };
     }
 
-    fn choose(&self, aggregate: &Aggregate, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+    fn choose(
+        &self,
+        aggregate: &Aggregate,
+        position: Position,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EngineError> {
         let op = aggregate.op;
-        let parameter = match &aggregate.parameter {
-            Some(parameter) => self.scalars(parameter, grid)?,
-            None => return Err(EngineError::execution(format!("{} needs a parameter", op.name()))),
+        let Some(argument) = &aggregate.parameter else {
+            return Err(EngineError::execution(format!("{} needs a parameter", op.name())));
         };
-        self.check_parameter(op, &parameter)?;
+        let parameter = self.scalars(argument, grid)?;
+        if !self.check_parameter(op, &parameter, argument)? {
+            return Ok(());
+        }
         let mut columns = self.collect(&aggregate.expr, grid)?;
         let mut members: Groups<Vec<usize>> = Groups::new();
         for (at, column) in columns.iter().enumerate() {
@@ -170,7 +210,7 @@ impl Evaluation<'_> {
         for (_, _, members) in &members.groups {
             let mut kept = vec![false; members.len()];
             for (step, value) in parameter.iter().enumerate() {
-                let chosen = self.chosen(op, *value, &columns, members, step);
+                let chosen = self.chosen(op, *value, &columns, members, step, position);
                 kept.fill(false);
                 for &at in &chosen {
                     if let Some(slot) = kept.get_mut(at) {
@@ -202,23 +242,38 @@ impl Evaluation<'_> {
         Ok(())
     }
 
-    fn check_parameter(&self, op: AggregateOp, parameter: &[f64]) -> Result<(), EngineError> {
-        for &value in parameter {
-            if op == AggregateOp::LimitRatio {
-                if value.is_nan() {
-                    return Err(EngineError::execution("Ratio value is NaN"));
-                }
-                if !(-1.0..=1.0).contains(&value) {
-                    self.note(Note::InvalidRatio(value, value.clamp(-1.0, 1.0)));
-                }
-            } else if value.is_nan() {
-                return Err(EngineError::execution("Parameter value is NaN"));
-            } else if value >= i64::MAX as f64 || value <= i64::MIN as f64 {
-                let (text, way) = (crate::print::number_text(value), if value > 0.0 { "over" } else { "under" });
-                return Err(EngineError::execution(format!("Scalar value {text} {way}flows int64")));
+    /// Refuses parameters with which nothing can be chosen by; says whether anything can be chosen at all.
+    fn check_parameter(&self, op: AggregateOp, parameter: &[f64], argument: &Expr) -> Result<bool, EngineError> {
+        let any_nan = parameter.iter().any(|value| value.is_nan());
+        let highest = parameter.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let lowest = parameter.iter().copied().fold(f64::INFINITY, f64::min);
+        if op == AggregateOp::LimitRatio {
+            if any_nan {
+                return Err(EngineError::execution("Ratio value is NaN"));
             }
+            let position = argument.unparenthesized().position;
+            if highest > 1.0 {
+                self.note(Note::InvalidRatio(highest, 1.0), position);
+            }
+            if lowest < -1.0 {
+                self.note(Note::InvalidRatio(lowest, -1.0), position);
+            }
+            return Ok(highest != 0.0 || lowest != 0.0);
         }
-        Ok(())
+        if any_nan {
+            return Err(EngineError::execution("Parameter value is NaN"));
+        }
+        if highest < 1.0 {
+            return Ok(false);
+        }
+        let text = crate::float_text::general;
+        if lowest <= i64::MIN as f64 {
+            return Err(EngineError::execution(format!("Scalar value {} underflows int64", text(lowest))));
+        }
+        if highest >= i64::MAX as f64 {
+            return Err(EngineError::execution(format!("Scalar value {} overflows int64", text(highest))));
+        }
+        Ok(true)
     }
 
     /// Which members of a group are chosen at a time, by their index in the group, in the order of the answer.
@@ -229,6 +284,7 @@ impl Evaluation<'_> {
         columns: &[Column],
         members: &[usize],
         step: usize,
+        position: Position,
     ) -> Vec<usize> {
         let cell = |member: &usize| columns.get(*member).and_then(|c| c.cells.get(step)).unwrap_or(&Cell::Empty);
         let present = members.iter().enumerate().filter(|(_, member)| !cell(member).is_empty());
@@ -245,7 +301,7 @@ impl Evaluation<'_> {
                 for (at, member) in present {
                     match cell(member) {
                         Cell::Float(value) => values.push((at, *value)),
-                        _ => self.note(Note::HistogramIgnoredInAggregation(op.name())),
+                        _ => self.note(Note::HistogramIgnoredInAggregation(op.name()), position),
                     }
                 }
                 let topk = op == AggregateOp::Topk;
@@ -271,7 +327,7 @@ impl Evaluation<'_> {
             for (step, cell) in column.cells.iter().enumerate() {
                 let value = match cell {
                     Cell::Empty => continue,
-                    Cell::Float(value) => plain_number(*value),
+                    Cell::Float(value) => crate::float_text::plain(*value),
                     Cell::Histogram(histogram) => native::text(histogram),
                 };
                 let mut builder = labels.to_builder();
@@ -289,11 +345,6 @@ impl Evaluation<'_> {
         }
         Ok(())
     }
-}
-
-/// A number without an exponent, as `count_values` writes it.
-fn plain_number(value: f64) -> String {
-    if value.is_finite() { format!("{value}") } else { crate::print::number_text(value) }
 }
 
 /// Adds a float; false where floats and histograms met.

@@ -106,6 +106,8 @@ pub struct VectorSelector {
     pub at: Option<At>,
     /// `anchored`, `smoothed`.
     pub edges: Edges,
+    /// Whether no more than count and sum of histograms is looked at; the engine finds out.
+    pub totals_only: bool,
 }
 
 /// A range selector.

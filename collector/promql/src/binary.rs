@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tenantscope_model::{Labels, METRIC_NAME};
 
-use crate::ast::{Binary, BinaryOp, Cardinality, Expr, Matching};
+use crate::ast::{Binary, BinaryOp, Cardinality, Expr, Matching, Position};
 use crate::column::{Cell, Column, Grid, Sink, without_name};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
-use crate::native;
-use crate::notes::Note;
+use crate::native::{self, Combined, Incompatible, Kept};
+use crate::note::{Note, Operation};
 
 /// The value of an operation on two floats, and whether a comparison keeps the element.
 pub(crate) fn float_operation(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
@@ -44,8 +44,75 @@ enum Outcome {
     Nothing,
 }
 
-fn kept(cell: Cell, keep: bool) -> Outcome {
-    if keep { Outcome::Value(cell) } else { Outcome::Filtered }
+/// What comes of an operation on two elements, and what is to be said of it.
+struct Operated {
+    outcome: Outcome,
+    note: Option<Note<'static>>,
+}
+
+impl From<Outcome> for Operated {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, note: None }
+    }
+}
+
+fn kept(cell: Cell, keep: bool) -> Operated {
+    Operated::from(if keep { Outcome::Value(cell) } else { Outcome::Filtered })
+}
+
+fn histogram_value(histogram: tenantscope_model::Histogram) -> Operated {
+    Outcome::Value(Cell::histogram(histogram)).into()
+}
+
+fn operate(op: BinaryOp, left: &Cell, right: &Cell) -> Operated {
+    match (left, right) {
+        (Cell::Empty, _) | (_, Cell::Empty) => Outcome::Nothing.into(),
+        (Cell::Float(_), Cell::Float(_)) if matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) => {
+            incompatible("float", op, "float")
+        }
+        (Cell::Float(l), Cell::Float(r)) => {
+            let (value, keep) = float_operation(op, *l, *r);
+            kept(Cell::Float(value), keep)
+        }
+        (Cell::Histogram(h), Cell::Float(factor)) | (Cell::Float(factor), Cell::Histogram(h))
+            if op == BinaryOp::Mul =>
+        {
+            histogram_value(native::compacted(&native::scaled(h, *factor)))
+        }
+        (Cell::Histogram(h), Cell::Float(number)) => match op {
+            BinaryOp::Div => histogram_value(native::compacted(&native::divided(h, *number))),
+            BinaryOp::TrimUpper => histogram_value(native::trimmed(h, *number, Kept::Below)),
+            BinaryOp::TrimLower => histogram_value(native::trimmed(h, *number, Kept::Above)),
+            _ => incompatible("histogram", op, "float"),
+        },
+        (Cell::Float(_), Cell::Histogram(_)) => incompatible("float", op, "histogram"),
+        (Cell::Histogram(l), Cell::Histogram(r)) => match op {
+            BinaryOp::Add => combined(op, Operation::Addition, native::added(l, r)),
+            BinaryOp::Sub => combined(op, Operation::Subtraction, native::subtracted(l, r)),
+            BinaryOp::Equal => kept(left.clone(), native::equal(l, r)),
+            BinaryOp::NotEqual => kept(left.clone(), !native::equal(l, r)),
+            _ => incompatible("histogram", op, "histogram"),
+        },
+    }
+}
+
+fn incompatible(left: &'static str, op: BinaryOp, right: &'static str) -> Operated {
+    let note = Note::IncompatibleTypes { left, op: op.symbol(), right };
+    Operated { outcome: Outcome::Nothing, note: Some(note) }
+}
+
+/// A sum or difference; a difference is a gauge. Counters of which one began anew while the other went on have none.
+fn combined(op: BinaryOp, operation: Operation, combined: Result<Combined, Incompatible>) -> Operated {
+    let nothing = |note| Operated { outcome: Outcome::Nothing, note: Some(note) };
+    let combined = match combined {
+        Err(Incompatible) => return nothing(Note::IncompatibleLayout(op.symbol())),
+        Ok(combined) if combined.collided => return nothing(Note::ResetsCollided(operation)),
+        Ok(combined) => combined,
+    };
+    let is_difference = operation == Operation::Subtraction;
+    let histogram = if is_difference { native::as_gauge(combined.histogram) } else { combined.histogram };
+    let note = combined.reconciled.then_some(Note::BoundsReconciled(operation));
+    Operated { note, ..histogram_value(histogram) }
 }
 
 /// How elements of two sides find each other: by the labels that count.
@@ -79,55 +146,6 @@ impl Evaluation<'_> {
         }
     }
 
-    fn operate(&self, op: BinaryOp, left: &Cell, right: &Cell) -> Outcome {
-        match (left, right) {
-            (Cell::Empty, _) | (_, Cell::Empty) => Outcome::Nothing,
-            (Cell::Float(l), Cell::Float(r)) => {
-                let (value, keep) = float_operation(op, *l, *r);
-                kept(Cell::Float(value), keep)
-            }
-            (Cell::Float(factor), Cell::Histogram(h)) if op == BinaryOp::Mul => {
-                Outcome::Value(Cell::histogram(native::scaled(h, *factor)))
-            }
-            (Cell::Histogram(h), Cell::Float(factor)) if op == BinaryOp::Mul => {
-                Outcome::Value(Cell::histogram(native::scaled(h, *factor)))
-            }
-            (Cell::Histogram(h), Cell::Float(divisor)) if op == BinaryOp::Div => {
-                Outcome::Value(Cell::histogram(native::divided(h, *divisor)))
-            }
-            (Cell::Histogram(l), Cell::Histogram(r)) => match op {
-                BinaryOp::Add => self.combined(op, native::added(l, r)),
-                BinaryOp::Sub => self.combined(op, native::subtracted(l, r)),
-                BinaryOp::Equal => kept(left.clone(), native::equal(l, r)),
-                BinaryOp::NotEqual => kept(left.clone(), !native::equal(l, r)),
-                _ => self.incompatible("histogram", op, "histogram"),
-            },
-            (Cell::Float(_), Cell::Histogram(_)) => self.incompatible("float", op, "histogram"),
-            (Cell::Histogram(_), Cell::Float(_)) => self.incompatible("histogram", op, "float"),
-        }
-    }
-
-    fn incompatible(&self, left: &str, op: BinaryOp, right: &str) -> Outcome {
-        self.note(Note::IncompatibleTypes { left, op: op.symbol(), right });
-        Outcome::Nothing
-    }
-
-    fn combined(&self, op: BinaryOp, combined: native::Combined) -> Outcome {
-        match combined {
-            Ok((histogram, reconciled)) => {
-                if reconciled {
-                    let what = if op == BinaryOp::Add { "addition" } else { "subtraction" };
-                    self.note(Note::BoundsReconciled(what));
-                }
-                Outcome::Value(Cell::histogram(histogram))
-            }
-            Err(native::Incompatible) => {
-                self.note(Note::IncompatibleLayout(op.symbol()));
-                Outcome::Nothing
-            }
-        }
-    }
-
     fn with_scalar(
         &self,
         binary: &Binary,
@@ -137,6 +155,7 @@ impl Evaluation<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), EngineError> {
         let swapped = std::ptr::eq(vector, &*binary.right);
+        let position = place(binary);
         let scalars = self.scalars(scalar, grid)?;
         let changes_meaning = !binary.op.is_comparison() || binary.returns_bool;
         self.columns(vector, grid, &mut |mut column| {
@@ -144,7 +163,11 @@ impl Evaluation<'_> {
                 let element = std::mem::take(cell);
                 let scalar = Cell::Float(*scalar);
                 let (left, right) = if swapped { (&scalar, &element) } else { (&element, &scalar) };
-                *cell = match self.operate(binary.op, left, right) {
+                let Operated { outcome, note } = operate(binary.op, left, right);
+                if let Some(note) = note {
+                    self.note(note, position);
+                }
+                *cell = match outcome {
                     Outcome::Nothing => Cell::Empty,
                     outcome if binary.returns_bool => truth(&outcome),
                     Outcome::Filtered => Cell::Empty,
@@ -199,12 +222,21 @@ impl Evaluation<'_> {
         let right = self.collect(&binary.right, grid)?;
         let swapped = binary.matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
-        let mut join = Join::new(self, binary, many, one, grid.count);
+        let mut join = Join::new(binary, many, one, grid.count);
         for step in 0..grid.count {
             join.step(step)?;
+            // As in Prometheus, one note tells of all elements at a time.
+            if let Some(note) = join.note.take() {
+                self.note(note, place(binary));
+            }
         }
         join.outputs.into_iter().filter(Column::has_values).try_for_each(sink)
     }
+}
+
+/// Where a binary operation stands: it begins with its left side.
+fn place(binary: &Binary) -> Position {
+    Position { start: binary.left.position.start, end: binary.right.position.end }
 }
 
 fn truth(outcome: &Outcome) -> Cell {
@@ -233,8 +265,7 @@ fn merge_or(left: Vec<Column>, right: Vec<Column>) -> Vec<Column> {
 }
 
 /// The join of two vectors: the "many" side looks up the "one" side by signature.
-struct Join<'a, 'e> {
-    evaluation: &'a Evaluation<'e>,
+struct Join<'a> {
     binary: &'a Binary,
     many: Vec<Column>,
     one: Vec<Column>,
@@ -251,16 +282,12 @@ struct Join<'a, 'e> {
     outputs: Vec<Column>,
     /// By output: the time (plus one) at which it last came of a match.
     last_match: Vec<usize>,
+    /// What was to be said last.
+    note: Option<Note<'static>>,
 }
 
-impl<'a, 'e> Join<'a, 'e> {
-    fn new(
-        evaluation: &'a Evaluation<'e>,
-        binary: &'a Binary,
-        many: Vec<Column>,
-        one: Vec<Column>,
-        count: usize,
-    ) -> Self {
+impl<'a> Join<'a> {
+    fn new(binary: &'a Binary, many: Vec<Column>, one: Vec<Column>, count: usize) -> Self {
         let mut signatures = Signatures::default();
         let mut numbers = |columns: &[Column]| -> Vec<usize> {
             columns.iter().map(|c| signatures.number(signature(&binary.matching, &c.labels))).collect()
@@ -270,7 +297,6 @@ impl<'a, 'e> Join<'a, 'e> {
         by_number.sort_by_key(|(number, _)| *number);
         let signatures: Vec<Labels> = by_number.into_iter().map(|(_, labels)| labels).collect();
         Self {
-            evaluation,
             binary,
             many,
             one,
@@ -284,6 +310,7 @@ impl<'a, 'e> Join<'a, 'e> {
             output_by_labels: HashMap::new(),
             outputs: Vec::new(),
             last_match: Vec::new(),
+            note: None,
         }
     }
 
@@ -359,7 +386,8 @@ impl<'a, 'e> Join<'a, 'e> {
         step: usize,
     ) -> Result<(), EngineError> {
         let (left, right) = if self.is_swapped() { (one, many) } else { (many, one) };
-        let outcome = self.evaluation.operate(self.binary.op, left, right);
+        let Operated { outcome, note } = operate(self.binary.op, left, right);
+        self.note = note.or(self.note);
         if matches!(outcome, Outcome::Nothing) {
             return Ok(());
         }

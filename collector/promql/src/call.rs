@@ -1,6 +1,6 @@
 //! Function calls: which evaluation a function has.
 
-use crate::ast::{Call, Expr, ExprKind};
+use crate::ast::{Call, Expr, ExprKind, Position};
 use crate::column::{Cell, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
@@ -8,7 +8,13 @@ use crate::source::Content;
 use crate::{absent, dates, math, over_time};
 
 impl Evaluation<'_> {
-    pub(crate) fn call(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+    pub(crate) fn call(
+        &self,
+        call: &Call,
+        position: Position,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EngineError> {
         let name = call.function.name;
         if let Some(kernel) = over_time::kernel(name) {
             return self.over_time(call, kernel, grid, sink);
@@ -23,10 +29,11 @@ impl Evaluation<'_> {
         match name {
             "vector" => sink(Self::scalar_column(self.scalars(self.argument(call, 0)?, grid)?)),
             "timestamp" => self.timestamp(call, grid, sink),
+            "start_timestamp" => self.start_timestamp(call, grid, sink),
             "clamp" | "clamp_min" | "clamp_max" => self.clamp(call, grid, sink),
             "round" => self.round(call, grid, sink),
             "absent" | "absent_over_time" => self.absent(call, grid, sink),
-            "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => self.sort(call, grid, sink),
+            "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => self.sort(call, position, grid, sink),
             "label_replace" => self.label_replace(call, grid, sink),
             "label_join" => self.label_join(call, grid, sink),
             "info" => self.info(call, grid, sink),
@@ -53,6 +60,15 @@ impl Evaluation<'_> {
             }
             sink(column)
         })
+    }
+
+    /// Only a selector's samples have a start; what is computed of them has none.
+    fn start_timestamp(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
+        let argument = self.argument(call, 0)?;
+        match &argument.unparenthesized().kind {
+            ExprKind::Vector(selector) => self.instant_columns(selector, grid, Content::StartTimes, sink),
+            _ => self.columns(argument, grid, &mut |_| Ok(())),
+        }
     }
 
     fn clamp(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {

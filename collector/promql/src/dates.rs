@@ -46,6 +46,13 @@ fn date(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// A time as RFC 3339 writes it, to the second.
+pub(crate) fn rfc3339(seconds: i64) -> String {
+    let (year, month, day) = date(seconds.div_euclid(86_400));
+    let (hour, minute) = (seconds.rem_euclid(86_400) / 3600, seconds.rem_euclid(3600) / 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", seconds.rem_euclid(60))
+}
+
 /// The day since the epoch on which a month begins.
 fn first_day(year: i64, month: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use tenantscope_model::{HistogramSample, Lookback, QueryBudget, Sample, Scope, Select};
@@ -8,6 +9,7 @@ use crate::duration::DurationTimes;
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::notes::Notes;
+use crate::totals;
 use crate::value::{Answer, Element, PointValue, Series, Value};
 
 /// What holds for all queries of an engine.
@@ -36,6 +38,8 @@ pub struct QueryOptions<'a> {
     pub budget: &'a QueryBudget,
     /// A lookback that the reader gave, for every series alike.
     pub lookback_ms: Option<i64>,
+    /// The query's text, by which notes tell line and column; where it is empty they tell neither.
+    pub text: &'a str,
 }
 
 /// The times of a range query.
@@ -75,7 +79,7 @@ impl Engine {
         at_ms: i64,
         options: QueryOptions<'_>,
     ) -> Result<Answer, EngineError> {
-        let expr = &*expr.with_durations(DurationTimes::default())?;
+        let expr = &*prepared(expr, DurationTimes::default())?;
         let evaluation = self.evaluation(select, scope, Grid::instant(at_ms), at_ms, options);
         let grid = evaluation.query;
         let value = match expr.value_type() {
@@ -90,7 +94,7 @@ impl Engine {
             ValueType::Vector => Value::Vector(elements(finished(evaluation.collect(expr, &grid)?)?, at_ms)),
             ValueType::Matrix => raw_series(&evaluation, expr, &grid)?,
         };
-        Ok(answer(value, evaluation.notes))
+        Ok(answer(value, evaluation.notes, options.text))
     }
 
     /// Evaluates at many times. Each selector is read once.
@@ -104,7 +108,7 @@ impl Engine {
     ) -> Result<Answer, EngineError> {
         let grid = self.grid(times)?;
         let range_ms = times.end_ms - times.start_ms;
-        let expr = &*expr.with_durations(DurationTimes { step_ms: times.step_ms, range_ms })?;
+        let expr = &*prepared(expr, DurationTimes { step_ms: times.step_ms, range_ms })?;
         let evaluation = Evaluation { is_range: true, ..self.evaluation(select, scope, grid, times.end_ms, options) };
         let columns = match expr.value_type() {
             ValueType::Scalar => vec![Evaluation::scalar_column(evaluation.scalars(expr, &grid)?)],
@@ -117,7 +121,7 @@ impl Engine {
         };
         let mut series: Vec<Series> = columns.into_iter().map(|column| series_of(column, &grid)).collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(answer(Value::Matrix(series), evaluation.notes))
+        Ok(answer(Value::Matrix(series), evaluation.notes, options.text))
     }
 
     fn grid(&self, times: Times) -> Result<Grid, EngineError> {
@@ -155,8 +159,17 @@ impl Engine {
     }
 }
 
-fn answer(value: Value, notes: RefCell<Notes>) -> Answer {
-    let (warnings, infos) = notes.into_inner().into_parts();
+/// The expression with its durations computed, and with its selectors knowing how much of histograms is looked at.
+fn prepared(expr: &Expr, times: DurationTimes) -> Result<Cow<'_, Expr>, EngineError> {
+    let mut expr = expr.with_durations(times)?;
+    if totals::any_wanted(&expr) {
+        totals::mark(expr.to_mut());
+    }
+    Ok(expr)
+}
+
+fn answer(value: Value, notes: RefCell<Notes>, text: &str) -> Answer {
+    let (warnings, infos) = notes.into_inner().into_parts(text);
     Answer { value, warnings, infos }
 }
 

@@ -26,7 +26,9 @@ pub enum EngineError {
     #[error("query was canceled in expression evaluation")]
     Cancelled,
     /// More samples than a query may hold.
-    #[error("query processing would load too many samples into memory in query execution (limit {limit}, query.max_samples)")]
+    #[error(
+        "query processing would load too many samples into memory in query execution (limit {limit}, query.max_samples)"
+    )]
     TooManySamples {
         /// The limit.
         limit: u64,

@@ -5,13 +5,14 @@ use std::cell::RefCell;
 
 use tenantscope_model::{Lookback, QueryBudget, Scope, Select};
 
-use crate::ast::{BinaryOp, Call, Expr, ExprKind, ValueType};
+use crate::ast::{BinaryOp, Call, Edges, Expr, ExprKind, Position, ValueType};
 use crate::binary::float_operation;
 use crate::column::{Cell, Column, Grid, Sink};
 use crate::engine::Limits;
 use crate::error::EngineError;
 use crate::native;
-use crate::notes::{Note, Notes};
+use crate::note::Note;
+use crate::notes::Notes;
 use crate::source::Content;
 
 /// What an evaluation needs to know.
@@ -30,9 +31,9 @@ pub(crate) struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// Keeps a warning or info.
-    pub(crate) fn note(&self, note: Note<'_>) {
-        self.notes.borrow_mut().add(note);
+    /// Keeps a warning or info about what stands at a place of the query.
+    pub(crate) fn note(&self, note: Note<'_>, position: Position) {
+        self.notes.borrow_mut().add(note, position);
     }
 
     /// Refuses what would hold more values at once than a query may.
@@ -56,11 +57,14 @@ impl Evaluation<'_> {
 
     fn vector(&self, expr: &Expr, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         match &expr.kind {
+            ExprKind::Vector(selector) if selector.edges == Edges::Smoothed => {
+                self.smoothed_columns(selector, expr.position, grid, sink)
+            }
             ExprKind::Vector(selector) => self.instant_columns(selector, grid, Content::Values, sink),
             ExprKind::Paren(inner) | ExprKind::Plus(inner) => self.columns(inner, grid, sink),
             ExprKind::Negate(inner) => self.columns(inner, grid, &mut |column| sink(negated(column))),
-            ExprKind::Call(call) => self.call(call, grid, sink),
-            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid, sink),
+            ExprKind::Call(call) => self.call(call, expr.position, grid, sink),
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.position, grid, sink),
             ExprKind::Binary(binary) => self.binary(binary, grid, sink),
             ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
                 Err(EngineError::execution(format!("{expr} is no instant vector")))

@@ -73,7 +73,7 @@ impl Evaluate for Evaluator {
     fn evaluate(&self, scope: &Scope, expression: &str, at_ms: i64) -> Result<Vec<Evaluated>, EvaluateError> {
         let expr = self.parsed(expression).map_err(|error| EvaluateError::Expression(error.to_string()))?;
         let budget = QueryBudget::new(Instant::now() + TIMEOUT, MAX_SAMPLES);
-        let options = QueryOptions { budget: &budget, lookback_ms: None };
+        let options = QueryOptions { budget: &budget, lookback_ms: None, text: expression };
         let answer = self.engine.instant(&*self.select, scope, &expr, at_ms, options);
         match answer.map_err(failed)?.value {
             Value::Scalar(sample) => Ok(vec![Evaluated { labels: Labels::default(), value: sample.value }]),

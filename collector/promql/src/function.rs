@@ -122,6 +122,7 @@ static FUNCTIONS: &[Function] = &[
     vector("sort_desc", &[V]),
     vector("sqrt", &[V]),
     scalar("start", &[]),
+    vector("start_timestamp", &[V]),
     vector("stddev_over_time", &[M]),
     vector("stdvar_over_time", &[M]),
     scalar("step", &[]),

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use tenantscope_model::{Histogram, Labels};
 
-use crate::ast::Call;
+use crate::ast::{Call, Expr, Position};
 use crate::column::{Cell, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
-use crate::notes::Note;
-use crate::print::number_text;
+use crate::float_text::open_metrics;
+use crate::note::Note;
 use crate::quantile::{self, ClassicBucket};
 
 /// A classic histogram: its buckets' series, by upper bound.
@@ -27,19 +27,22 @@ trait Measure {
 struct Quantile<'a, 'e> {
     evaluation: &'a Evaluation<'e>,
     q: Vec<f64>,
+    grid: Grid,
+    /// Where the histograms stand in the query.
+    position: Position,
 }
 
 impl Measure for Quantile<'_, '_> {
     fn native(&self, step: usize, histogram: &Histogram, metric: &str) -> f64 {
         let q = self.q.get(step).copied().unwrap_or(f64::NAN);
-        quantile::of_native(q, histogram, metric, &mut |note| self.evaluation.note(note))
+        quantile::of_native(q, histogram, metric, &mut |note| self.evaluation.note(note, self.position))
     }
 
     fn classic(&self, step: usize, buckets: Vec<ClassicBucket>, metric: &str) -> f64 {
         let q = self.q.get(step).copied().unwrap_or(f64::NAN);
-        let (value, forced) = quantile::of_classic(q, buckets);
-        if forced {
-            self.evaluation.note(Note::ForcedMonotonicity(metric));
+        let (value, forced) = quantile::of_classic(q, buckets, self.grid.at(step));
+        if let Some(forced) = forced {
+            self.evaluation.note(Note::ForcedMonotonicity { metric, forced }, self.position);
         }
         value
     }
@@ -49,13 +52,15 @@ struct Fraction<'a, 'e> {
     evaluation: &'a Evaluation<'e>,
     lower: Vec<f64>,
     upper: Vec<f64>,
+    position: Position,
 }
 
 impl Measure for Fraction<'_, '_> {
     fn native(&self, step: usize, histogram: &Histogram, metric: &str) -> f64 {
         let at = |values: &[f64]| values.get(step).copied().unwrap_or(f64::NAN);
         let (lower, upper) = (at(&self.lower), at(&self.upper));
-        quantile::native_fraction(lower, upper, histogram, metric, &mut |note| self.evaluation.note(note))
+        let note = &mut |note: Note<'_>| self.evaluation.note(note, self.position);
+        quantile::native_fraction(lower, upper, histogram, metric, note)
     }
 
     fn classic(&self, step: usize, buckets: Vec<ClassicBucket>, _: &str) -> f64 {
@@ -69,15 +74,18 @@ impl Evaluation<'_> {
         let scalars = |index: usize| self.scalars(self.argument(call, index)?, grid);
         match call.function.name {
             "histogram_quantile" => {
-                let measure = self.quantile(scalars(0)?);
-                let columns = self.collect(self.argument(call, 1)?, grid)?;
-                self.measure(&columns, &measure, grid)?.into_iter().try_for_each(sink)
+                let histograms = self.argument(call, 1)?;
+                let measure = self.quantile(self.argument(call, 0)?, histograms, grid)?;
+                let columns = self.collect(histograms, grid)?;
+                self.measure(&columns, &measure, measure.position, grid)?.into_iter().try_for_each(sink)
             }
             "histogram_quantiles" => self.quantiles(call, grid, sink),
             "histogram_fraction" => {
-                let measure = Fraction { evaluation: self, lower: scalars(0)?, upper: scalars(1)? };
-                let columns = self.collect(self.argument(call, 2)?, grid)?;
-                self.measure(&columns, &measure, grid)?.into_iter().try_for_each(sink)
+                let histograms = self.argument(call, 2)?;
+                let position = histograms.unparenthesized().position;
+                let measure = Fraction { evaluation: self, lower: scalars(0)?, upper: scalars(1)?, position };
+                let columns = self.collect(histograms, grid)?;
+                self.measure(&columns, &measure, position, grid)?.into_iter().try_for_each(sink)
             }
             name => {
                 let function: fn(&Histogram) -> f64 = match name {
@@ -102,35 +110,46 @@ impl Evaluation<'_> {
         }
     }
 
-    fn quantile(&self, q: Vec<f64>) -> Quantile<'_, '_> {
+    fn quantile(&self, argument: &Expr, histograms: &Expr, grid: &Grid) -> Result<Quantile<'_, '_>, EngineError> {
+        let q = self.scalars(argument, grid)?;
         for outside in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
-            self.note(Note::InvalidQuantile(*outside));
+            self.note(Note::InvalidQuantile(*outside), argument.unparenthesized().position);
         }
-        Quantile { evaluation: self, q }
+        Ok(Quantile { evaluation: self, q, grid: *grid, position: histograms.unparenthesized().position })
     }
 
     fn quantiles(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         let label = self.text(call.arguments.get(1))?;
-        let columns = self.collect(self.argument(call, 0)?, grid)?;
+        let histograms = self.argument(call, 0)?;
+        let columns = self.collect(histograms, grid)?;
         for argument in call.arguments.iter().skip(2) {
-            let measure = self.quantile(self.scalars(argument, grid)?);
-            let first = measure.q.first().copied().unwrap_or(f64::NAN);
-            let mut text = number_text(first);
-            if first.is_finite() && !text.contains(['.', 'e']) {
-                text.push_str(".0");
-            }
-            for mut column in self.measure(&columns, &measure, grid)? {
-                let mut builder = column.labels.to_builder();
-                builder.set(label, text.as_str());
-                column.labels = builder.build();
-                sink(column)?;
+            let measure = self.quantile(argument, histograms, grid)?;
+            let texts: Vec<String> = measure.q.iter().map(|q| open_metrics(*q)).collect();
+            let mut distinct: Vec<&String> = texts.iter().collect();
+            distinct.sort_unstable();
+            distinct.dedup();
+            for column in self.measure(&columns, &measure, measure.position, grid)? {
+                for text in &distinct {
+                    let mut builder = column.labels.to_builder();
+                    builder.set(label, text.as_str());
+                    let at_its_steps =
+                        |(cell, of): (&Cell, &String)| if of == *text { cell.clone() } else { Cell::Empty };
+                    let cells = column.cells.iter().zip(&texts).map(at_its_steps).collect();
+                    sink(Column { labels: builder.build(), drop_name: column.drop_name, cells })?;
+                }
             }
         }
         Ok(())
     }
 
-    fn measure(&self, columns: &[Column], measure: &dyn Measure, grid: &Grid) -> Result<Vec<Column>, EngineError> {
-        let classics = self.classics(columns);
+    fn measure(
+        &self,
+        columns: &[Column],
+        measure: &dyn Measure,
+        position: Position,
+        grid: &Grid,
+    ) -> Result<Vec<Column>, EngineError> {
+        let classics = self.classics(columns, position);
         let classic_index: HashMap<&Labels, usize> =
             classics.iter().enumerate().map(|(at, classic)| (&classic.labels, at)).collect();
         let mut outputs: Vec<Column> = Vec::new();
@@ -143,7 +162,7 @@ impl Evaluation<'_> {
                 Cell::Histogram(histogram) => {
                     let metric = column.labels.metric_name();
                     if classic.is_some_and(|classic| !buckets_at(classic, columns, step).is_empty()) {
-                        self.note(Note::MixedClassicNative(metric));
+                        self.note(Note::MixedClassicNative(metric), position);
                         return Cell::Empty;
                     }
                     Cell::Float(measure.native(step, histogram, metric))
@@ -172,7 +191,7 @@ impl Evaluation<'_> {
     }
 
     /// The classic histograms among the columns: those that agree in all labels but `le`.
-    fn classics(&self, columns: &[Column]) -> Vec<Classic> {
+    fn classics(&self, columns: &[Column], position: Position) -> Vec<Classic> {
         let mut index: HashMap<Labels, usize> = HashMap::new();
         let mut classics: Vec<Classic> = Vec::new();
         for (at, column) in columns.iter().enumerate() {
@@ -181,7 +200,7 @@ impl Evaluation<'_> {
             }
             let le = column.labels.get("le").unwrap_or("");
             let Some(upper) = parse_bound(le) else {
-                self.note(Note::BadBucketLabel { metric: column.labels.metric_name(), le });
+                self.note(Note::BadBucketLabel { metric: column.labels.metric_name(), le }, position);
                 continue;
             };
             let labels = column.labels.filter(|label| &*label.name != "le");

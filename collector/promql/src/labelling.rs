@@ -6,11 +6,11 @@ use std::sync::Arc;
 use regex::Regex;
 use tenantscope_model::{Labels, METRIC_NAME};
 
-use crate::ast::Call;
+use crate::ast::{Call, Position};
 use crate::column::{Cell, Column, Grid, Sink, merge_same_labels};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
-use crate::notes::Note;
+use crate::note::Note;
 
 impl Evaluation<'_> {
     pub(crate) fn label_replace(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
@@ -51,11 +51,17 @@ impl Evaluation<'_> {
         merge_same_labels(columns)?.into_iter().try_for_each(sink)
     }
 
-    pub(crate) fn sort(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
-        let mut columns = self.collect(self.argument(call, 0)?, grid)?;
-        if self.is_range {
-            self.note(Note::SortInRange);
+    pub(crate) fn sort(
+        &self,
+        call: &Call,
+        position: Position,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EngineError> {
+        if grid.count > 1 {
+            self.note(Note::SortInRange, position);
         }
+        let mut columns = self.collect(self.argument(call, 0)?, grid)?;
         let name = call.function.name;
         if matches!(name, "sort" | "sort_desc") {
             for cell in columns.iter_mut().flat_map(|column| &mut column.cells) {

@@ -24,6 +24,7 @@ mod aggregate;
 mod ast;
 mod binary;
 mod call;
+mod changes;
 mod check;
 mod column;
 mod convert;
@@ -33,6 +34,7 @@ mod engine;
 mod error;
 mod evaluation;
 mod evaluator;
+mod float_text;
 mod function;
 mod histograms;
 mod info;
@@ -40,12 +42,17 @@ mod kahan;
 mod labelling;
 mod math;
 mod native;
+mod note;
 mod notes;
 mod over_time;
 mod print;
 mod quantile;
 mod rate;
+mod regression;
+mod smoothing;
 mod source;
+mod starts;
+mod totals;
 mod value;
 mod xxhash;
 
@@ -59,6 +66,9 @@ pub use engine::{Engine, Limits, QueryOptions, Times};
 pub use error::{EngineError, ParseError};
 pub use evaluator::Evaluator;
 pub use function::{Arity, Function};
-pub use native::{Bucket, Combined, Incompatible, added as histogram_added, buckets as histogram_buckets};
+pub use native::{
+    Bucket, Combined, Incompatible, added as histogram_added, buckets as histogram_buckets, is_reset, settle_hints,
+    subtracted as histogram_subtracted,
+};
 pub use print::{duration_text, number_text};
 pub use value::{Answer, Element, PointValue, Series, Value};

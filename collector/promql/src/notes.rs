@@ -1,123 +1,161 @@
-//! Warnings and infos that an evaluation collects.
+//! The notes that an evaluation collects, each once, with the place that it is about.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use crate::print::number_text;
+use crate::ast::Position;
+use crate::dates::rfc3339;
+use crate::float_text::{general, two_digits};
+use crate::note::{Forced, Note, Severity};
 
-/// How many different notes one query keeps; more would only repeat them for other metric names.
-const MAX_NOTES: usize = 100;
+/// How many notes of a kind a query keeps; more would only repeat them for other metric names.
+const MAX_KEPT: usize = 1000;
+
+/// How many notes of a kind a query's answer has, as in Prometheus's API.
+const MAX_SHOWN: usize = 10;
 
 /// The notes of one evaluation.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    warnings: BTreeSet<String>,
-    infos: BTreeSet<String>,
+    warnings: Kept,
+    infos: Kept,
 }
 
-/// What may be noted.
+/// By what they say: of notes that say the same, the last one's place counts.
+type Kept = BTreeMap<String, Detail>;
+
+#[derive(Debug)]
+struct Detail {
+    position: Position,
+    count: Count,
+}
+
+/// What is counted over notes that say the same.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Note<'a> {
-    InvalidQuantile(f64),
-    InvalidRatio(f64, f64),
-    BadBucketLabel { metric: &'a str, le: &'a str },
-    MixedFloatsHistograms(&'a str),
-    MixedInAggregation,
-    MixedClassicNative(&'a str),
-    MixedExponentialCustom(&'a str),
-    IncompatibleLayout(&'a str),
-    SortInRange,
-    PossibleNonCounter(&'a str),
-    ForcedMonotonicity(&'a str),
-    IncompatibleTypes { left: &'a str, op: &'a str, right: &'a str },
-    HistogramIgnoredInAggregation(&'a str),
-    HistogramIgnoredInMixedRange(&'a str),
-    QuantileNanResult(&'a str),
-    QuantileNanSkew(&'a str),
-    FractionNan(&'a str),
-    BoundsReconciled(&'a str),
+enum Count {
+    Nothing,
+    Occurrences(u64),
+    Forced(Forced),
 }
 
-fn named(text: &str, metric: &str) -> String {
-    if metric.is_empty() { text.to_owned() } else { format!("{text} for metric name {metric:?}") }
-}
-
-impl Note<'_> {
-    fn warning(self) -> Option<String> {
-        Some(match self {
-            Self::InvalidQuantile(q) => format!("quantile value should be between 0 and 1, got {}", number_text(q)),
-            Self::InvalidRatio(ratio, capped) => format!(
-                "ratio value should be between -1 and 1, got {}, capping to {}",
-                number_text(ratio),
-                number_text(capped)
-            ),
-            Self::BadBucketLabel { metric, le } => {
-                named(&format!("bucket label \"le\" is missing or has a malformed value of {le:?}"), metric)
-            }
-            Self::MixedFloatsHistograms(metric) => {
-                format!("encountered a mix of histograms and floats for metric name {metric:?}")
-            }
-            Self::MixedInAggregation => "encountered a mix of histograms and floats for aggregation".to_owned(),
-            Self::MixedClassicNative(metric) => named("vector contains a mix of classic and native histograms", metric),
-            Self::MixedExponentialCustom(metric) => format!(
-                "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {metric:?}"
-            ),
-            Self::IncompatibleLayout(op) => {
-                format!("incompatible bucket layout encountered for binary operator {op}")
-            }
-            Self::SortInRange => {
-                "sort is ineffective for range queries since results are always ordered by labels".to_owned()
-            }
-            _ => return None,
-        })
+impl Count {
+    fn of(note: &Note<'_>) -> Self {
+        match note {
+            Note::StartsOverlap(_) => Self::Occurrences(1),
+            Note::ForcedMonotonicity { forced, .. } => Self::Forced(*forced),
+            _ => Self::Nothing,
+        }
     }
 
-    fn info(self) -> Option<String> {
-        Some(match self {
-            Self::PossibleNonCounter(metric) => {
-                format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}")
-            }
-            Self::ForcedMonotonicity(metric) => named(
-                "input to histogram_quantile needed to be fixed for monotonicity (see \
-                 https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
-                metric,
-            ),
-            Self::IncompatibleTypes { left, op, right } => {
-                format!("incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}")
-            }
-            Self::HistogramIgnoredInAggregation(op) => format!("ignored histogram in {op} aggregation"),
-            Self::HistogramIgnoredInMixedRange(metric) => format!(
-                "ignored histograms in a range containing both floats and histograms for metric name {metric:?}"
-            ),
-            Self::QuantileNanResult(metric) => {
-                named("input to histogram_quantile has NaN observations, result is NaN", metric)
-            }
-            Self::QuantileNanSkew(metric) => {
-                named("input to histogram_quantile has NaN observations, result is skewed higher", metric)
-            }
-            Self::FractionNan(metric) => {
-                named("input to histogram_fraction has NaN observations, which are excluded from all fractions", metric)
-            }
-            Self::BoundsReconciled(what) => {
-                format!("mismatched custom buckets were reconciled during {what}")
-            }
-            _ => return None,
-        })
+    fn joined(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Occurrences(a), Self::Occurrences(b)) => Self::Occurrences(a.saturating_add(b)),
+            (Self::Forced(a), Self::Forced(b)) => Self::Forced(a.joined(b)),
+            (_, other) => other,
+        }
     }
 }
 
 impl Notes {
-    /// Keeps a note, once.
-    pub(crate) fn add(&mut self, note: Note<'_>) {
-        if let Some(text) = note.warning().filter(|_| self.warnings.len() < MAX_NOTES) {
-            self.warnings.insert(format!("PromQL warning: {text}"));
-        }
-        if let Some(text) = note.info().filter(|_| self.infos.len() < MAX_NOTES) {
-            self.infos.insert(format!("PromQL info: {text}"));
+    /// Keeps a note.
+    pub(crate) fn add(&mut self, note: Note<'_>, position: Position) {
+        let kept = match note.severity() {
+            Severity::Warning => &mut self.warnings,
+            Severity::Info => &mut self.infos,
+        };
+        let text = note.text();
+        let count = Count::of(&note);
+        if let Some(known) = kept.get_mut(&text) {
+            *known = Detail { position, count: known.count.joined(count) };
+        } else if kept.len() < MAX_KEPT {
+            kept.insert(text, Detail { position, count });
         }
     }
 
-    /// Warnings and infos, each sorted.
-    pub(crate) fn into_parts(self) -> (Vec<String>, Vec<String>) {
-        (self.warnings.into_iter().collect(), self.infos.into_iter().collect())
+    /// Warnings and infos as Prometheus's API gives them, each sorted, with line and column in the query.
+    pub(crate) fn into_parts(self, query: &str) -> (Vec<String>, Vec<String>) {
+        (shown(self.warnings, "warning", query), shown(self.infos, "info", query))
+    }
+}
+
+fn shown(kept: Kept, kind: &str, query: &str) -> Vec<String> {
+    let omitted = kept.len().saturating_sub(MAX_SHOWN);
+    let one = |(text, detail): (String, Detail)| format!("PromQL {kind}: {text}{}", suffix(&detail, query));
+    let mut shown: Vec<String> = kept.into_iter().take(MAX_SHOWN).map(one).collect();
+    if omitted > 0 {
+        shown.push(format!("{omitted} more {kind} annotations omitted"));
+    }
+    shown
+}
+
+fn suffix(detail: &Detail, query: &str) -> String {
+    if query.is_empty() {
+        return String::new();
+    }
+    let counted = match detail.count {
+        Count::Occurrences(count) if count > 1 => format!(" ({count} occurrences)"),
+        Count::Nothing | Count::Occurrences(_) => String::new(),
+        Count::Forced(Forced { times_ms, buckets, max_difference, samples }) => format!(
+            ", from buckets {} to {}, with a max diff of {}, over {samples} samples from {} to {}",
+            general(buckets.0),
+            general(buckets.1),
+            two_digits(max_difference),
+            rfc3339(times_ms.0.div_euclid(1000)),
+            rfc3339(times_ms.1.div_euclid(1000)),
+        ),
+    };
+    format!("{counted} ({})", line_and_column(query, detail.position.start))
+}
+
+/// Where a byte of the query stands, both counted from one.
+fn line_and_column(query: &str, at: usize) -> String {
+    let Some(before) = query.as_bytes().get(..at) else { return "invalid position".to_owned() };
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = at - before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1) + 1;
+    format!("{line}:{column}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(start: usize) -> Position {
+        Position { start, end: start }
+    }
+
+    #[test]
+    fn a_note_is_shown_once_with_its_last_place() {
+        let mut notes = Notes::default();
+        notes.add(Note::PossibleNonCounter("up"), at(5));
+        notes.add(Note::PossibleNonCounter("up"), at(17));
+        let (warnings, infos) = notes.into_parts("rate(up[5m]) +\nrate(up[5m])");
+        assert!(warnings.is_empty());
+        let [info] = infos.as_slice() else { panic!("{infos:?}") };
+        assert!(
+            info.starts_with("PromQL info: metric might not be a counter") && info.ends_with("\"up\" (2:3)"),
+            "{info}"
+        );
+    }
+
+    #[test]
+    fn notes_beyond_ten_are_counted() {
+        let mut notes = Notes::default();
+        for metric in 0..13 {
+            notes.add(Note::HistogramNotGauge(&metric.to_string()), at(0));
+        }
+        let (warnings, _) = notes.into_parts("delta(x[5m])");
+        assert_eq!((warnings.len(), warnings[10].as_str()), (11, "3 more warning annotations omitted"));
+    }
+
+    #[test]
+    fn what_was_forced_is_told_over_all_times() {
+        let mut notes = Notes::default();
+        for (t_ms, bound) in [(60_000, 0.5), (0, 2.0)] {
+            let forced = Forced { times_ms: (t_ms, t_ms), buckets: (bound, bound), max_difference: 3.25, samples: 1 };
+            notes.add(Note::ForcedMonotonicity { metric: "b", forced }, at(0));
+        }
+        let (_, infos) = notes.into_parts("histogram_quantile(0.5, b)");
+        let wanted = "for metric name \"b\", from buckets 0.5 to 2, with a max diff of 3.2, over 2 samples from \
+                      1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z (1:1)";
+        assert!(infos[0].ends_with(wanted), "{infos:?}");
     }
 }

@@ -2,27 +2,34 @@
 
 use tenantscope_model::{Histogram, Sample};
 
-use crate::ast::{Call, ValueType};
+use crate::ast::{Call, Edges, Expr, ExprKind, Position, ValueType};
 use crate::column::{Cell, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::kahan::{KahanSum, Mean};
 use crate::native::{HistogramSum, Incompatible};
-use crate::notes::Note;
+use crate::note::{Note, Operation};
 use crate::source::Window;
-use crate::{quantile, rate};
+use crate::{changes, quantile, rate, regression};
 
 /// What a kernel may use besides its window.
 pub(crate) struct Context<'a, 'e> {
     pub(crate) evaluation: &'a Evaluation<'e>,
     pub(crate) metric: &'a str,
+    /// What notes are about: the function's first argument.
+    pub(crate) position: Position,
     /// The scalar arguments at this time.
     pub(crate) scalars: [f64; 2],
 }
 
-impl Context<'_, '_> {
+impl<'a, 'e> Context<'a, 'e> {
+    /// Without scalar arguments.
+    pub(crate) fn new(evaluation: &'a Evaluation<'e>, metric: &'a str, position: Position) -> Self {
+        Self { evaluation, metric, position, scalars: [f64::NAN; 2] }
+    }
+
     pub(crate) fn note(&self, note: Note<'_>) {
-        self.evaluation.note(note);
+        self.evaluation.note(note, self.position);
     }
 }
 
@@ -35,13 +42,13 @@ pub(crate) fn kernel(name: &str) -> Option<Kernel> {
         "rate" => rate::rate,
         "increase" => rate::increase,
         "delta" => rate::delta,
-        "irate" => rate::irate,
-        "idelta" => rate::idelta,
-        "resets" => rate::resets,
-        "changes" => rate::changes,
-        "deriv" => rate::deriv,
-        "predict_linear" => rate::predict_linear,
-        "double_exponential_smoothing" => rate::double_exponential_smoothing,
+        "irate" => changes::irate,
+        "idelta" => changes::idelta,
+        "resets" => changes::resets,
+        "changes" => changes::changes,
+        "deriv" => regression::deriv,
+        "predict_linear" => regression::predict_linear,
+        "double_exponential_smoothing" => regression::double_exponential_smoothing,
         "sum_over_time" => sum,
         "avg_over_time" => avg,
         "min_over_time" => |c, w| best(c, w, |new, best| new < best || best.is_nan()).map_or(Cell::Empty, value),
@@ -75,16 +82,18 @@ impl Evaluation<'_> {
         for argument in call.arguments.iter().filter(|a| a.value_type() == ValueType::Scalar) {
             scalars.push(self.scalars(argument, grid)?);
         }
-        self.check_scalars(name, &scalars)?;
-        let is_range = |a: &&crate::ast::Expr| a.value_type() == ValueType::Matrix;
+        let is_range = |a: &&Expr| a.value_type() == ValueType::Matrix;
         let Some(range) = call.arguments.iter().find(is_range) else {
             return Err(EngineError::execution(format!("{name} needs a range vector")));
         };
+        check_edges(name, range)?;
+        let position = call.arguments.first().map_or_else(Position::default, noted_position);
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let expects_counter = matches!(name, "rate" | "increase");
         self.range_series(range, grid, &mut |series, frames| {
+            check_factors(name, &scalars)?;
             let metric = series.labels.metric_name();
-            let mut context = Context { evaluation: self, metric, scalars: [f64::NAN; 2] };
+            let mut context = Context::new(self, metric, position);
             let mut any_float = false;
             let cells = series.slide(frames, |window| {
                 for (slot, values) in context.scalars.iter_mut().zip(&scalars) {
@@ -95,31 +104,47 @@ impl Evaluation<'_> {
                 cell
             });
             if expects_counter && any_float && !is_counter_name(metric) {
-                self.note(Note::PossibleNonCounter(metric));
+                self.note(Note::PossibleNonCounter(metric), position);
             }
             let column = Column { labels: series.labels, drop_name: series.drop_name || !keeps_name, cells };
             if column.has_values() { sink(column) } else { Ok(()) }
         })
     }
+}
 
-    fn check_scalars(&self, name: &str, scalars: &[Vec<f64>]) -> Result<(), EngineError> {
-        let first = scalars.first().into_iter().flatten();
-        if name == "quantile_over_time" {
-            for q in first.filter(|q| !(0.0..=1.0).contains(*q)) {
-                self.note(Note::InvalidQuantile(*q));
-            }
-        } else if name == "double_exponential_smoothing" {
-            for (values, what) in scalars.iter().zip(["smoothing", "trend"]) {
-                if let Some(wrong) = values.iter().find(|v| !(**v > 0.0 && **v < 1.0)) {
-                    let letter = if what == "smoothing" { "sf" } else { "tf" };
-                    return Err(EngineError::execution(format!(
-                        "invalid {what} factor. Expected: 0 < {letter} < 1, got: {wrong:.6}"
-                    )));
-                }
-            }
-        }
-        Ok(())
+/// Where notes about an argument point: Prometheus knows no place of a subquery's samples.
+fn noted_position(argument: &Expr) -> Position {
+    let argument = argument.unparenthesized();
+    if matches!(argument.kind, ExprKind::Subquery(_)) { Position::default() } else { argument.position }
+}
+
+/// Refuses functions that would take the samples beyond a range's edges for samples within it.
+fn check_edges(name: &str, range: &Expr) -> Result<(), EngineError> {
+    let ExprKind::Matrix(matrix) = &range.unparenthesized().kind else { return Ok(()) };
+    let (edges, allowed): (&str, &[&str]) = match matrix.selector.edges {
+        Edges::Plain => return Ok(()),
+        Edges::Anchored => ("anchored", &["changes", "delta", "increase", "rate", "resets"]),
+        Edges::Smoothed => ("smoothed", &["delta", "increase", "rate"]),
+    };
+    if allowed.contains(&name) {
+        return Ok(());
     }
+    let allowed = allowed.join(", ");
+    Err(EngineError::execution(format!("{edges} modifier can only be used with: {allowed} - not with {name}")))
+}
+
+fn check_factors(name: &str, scalars: &[Vec<f64>]) -> Result<(), EngineError> {
+    if name != "double_exponential_smoothing" {
+        return Ok(());
+    }
+    for (values, (what, letters)) in scalars.iter().zip([("smoothing", "sf"), ("trend", "tf")]) {
+        if let Some(wrong) = values.iter().find(|v| **v <= 0.0 || **v >= 1.0) {
+            return Err(EngineError::execution(format!(
+                "invalid {what} factor. Expected: 0 < {letters} < 1, got: {wrong:.6}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn is_counter_name(name: &str) -> bool {
@@ -175,13 +200,16 @@ fn histogram_sum(context: &Context<'_, '_>, window: &Window<'_>, add: AddHistogr
     let mut sum = HistogramSum::of(&first.histogram);
     for sample in rest {
         match add(&mut sum, &sample.histogram) {
-            Ok(true) => context.note(Note::BoundsReconciled("aggregation")),
+            Ok(true) => context.note(Note::BoundsReconciled(Operation::Aggregation)),
             Ok(false) => {}
             Err(Incompatible) => {
                 context.note(Note::MixedExponentialCustom(context.metric));
                 return None;
             }
         }
+    }
+    if sum.collided() {
+        context.note(Note::ResetsCollided(Operation::Aggregation));
     }
     Some(sum)
 }
@@ -237,6 +265,9 @@ fn values(floats: &[Sample]) -> Vec<f64> {
 fn quantile_over_time(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
     let Some(floats) = only_floats(context, window) else { return Cell::Empty };
     let [q, _] = context.scalars;
+    if !(0.0..=1.0).contains(&q) {
+        context.note(Note::InvalidQuantile(q));
+    }
     Cell::Float(quantile::of_values(q, &mut values(floats)))
 }
 

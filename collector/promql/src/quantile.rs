@@ -4,7 +4,7 @@ use tenantscope_model::Histogram;
 
 use crate::kahan::KahanSum;
 use crate::native::{Bucket, buckets, is_custom};
-use crate::notes::Note;
+use crate::note::{Forced, Note};
 
 /// A quantile of values; sorts them.
 pub(crate) fn of_values(q: f64, values: &mut [f64]) -> f64 {
@@ -69,8 +69,9 @@ fn prepared(mut classic: Vec<ClassicBucket>) -> Option<Vec<ClassicBucket>> {
     Some(classic)
 }
 
-fn force_monotonic(classic: &mut [ClassicBucket]) -> bool {
-    let mut forced = false;
+/// Makes counts grow; tells what had to be changed beyond rounding, if anything.
+fn force_monotonic(classic: &mut [ClassicBucket], at_ms: i64) -> Option<Forced> {
+    let mut forced: Option<Forced> = None;
     let mut previous = classic.first().map_or(0.0, |bucket| bucket.count);
     for bucket in classic.iter_mut().skip(1) {
         if bucket.count == previous {
@@ -78,7 +79,17 @@ fn force_monotonic(classic: &mut [ClassicBucket]) -> bool {
         }
         let small = almost_equal(previous, bucket.count);
         if small || bucket.count < previous {
-            forced |= !small;
+            if !small {
+                let difference = previous - bucket.count;
+                let one = Forced {
+                    times_ms: (at_ms, at_ms),
+                    buckets: (bucket.upper, bucket.upper),
+                    max_difference: difference,
+                    samples: 1,
+                };
+                // However many buckets were changed, it is one histogram.
+                forced = Some(forced.map_or(one, |forced| Forced { samples: 1, ..forced.joined(one) }));
+            }
             bucket.count = previous;
         } else {
             previous = bucket.count;
@@ -87,16 +98,16 @@ fn force_monotonic(classic: &mut [ClassicBucket]) -> bool {
     forced
 }
 
-/// A quantile of a classic histogram, and whether its counts had to be made monotonic.
-pub(crate) fn of_classic(q: f64, classic: Vec<ClassicBucket>) -> (f64, bool) {
+/// A quantile of a classic histogram, and how its counts had to be made to grow.
+pub(crate) fn of_classic(q: f64, classic: Vec<ClassicBucket>, at_ms: i64) -> (f64, Option<Forced>) {
     if q.is_nan() {
-        return (f64::NAN, false);
+        return (f64::NAN, None);
     }
     if let Some(outside) = outside(q) {
-        return (outside, false);
+        return (outside, None);
     }
-    let Some(mut classic) = prepared(classic) else { return (f64::NAN, false) };
-    let forced = force_monotonic(&mut classic);
+    let Some(mut classic) = prepared(classic) else { return (f64::NAN, None) };
+    let forced = force_monotonic(&mut classic, at_ms);
     (interpolated(q, &classic).unwrap_or(f64::NAN), forced)
 }
 
@@ -286,7 +297,7 @@ pub(crate) fn native_fraction<'m>(
             if bucket.lower == f64::NEG_INFINITY {
                 return bucket.count;
             }
-            rank + bucket.count * share_below(bucket, value, linear)
+            rank + bucket.count * bucket.share_below(value, linear)
         });
         if ranks.done() {
             break;
@@ -301,14 +312,6 @@ pub(crate) fn native_fraction<'m>(
         }
     }
     ranks.difference(count) / h.count
-}
-
-fn share_below(bucket: Bucket, value: f64, linear: bool) -> f64 {
-    if linear {
-        return (value - bucket.lower) / (bucket.upper - bucket.lower);
-    }
-    let (lower, upper, at) = (bucket.lower.abs().log2(), bucket.upper.abs().log2(), value.abs().log2());
-    if value > 0.0 { (at - lower) / (upper - lower) } else { 1.0 - (at - upper) / (lower - upper) }
 }
 
 /// The variance of a native histogram's observations, each taken at the middle of its bucket.
@@ -337,11 +340,11 @@ mod tests {
     fn a_classic_quantile_is_interpolated_in_its_bucket() {
         let classic = [(0.1, 50.0), (0.2, 70.0), (1.0, 110.0), (f64::INFINITY, 120.0)];
         let classic: Vec<_> = classic.iter().map(|&(upper, count)| ClassicBucket { upper, count }).collect();
-        let (median, forced) = of_classic(0.5, classic.clone());
-        assert!((median - 0.15).abs() < 1e-12 && !forced);
-        assert_eq!(of_classic(1.0, classic.clone()).0, 1.0);
-        assert_eq!(of_classic(2.0, classic.clone()).0, f64::INFINITY);
-        assert!(of_classic(0.5, classic[..3].to_vec()).0.is_nan());
+        let (median, forced) = of_classic(0.5, classic.clone(), 0);
+        assert!((median - 0.15).abs() < 1e-12 && forced.is_none());
+        assert_eq!(of_classic(1.0, classic.clone(), 0).0, 1.0);
+        assert_eq!(of_classic(2.0, classic.clone(), 0).0, f64::INFINITY);
+        assert!(of_classic(0.5, classic[..3].to_vec(), 0).0.is_nan());
     }
 
     #[test]

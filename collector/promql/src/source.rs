@@ -1,12 +1,17 @@
 //! Selectors and subqueries: from the store's samples to columns and windows. Each selector is read once for the
 //! whole grid.
 
-use tenantscope_model::{HistogramSample, Labels, Lookback, Sample, SelectRequest, SelectedSeries, is_stale_nan};
+use std::ops::Range;
 
-use crate::ast::{At, Expr, ExprKind, MatrixSelector, Subquery, VectorSelector};
+use tenantscope_model::{
+    HistogramSample, Labels, Lookback, Sample, SelectRequest, SelectedSeries, Starts, is_stale_nan,
+};
+
+use crate::ast::{At, Edges, Expr, ExprKind, MatrixSelector, Position, Subquery, VectorSelector};
 use crate::column::{Cell, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::{native, smoothing};
 
 /// When a selector looks: each time of the grid, moved by `@` and `offset`.
 #[derive(Debug, Clone, Copy)]
@@ -14,10 +19,31 @@ pub(crate) struct Frames {
     grid: Grid,
     fixed_ms: Option<i64>,
     offset_ms: i64,
-    range_ms: i64,
+    pub(crate) range_ms: i64,
+    pub(crate) edges: Edges,
+    /// How far beyond the range's edges samples are looked at.
+    beyond_ms: i64,
 }
 
 impl Frames {
+    /// Frames that look beyond the edges of the range as the edges demand.
+    fn with_edges(self, edges: Edges, lookback_ms: i64) -> Self {
+        Self { edges, beyond_ms: lookback_ms, ..self }
+    }
+
+    fn before_ms(&self) -> i64 {
+        if self.edges == Edges::Plain { 0 } else { self.beyond_ms }
+    }
+
+    fn after_ms(&self) -> i64 {
+        if self.edges == Edges::Smoothed { self.beyond_ms } else { 0 }
+    }
+
+    /// The first time at which samples are looked at, and the last.
+    fn reach_ms(&self) -> (i64, i64) {
+        (self.end_ms(0) - self.range_ms - self.before_ms() + 1, self.last_ms() + self.after_ms())
+    }
+
     /// The time to which the selector looks at an index.
     pub(crate) fn end_ms(&self, index: usize) -> i64 {
         self.fixed_ms.unwrap_or_else(|| self.grid.at(index)) - self.offset_ms
@@ -35,6 +61,8 @@ pub(crate) struct RangeSeries {
     pub(crate) drop_name: bool,
     pub(crate) floats: Vec<Sample>,
     pub(crate) histograms: Vec<HistogramSample>,
+    /// When the counting of the samples began; empty where it is not known, and after a subquery.
+    pub(crate) starts: Starts,
 }
 
 /// The samples of one series in one range.
@@ -42,14 +70,42 @@ pub(crate) struct RangeSeries {
 pub(crate) struct Window<'a> {
     pub(crate) floats: &'a [Sample],
     pub(crate) histograms: &'a [HistogramSample],
-    /// Samples are later than this…
+    /// When the counting of the floats began, 0 where it is not known; may be empty.
+    pub(crate) float_starts_ms: &'a [i64],
+    /// The same of the histograms.
+    pub(crate) histogram_starts_ms: &'a [i64],
+    /// The range's edges. Samples are later than its start and not later than its end, except for what anchored and
+    /// smoothed ranges look at beyond.
     pub(crate) start_ms: i64,
-    /// …and not later than this.
     pub(crate) end_ms: i64,
+    pub(crate) edges: Edges,
     /// The time of evaluation.
     pub(crate) at_ms: i64,
     /// The index of the time of evaluation.
     pub(crate) step: usize,
+}
+
+impl<'a> Window<'a> {
+    /// A window over floats alone.
+    pub(crate) fn over(floats: &'a [Sample], edges: Edges, start_ms: i64, end_ms: i64) -> Self {
+        let (histograms, none): (&[HistogramSample], &[i64]) = (&[], &[]);
+        Self {
+            floats,
+            histograms,
+            float_starts_ms: none,
+            histogram_starts_ms: none,
+            start_ms,
+            end_ms,
+            edges,
+            at_ms: end_ms,
+            step: 0,
+        }
+    }
+
+    /// The length of the range.
+    pub(crate) fn range_seconds(&self) -> f64 {
+        (self.end_ms - self.start_ms) as f64 / 1000.0
+    }
 }
 
 impl RangeSeries {
@@ -60,11 +116,17 @@ impl RangeSeries {
         let one = |step: usize| {
             let end_ms = frames.end_ms(step);
             let start_ms = end_ms - frames.range_ms;
+            let (after_ms, to_ms) = (start_ms - frames.before_ms(), end_ms + frames.after_ms());
+            let in_floats = floats.advance(&self.floats, after_ms, to_ms, |s| s.t_ms);
+            let in_histograms = histograms.advance(&self.histograms, after_ms, to_ms, |s| s.t_ms);
             let window = Window {
-                floats: floats.advance(&self.floats, start_ms, end_ms, |s| s.t_ms),
-                histograms: histograms.advance(&self.histograms, start_ms, end_ms, |s| s.t_ms),
+                floats: self.floats.get(in_floats.clone()).unwrap_or_default(),
+                histograms: self.histograms.get(in_histograms.clone()).unwrap_or_default(),
+                float_starts_ms: self.starts.samples_ms.get(in_floats).unwrap_or_default(),
+                histogram_starts_ms: self.starts.histograms_ms.get(in_histograms).unwrap_or_default(),
                 start_ms,
                 end_ms,
+                edges: frames.edges,
                 at_ms: frames.grid.at(step),
                 step,
             };
@@ -81,15 +143,43 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn advance<'a, S>(&mut self, samples: &'a [S], after_ms: i64, to_ms: i64, time: impl Fn(&S) -> i64) -> &'a [S] {
+    fn advance<S>(&mut self, samples: &[S], after_ms: i64, to_ms: i64, time: impl Fn(&S) -> i64) -> Range<usize> {
         while samples.get(self.high).is_some_and(|s| time(s) <= to_ms) {
             self.high += 1;
         }
         while self.low < self.high && samples.get(self.low).is_some_and(|s| time(s) <= after_ms) {
             self.low += 1;
         }
-        samples.get(self.low..self.high).unwrap_or_default()
+        self.low..self.high
     }
+}
+
+/// A selected series as ranges see it: without staleness markers, and with hints that can be relied upon.
+fn range_series_of(mut one: SelectedSeries, totals_only: bool) -> RangeSeries {
+    native::settle_hints(&one.samples, &mut one.histograms);
+    if totals_only {
+        native::keep_totals(&mut one.histograms);
+    }
+    let Starts { samples_ms, histograms_ms } = &mut one.starts;
+    drop_stale(&mut one.samples, samples_ms, |sample| is_stale_nan(sample.value));
+    drop_stale(&mut one.histograms, histograms_ms, is_stale_histogram);
+    RangeSeries {
+        labels: one.labels,
+        drop_name: false,
+        floats: one.samples,
+        histograms: one.histograms,
+        starts: one.starts,
+    }
+}
+
+fn drop_stale<S>(samples: &mut Vec<S>, starts_ms: &mut Vec<i64>, is_stale: impl Fn(&S) -> bool) {
+    if !samples.iter().any(&is_stale) {
+        return;
+    }
+    let mut stale = samples.iter().map(&is_stale);
+    starts_ms.retain(|_| !stale.next().unwrap_or(false));
+    drop(stale);
+    samples.retain(|sample| !is_stale(sample));
 }
 
 fn is_stale_histogram(sample: &HistogramSample) -> bool {
@@ -103,7 +193,15 @@ impl Evaluation<'_> {
             At::End => self.end_ms,
             At::Ms(ms) => ms,
         });
-        Frames { grid: *grid, fixed_ms, offset_ms, range_ms }
+        Frames { grid: *grid, fixed_ms, offset_ms, range_ms, edges: Edges::Plain, beyond_ms: 0 }
+    }
+
+    /// How far an instant selector looks back, before a series' cadence widens it.
+    fn lookback_ms(&self) -> i64 {
+        match self.lookback {
+            Lookback::Widened(ms) | Lookback::Fixed(ms) => ms,
+            Lookback::Range => self.limits.lookback_ms,
+        }
     }
 
     fn read(
@@ -117,7 +215,7 @@ impl Evaluation<'_> {
         Ok(self.select.select(self.scope, &request)?)
     }
 
-    /// The columns of an instant selector; with `times`, the samples' own times in seconds instead of their values.
+    /// The columns of an instant selector: values, or what else of the samples is wanted.
     pub(crate) fn instant_columns(
         &self,
         selector: &VectorSelector,
@@ -127,11 +225,39 @@ impl Evaluation<'_> {
     ) -> Result<(), EngineError> {
         let frames = self.frames(grid, selector.at, selector.offset_ms, 0);
         let series = self.read(selector, frames.end_ms(0), frames.last_ms(), self.lookback)?;
-        for one in series {
+        for mut one in series {
             self.budget.check()?;
+            if selector.totals_only {
+                native::settle_hints(&one.samples, &mut one.histograms);
+                native::keep_totals(&mut one.histograms);
+            }
             let cells = last_samples(&one, &frames, content);
-            let drop_name = content == Content::Times;
+            let drop_name = content != Content::Values;
             let column = Column { labels: one.labels, drop_name, cells };
+            if column.has_values() {
+                sink(column)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of a `smoothed` instant selector.
+    pub(crate) fn smoothed_columns(
+        &self,
+        selector: &VectorSelector,
+        position: Position,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EngineError> {
+        let frames =
+            self.frames(grid, selector.at, selector.offset_ms, 0).with_edges(Edges::Smoothed, self.lookback_ms());
+        let (from_ms, to_ms) = frames.reach_ms();
+        for one in self.read(selector, from_ms, to_ms, Lookback::Range)? {
+            self.budget.check()?;
+            let series = range_series_of(one, selector.totals_only);
+            let metric = series.labels.metric_name();
+            let cells = series.slide(&frames, |window| smoothing::at_end(self, metric, position, window));
+            let column = Column { labels: series.labels, drop_name: false, cells };
             if column.has_values() {
                 sink(column)?;
             }
@@ -161,15 +287,13 @@ impl Evaluation<'_> {
         take: &mut dyn FnMut(RangeSeries, &Frames) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let selector = &matrix.selector;
-        let frames = self.frames(grid, selector.at, selector.offset_ms, matrix.range_ms);
-        let from_ms = frames.end_ms(0) - matrix.range_ms + 1;
-        for mut one in self.read(selector, from_ms, frames.last_ms(), Lookback::Range)? {
+        let frames = self
+            .frames(grid, selector.at, selector.offset_ms, matrix.range_ms)
+            .with_edges(selector.edges, self.lookback_ms());
+        let (from_ms, to_ms) = frames.reach_ms();
+        for one in self.read(selector, from_ms, to_ms, Lookback::Range)? {
             self.budget.check()?;
-            one.samples.retain(|sample| !is_stale_nan(sample.value));
-            one.histograms.retain(|sample| !is_stale_histogram(sample));
-            let series =
-                RangeSeries { labels: one.labels, drop_name: false, floats: one.samples, histograms: one.histograms };
-            take(series, &frames)?;
+            take(range_series_of(one, selector.totals_only), &frames)?;
         }
         Ok(())
     }
@@ -199,6 +323,13 @@ impl Evaluation<'_> {
         let mut all = Vec::new();
         self.range_series(expr, grid, &mut |mut series, frames| {
             let end_ms = frames.end_ms(0);
+            if frames.edges != Edges::Plain {
+                series.floats = smoothing::cut_to_range(&series, frames.edges, end_ms - frames.range_ms, end_ms)?;
+                if !series.floats.is_empty() {
+                    all.push(series);
+                }
+                return Ok(());
+            }
             let inside = |t_ms: i64| t_ms > end_ms - frames.range_ms && t_ms <= end_ms;
             series.floats.retain(|s| inside(s.t_ms));
             series.histograms.retain(|s| inside(s.t_ms));
@@ -218,6 +349,8 @@ pub(crate) enum Content {
     Values,
     /// The samples' times in seconds.
     Times,
+    /// The times, in seconds, at which the counting of the samples began; 0 where that is not known.
+    StartTimes,
 }
 
 fn last_samples(series: &SelectedSeries, frames: &Frames, content: Content) -> Vec<Cell> {
@@ -233,15 +366,23 @@ fn last_samples(series: &SelectedSeries, frames: &Frames, content: Content) -> V
         let float = floats.checked_sub(1).and_then(|at| series.samples.get(at));
         let histogram = histograms.checked_sub(1).and_then(|at| series.histograms.get(at));
         let histogram = histogram.filter(|h| float.is_none_or(|f| h.t_ms > f.t_ms));
-        let (t_ms, cell) = match (histogram, float) {
-            (Some(h), _) if !is_stale_histogram(h) => (h.t_ms, Cell::Histogram(h.histogram.clone())),
-            (None, Some(f)) if !is_stale_nan(f.value) => (f.t_ms, Cell::Float(f.value)),
+        let start_ms =
+            |starts_ms: &[i64], seen: usize| seen.checked_sub(1).and_then(|at| starts_ms.get(at)).copied().unwrap_or(0);
+        let starts = &series.starts;
+        let (t_ms, start_ms, cell) = match (histogram, float) {
+            (Some(h), _) if !is_stale_histogram(h) => {
+                (h.t_ms, start_ms(&starts.histograms_ms, histograms), Cell::Histogram(h.histogram.clone()))
+            }
+            (None, Some(f)) if !is_stale_nan(f.value) => {
+                (f.t_ms, start_ms(&starts.samples_ms, floats), Cell::Float(f.value))
+            }
             _ => return Cell::Empty,
         };
         match content {
             _ if t_ms <= end_ms - series.lookback_ms => Cell::Empty,
             Content::Values => cell,
             Content::Times => Cell::Float(t_ms as f64 / 1000.0),
+            Content::StartTimes => Cell::Float(start_ms as f64 / 1000.0),
         }
     };
     (0..frames.grid.count).map(one).collect()
@@ -257,5 +398,6 @@ fn samples_of(column: Column, grid: &Grid) -> RangeSeries {
             Cell::Histogram(histogram) => histograms.push(HistogramSample { t_ms, histogram }),
         }
     }
-    RangeSeries { labels: column.labels, drop_name: column.drop_name, floats, histograms }
+    native::forget_hints(&mut histograms);
+    RangeSeries { labels: column.labels, drop_name: column.drop_name, floats, histograms, starts: Starts::default() }
 }

@@ -84,7 +84,7 @@ fn budget() -> QueryBudget {
 
 fn ask(shelf: &Shelf, scope: &Scope, query: &str, at_ms: i64) -> Result<Answer, EngineError> {
     let budget = budget();
-    let options = QueryOptions { budget: &budget, lookback_ms: None };
+    let options = QueryOptions { budget: &budget, lookback_ms: None, text: "" };
     Engine::default().instant(shelf, scope, &parse(query).unwrap(), at_ms, options)
 }
 
@@ -151,7 +151,7 @@ fn a_range_query_equals_its_instants() {
     ];
     for query in queries {
         let budget = budget();
-        let options = QueryOptions { budget: &budget, lookback_ms: None };
+        let options = QueryOptions { budget: &budget, lookback_ms: None, text: "" };
         let times = Times { start_ms: 120_007, end_ms: 660_007, step_ms: 45_000 };
         let range = Engine::default().range(&shelf, &Scope::All, &parse(query).unwrap(), times, options).unwrap();
         let Value::Matrix(series) = range.value else { panic!("no matrix") };
@@ -175,7 +175,7 @@ fn limits_end_a_query() {
     let shelf = two_tenants();
     let expr = parse("requests_total[10m]").unwrap();
     let few = QueryBudget::new(Instant::now() + Duration::from_secs(60), 5);
-    let options = |budget| QueryOptions { budget, lookback_ms: None };
+    let options = |budget| QueryOptions { budget, lookback_ms: None, text: "" };
     let answer = Engine::default().instant(&shelf, &Scope::All, &expr, 600_000, options(&few));
     assert_eq!(answer, Err(EngineError::TooManySamples { limit: 5 }));
     let late = QueryBudget::new(Instant::now(), 1000);

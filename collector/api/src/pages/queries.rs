@@ -68,7 +68,7 @@ impl Queries {
         let evaluated = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let budget = QueryBudget::new(Instant::now() + TIMEOUT, MAX_SAMPLES);
-            let options = QueryOptions { budget: &budget, lookback_ms: None };
+            let options = QueryOptions { budget: &budget, lookback_ms: None, text: "" };
             let answer = match at {
                 At::Instant(at_ms) => engine.instant(&*select, &scope, &expr, at_ms, options),
                 At::Range(Span { start_ms, end_ms, step_ms }) => {

@@ -94,7 +94,7 @@ fn notes(kind: &str, wanted: &[Wording], none: bool, got: &[String]) -> Result<(
 fn evaluate(kind: Kind, query: &str, storage: &Storage) -> Result<Answer, String> {
     let expr = parse(query).map_err(|error| error.to_string())?;
     let budget = QueryBudget::new(Instant::now() + Duration::from_secs(60), 50_000_000);
-    let options = QueryOptions { budget: &budget, lookback_ms: None };
+    let options = QueryOptions { budget: &budget, lookback_ms: None, text: query };
     let engine = Engine::default();
     let answer: Result<Answer, EngineError> = match kind {
         Kind::Instant { at_ms } => engine.instant(&*storage.store, &Scope::All, &expr, at_ms, options),

@@ -170,7 +170,7 @@ fn expand_histogram(token: &str, points: &mut Vec<Point>) -> Result<(), String> 
     let mut current = start;
     for index in 0..=times {
         if let Some(step) = step.as_ref().filter(|_| index > 0) {
-            current = histogram_added(&current, step).map_err(|_| wrong())?.0;
+            current = histogram_added(&current, step).map_err(|_| wrong())?.histogram;
         }
         points.push(Point::Histogram(Box::new(current.clone())));
     }
