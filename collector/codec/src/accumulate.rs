@@ -34,8 +34,18 @@ impl Deltas {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Total {
+    /// When the first delta's time began; 0 where it is not known.
+    start_ms: i64,
     last_ms: i64,
     value: TotalValue,
+}
+
+/// A delta: what came between two times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interval {
+    /// Milliseconds since the epoch; 0 where it is not known.
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -123,26 +133,40 @@ impl<'a> Accumulation<'a> {
         Deltas(self.changed)
     }
 
-    /// Adds a delta and gives the new total; the error is the reason for which the point is rejected.
-    pub(crate) fn add(&mut self, labels: &Labels, t_ms: i64, delta: TotalValue) -> Result<TotalValue, &'static str> {
+    /// Adds a delta and gives the new total and when its counting began; the error is the reason for which the point is
+    /// rejected.
+    pub(crate) fn add(
+        &mut self,
+        labels: &Labels,
+        interval: Interval,
+        delta: TotalValue,
+    ) -> Result<(TotalValue, i64), &'static str> {
         let known = self.changed.get(labels).or_else(|| self.base.totals.get(labels));
+        let mut start_ms = interval.start_ms;
         let value = match known {
-            Some(total) if t_ms <= total.last_ms => return Err("delta_out_of_order"),
-            Some(total) => sum_of(&total.value, delta),
+            Some(total) if interval.end_ms <= total.last_ms => return Err("delta_out_of_order"),
+            Some(total) => match sum_of(&total.value, &delta) {
+                Some(sum) => {
+                    start_ms = total.start_ms;
+                    sum
+                }
+                None => delta,
+            },
             None if self.base.totals.len() + self.created >= self.base.max_series => return Err("delta_series_limit"),
             None => {
                 self.created += 1;
                 delta
             }
         };
-        self.changed.insert(labels.clone(), Total { last_ms: t_ms, value: value.clone() });
-        Ok(value)
+        let total = Total { start_ms, last_ms: interval.end_ms, value: value.clone() };
+        self.changed.insert(labels.clone(), total);
+        Ok((value, start_ms))
     }
 }
 
-/// Totals of another kind, or with other bounds, start anew.
-fn sum_of(total: &TotalValue, delta: TotalValue) -> TotalValue {
-    match (total, delta) {
+/// `None` where the total is of another kind, or has other bounds, so that it starts anew.
+fn sum_of(total: &TotalValue, delta: &TotalValue) -> Option<TotalValue> {
+    Some(match (total, delta) {
         (TotalValue::Number(total), TotalValue::Number(delta)) => TotalValue::Number(total + delta),
         (TotalValue::Explicit(total), TotalValue::Explicit(delta))
             if total.bounds == delta.bounds && total.counts.len() == delta.counts.len() =>
@@ -152,12 +176,12 @@ fn sum_of(total: &TotalValue, delta: TotalValue) -> TotalValue {
                 counts,
                 count: total.count.saturating_add(delta.count),
                 sum: total.sum.zip(delta.sum).map(|(a, b)| a + b),
-                bounds: delta.bounds,
+                bounds: delta.bounds.clone(),
             })
         }
-        (TotalValue::Native(total), TotalValue::Native(delta)) => TotalValue::Native(add_histogram(total, &delta)),
-        (_, delta) => delta,
-    }
+        (TotalValue::Native(total), TotalValue::Native(delta)) => TotalValue::Native(add_histogram(total, delta)),
+        _ => return None,
+    })
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -178,6 +202,8 @@ struct TotalMessage {
     explicit: Option<ExplicitMessage>,
     #[prost(message, optional, tag = "5")]
     native: Option<NativeHistogram>,
+    #[prost(int64, tag = "6")]
+    start_ms: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -198,7 +224,8 @@ impl From<(&Labels, &Total)> for TotalMessage {
             name: label.name.to_string(),
             value: label.value.to_string(),
         };
-        let mut message = Self { labels: labels.iter().map(pair).collect(), last_ms: total.last_ms, ..Self::default() };
+        let (last_ms, start_ms) = (total.last_ms, total.start_ms);
+        let mut message = Self { labels: labels.iter().map(pair).collect(), last_ms, start_ms, ..Self::default() };
         match &total.value {
             TotalValue::Number(number) => message.number = Some(*number),
             TotalValue::Native(histogram) => message.native = Some(native::to_message(histogram, total.last_ms)),
@@ -224,6 +251,6 @@ impl TotalMessage {
         } else {
             TotalValue::Native(native::from_message(&self.native?)?)
         };
-        Some((labels_of(&self.labels), Total { last_ms: self.last_ms, value }))
+        Some((labels_of(&self.labels), Total { start_ms: self.start_ms, last_ms: self.last_ms, value }))
     }
 }

@@ -1,10 +1,6 @@
-use std::collections::HashMap;
-
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use tenantscope_model::Claim;
-
-use crate::remote_write::{TimeSeries, WriteRequest};
 
 /// The resource attribute with the tenant.
 pub const TENANT_ATTRIBUTE: &str = "tenant.id";
@@ -47,45 +43,4 @@ pub(crate) fn text_of(value: &Value) -> Option<String> {
         Value::IntValue(number) => Some(number.to_string()),
         _ => None,
     }
-}
-
-/// Which series of a remote write make the same claim.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct SeriesClaims {
-    /// In order of first appearance; the metadata's, which is empty, last where there is metadata.
-    pub(crate) distinct: Vec<Claim>,
-    /// For each series its place in `distinct`.
-    pub(crate) by_series: Vec<usize>,
-}
-
-impl SeriesClaims {
-    pub(crate) fn of(request: &WriteRequest) -> Self {
-        let mut claims = Self::default();
-        let mut places: HashMap<Claim, usize> = HashMap::new();
-        for series in &request.timeseries {
-            let claim = of_series(series);
-            let place = *places.entry(claim).or_insert_with_key(|claim| {
-                claims.distinct.push(claim.clone());
-                claims.distinct.len() - 1
-            });
-            claims.by_series.push(place);
-        }
-        if !request.metadata.is_empty() {
-            claims.distinct.push(Claim::default());
-        }
-        claims
-    }
-}
-
-fn of_series(series: &TimeSeries) -> Claim {
-    let mut claim = Claim::default();
-    for label in series.labels.iter().filter(|label| !label.value.is_empty()) {
-        match label.name.as_str() {
-            TENANT_LABEL => claim.tenant = Some(label.value.clone()),
-            ACCOUNT_LABEL => claim.account = Some(label.value.clone()),
-            REGION_LABEL => claim.region = Some(label.value.clone()),
-            _ => {}
-        }
-    }
-    claim
 }

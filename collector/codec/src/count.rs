@@ -3,8 +3,6 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, ResourceMetrics};
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
-use crate::remote_write::TimeSeries;
-
 pub(crate) fn points_of_resource(resource: &ResourceMetrics) -> usize {
     resource.scope_metrics.iter().flat_map(|scope| &scope.metrics).map(points_of_metric).sum()
 }
@@ -26,10 +24,6 @@ pub(crate) fn logs_of_resource(resource: &ResourceLogs) -> usize {
 
 pub(crate) fn spans_of_resource(resource: &ResourceSpans) -> usize {
     resource.scope_spans.iter().map(|scope| scope.spans.len()).sum()
-}
-
-pub(crate) fn samples_of_series(series: &TimeSeries) -> usize {
-    series.samples.len() + series.histograms.len()
 }
 
 pub(crate) fn has_deltas(resource: &ResourceMetrics) -> bool {

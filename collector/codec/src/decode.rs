@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use tenantscope_model::{Claim, Signal};
 use tenantscope_wire::{BodyForm, Encoding, ReceivedBody, Refused};
 
-use crate::claims::{self, SeriesClaims};
+use crate::claims;
 use crate::decompress::decompress;
 use crate::footprint::{self, Shape};
-use crate::remote_write::WriteRequest;
+use crate::write::{self, WriteBody};
 
 /// What a decoder may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub(crate) enum Content {
     Metrics(Vec<ResourceMetrics>),
     Logs(Vec<ResourceLogs>),
     Spans(Vec<ResourceSpans>),
-    Series(WriteRequest, SeriesClaims),
+    Series(Box<WriteBody>),
 }
 
 /// Decompresses and decodes a body within the limits.
@@ -141,13 +141,20 @@ pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, Dec
             Content::Spans(request.resource_spans)
         }
         (BodyForm::RemoteWriteV1, Signal::Metrics) => {
-            let request: WriteRequest = protobuf(bytes, &footprint::WRITE, "remote write 1.0", limits)?;
-            let claims = SeriesClaims::of(&request);
-            Content::Series(request, claims)
+            Content::Series(Box::new(write::v1::read(&addressable(bytes)?, limits.max_memory_bytes())?))
+        }
+        (BodyForm::RemoteWriteV2, Signal::Metrics) => {
+            Content::Series(Box::new(write::v2::read(&addressable(bytes)?, limits.max_memory_bytes())?))
         }
         _ => return Err(DecodeError::Signal(body.signal)),
     };
     Ok(Decoded(content, decompressed_bytes))
+}
+
+/// Places in a remote write are numbers of 32 bits.
+fn addressable(body: Bytes) -> Result<Bytes, DecodeError> {
+    let max_bytes = u32::MAX as usize;
+    if body.len() > max_bytes { Err(DecodeError::TooLarge { max_bytes }) } else { Ok(body) }
 }
 
 /// Prost gives up at 100 levels of nesting.
@@ -192,7 +199,7 @@ impl Decoded {
             Content::Metrics(resources) => resources.iter().map(|r| claims::of_resource(r.resource.as_ref())).collect(),
             Content::Logs(resources) => resources.iter().map(|r| claims::of_resource(r.resource.as_ref())).collect(),
             Content::Spans(resources) => resources.iter().map(|r| claims::of_resource(r.resource.as_ref())).collect(),
-            Content::Series(_, claims) => claims.distinct.clone(),
+            Content::Series(body) => body.claims.clone(),
         }
     }
 
@@ -202,7 +209,7 @@ impl Decoded {
             Content::Metrics(resources) => resources.iter().map(crate::count::points_of_resource).sum(),
             Content::Logs(resources) => resources.iter().map(crate::count::logs_of_resource).sum(),
             Content::Spans(resources) => resources.iter().map(crate::count::spans_of_resource).sum(),
-            Content::Series(request, _) => request.timeseries.iter().map(crate::count::samples_of_series).sum(),
+            Content::Series(body) => body.records,
         };
         u64::try_from(count).unwrap_or(u64::MAX)
     }
@@ -224,7 +231,7 @@ impl Decoded {
 /// Whether a body in this form and encoding can be decoded at all.
 pub fn is_known(form: BodyForm, encoding: Encoding) -> bool {
     match form {
-        BodyForm::RemoteWriteV1 => encoding == Encoding::Snappy,
+        BodyForm::RemoteWriteV1 | BodyForm::RemoteWriteV2 => encoding == Encoding::Snappy,
         BodyForm::OtlpProtobuf | BodyForm::OtlpJson => encoding != Encoding::Snappy,
         _ => false,
     }

@@ -97,6 +97,11 @@ fn counts_of(side: &Spans, steps: i32) -> BTreeMap<i32, f64> {
     counts
 }
 
+/// A side's buckets, so many schemas coarser.
+pub(crate) fn coarser(side: &Spans, steps: i32) -> Spans {
+    spans_of(&counts_of(side, steps.min(31)))
+}
+
 /// The sum, in the coarser of both schemas and with the wider zero bucket.
 pub(crate) fn add_histogram(total: &Histogram, delta: &Histogram) -> Histogram {
     let schema = total.schema.min(delta.schema);

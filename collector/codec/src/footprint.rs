@@ -14,9 +14,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, span};
 
-use crate::remote_write::{
-    BucketSpan, ExemplarValue, LabelPair, MetricMetadata, NativeHistogram, SampleValue, TimeSeries,
-};
+use crate::remote_write::{BucketSpan, MetricMetadata, NativeHistogram};
 
 /// A message: its size decoded, and which of its fields are worth a look.
 pub(crate) struct Shape {
@@ -169,18 +167,9 @@ static SUMMARY: Shape = shape::<SummaryDataPoint>(&[(6, Message(&QUANTILE)), (7,
 static QUANTILE: Shape = shape::<[f64; 2]>(&[]);
 static EXEMPLAR: Shape = shape::<Exemplar>(&[(7, Message(&KEY_VALUE))]);
 
-/// Remote write's `WriteRequest`.
-pub(crate) static WRITE: Shape = inline(&[(1, Message(&SERIES)), (3, Message(&METADATA))]);
-static SERIES: Shape = shape::<TimeSeries>(&[
-    (1, Message(&LABEL)),
-    (2, Message(&SAMPLE)),
-    (3, Message(&WRITE_EXEMPLAR)),
-    (4, Message(&NATIVE)),
-]);
-static LABEL: Shape = shape::<LabelPair>(&[]);
-static SAMPLE: Shape = shape::<SampleValue>(&[]);
-static WRITE_EXEMPLAR: Shape = shape::<ExemplarValue>(&[(1, Message(&LABEL))]);
-static NATIVE: Shape =
+/// Remote write's `Histogram`, in both versions.
+pub(crate) static NATIVE: Shape =
     shape::<NativeHistogram>(&[(8, Message(&BUCKET_SPAN)), (9, Varints), (11, Message(&BUCKET_SPAN)), (12, Varints)]);
 static BUCKET_SPAN: Shape = shape::<BucketSpan>(&[]);
-static METADATA: Shape = shape::<MetricMetadata>(&[]);
+/// Remote write 1.0's `MetricMetadata`.
+pub(crate) static METADATA: Shape = shape::<MetricMetadata>(&[]);

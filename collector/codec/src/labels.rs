@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tenantscope_model::{Label, LabelsBuilder, Stamp};
+use tenantscope_model::{Claim, Label, LabelsBuilder, Stamp};
 
 use crate::claims::{ACCOUNT_LABEL, EXPORTED, REGION_LABEL, TENANT_LABEL};
+use crate::write::fingerprint::{self, Domain};
 
 /// The most labels that a series may come with: building sorted labels one by one is quadratic in their number.
 pub(crate) const MAX_LABELS: usize = 256;
@@ -34,6 +35,31 @@ impl StampLabels {
             None => {}
         }
         labels
+    }
+
+    /// Stands for the stamp in the fingerprints of stamped labels.
+    pub(crate) fn fingerprint(&self) -> u128 {
+        let mut text = Vec::new();
+        for Label { name, value } in &self.set {
+            text.extend([name.as_bytes(), &[0], value.as_bytes(), &[0]].concat());
+        }
+        for name in &self.reserved {
+            text.extend([name.as_bytes(), &[1]].concat());
+        }
+        fingerprint::of_bytes(Domain::Stamp, &text)
+    }
+
+    /// How many labels [`StampLabels::apply`] moves where a series makes this claim.
+    pub(crate) fn moved_of(&self, claim: &Claim) -> u64 {
+        let claimed = |name: &str| match name {
+            TENANT_LABEL => claim.tenant.as_deref(),
+            ACCOUNT_LABEL => claim.account.as_deref(),
+            REGION_LABEL => claim.region.as_deref(),
+            _ => None,
+        };
+        let differing = self.set.iter().filter(|label| claimed(&label.name).is_some_and(|c| *c != *label.value));
+        let reserved = self.reserved.iter().filter(|name| claimed(name).is_some());
+        (differing.count() + reserved.count()) as u64
     }
 
     /// Sets the stamp; equal claims go, others move to `exported_…`. Tells how many moved.

@@ -30,8 +30,8 @@ mod resource;
 mod series;
 mod series_otlp;
 mod stamp;
+mod write;
 mod write_metadata;
-mod write_series;
 
 pub use accumulate::{Accumulators, AccumulatorsError, Deltas};
 pub use claims::{

@@ -70,7 +70,7 @@ impl Record {
             Content::Spans(resources) => OtlpRequest::Spans(ExportTraceServiceRequest {
                 resource_spans: stamped(resources, stamp, |item| &mut item.resource),
             }),
-            Content::Series(..) => return self.series_to_otlp(),
+            Content::Series(_) => return self.series_to_otlp(),
         };
         Ok(request)
     }

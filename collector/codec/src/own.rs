@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use tenantscope_model::{
-    Cadence, Exemplar, FamilyMetadata, HistogramSample, Labels, Metadata, Sample, StampedSeries, TenantId,
+    Cadence, Exemplar, FamilyMetadata, HistogramSample, Labels, Metadata, Sample, StampedSeries, Starts, TenantId,
 };
 
 use crate::native;
@@ -26,6 +26,12 @@ struct OwnSeries {
     series: Option<TimeSeries>,
     #[prost(message, optional, tag = "2")]
     cadence: Option<OwnCadence>,
+    /// As long as the samples, or empty.
+    #[prost(int64, repeated, tag = "3")]
+    sample_starts_ms: Vec<i64>,
+    /// As long as the histograms, or empty.
+    #[prost(int64, repeated, tag = "4")]
+    histogram_starts_ms: Vec<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -49,6 +55,8 @@ pub(crate) fn encode(series: &[StampedSeries], metadata: &[FamilyMetadata]) -> V
     let own = |series: &StampedSeries| OwnSeries {
         series: Some(series_message(series)),
         cadence: series.cadence.map(|c| OwnCadence { cadence_ms: c.cadence_ms, delay_ms: c.delay_ms }),
+        sample_starts_ms: series.starts.samples_ms.clone(),
+        histogram_starts_ms: series.starts.histograms_ms.clone(),
     };
     let family = |family: &FamilyMetadata| OwnMetadata {
         metadata: Some(MetricMetadata {
@@ -90,6 +98,10 @@ pub(crate) fn decode(bytes: Bytes) -> Result<(Vec<StampedSeries>, Vec<FamilyMeta
 
 fn series_of(own: OwnSeries) -> Result<StampedSeries, String> {
     let series = own.series.unwrap_or_default();
+    let fits = |starts_ms: &[i64], points: usize| starts_ms.is_empty() || starts_ms.len() == points;
+    if !fits(&own.sample_starts_ms, series.samples.len()) || !fits(&own.histogram_starts_ms, series.histograms.len()) {
+        return Err("a series' starts and points differ in number".to_owned());
+    }
     let histogram = |message: &crate::remote_write::NativeHistogram| {
         let histogram = native::from_message(message).ok_or("a histogram's spans and counts differ")?;
         Ok::<_, String>(HistogramSample { t_ms: message.timestamp, histogram: Arc::new(histogram) })
@@ -103,7 +115,7 @@ fn series_of(own: OwnSeries) -> Result<StampedSeries, String> {
             .iter()
             .map(|e| Exemplar { t_ms: e.timestamp, value: e.value, labels: labels_of(&e.labels) })
             .collect(),
-        starts: Default::default(),
+        starts: Starts { samples_ms: own.sample_starts_ms, histograms_ms: own.histogram_starts_ms },
         cadence: own.cadence.map(|c| Cadence::capped(c.cadence_ms, c.delay_ms)),
     })
 }

@@ -20,6 +20,8 @@ pub struct Record {
     pub sender: String,
     /// Whether an agent sent it, so that its cadences count.
     pub from_agent: bool,
+    /// The latest time that its points could have, in milliseconds since the epoch; see [`Origin::latest_ms`].
+    pub latest_ms: Option<i64>,
     /// The batch's identity.
     pub header: Option<BatchHeader>,
     /// What it holds.
@@ -87,7 +89,7 @@ impl Record {
 
     /// What stamping needs to know of where it came from.
     pub fn origin(&self) -> Origin {
-        Origin { from_agent: self.from_agent, received_at_ms: self.received_at_ms }
+        Origin { from_agent: self.from_agent, received_at_ms: self.received_at_ms, latest_ms: self.latest_ms }
     }
 
     /// The stamped batch again, just as it was when it was received.
@@ -118,7 +120,7 @@ struct RecordMessage {
     /// 1 metrics, 2 logs, 3 spans.
     #[prost(uint32, tag = "5")]
     signal: u32,
-    /// 1 OTLP protobuf, 2 OTLP JSON, 3 remote write 1.0; 100 series of our own.
+    /// 1 OTLP protobuf, 2 OTLP JSON, 3 remote write 1.0, 4 remote write 2.0; 100 series of our own.
     #[prost(uint32, tag = "6")]
     form: u32,
     /// 0 identity, 1 gzip, 2 zstd, 3 snappy.
@@ -132,6 +134,8 @@ struct RecordMessage {
     decisions: Vec<u32>,
     #[prost(bytes = "bytes", tag = "10")]
     body: Bytes,
+    #[prost(int64, optional, tag = "11")]
+    latest_ms: Option<i64>,
 }
 
 const OWN_FORM: u32 = 100;
@@ -169,6 +173,7 @@ impl From<&Record> for RecordMessage {
             received_at_ms: record.received_at_ms,
             sender: record.sender.clone(),
             from_agent: record.from_agent,
+            latest_ms: record.latest_ms,
             header: record.header.as_ref().map(HeaderMessage::from),
             ..Self::default()
         };
@@ -239,6 +244,7 @@ impl TryFrom<RecordMessage> for Record {
             received_at_ms: message.received_at_ms,
             sender: message.sender,
             from_agent: message.from_agent,
+            latest_ms: message.latest_ms,
             header: message.header.map(BatchHeader::try_from).transpose()?,
             body,
         })
@@ -323,8 +329,8 @@ fn signal_of(number: u32) -> Result<Signal, RecordError> {
     known.ok_or_else(|| RecordError::Damaged(format!("there is no signal {number}")))
 }
 
-const FORMS: [(BodyForm, u32); 3] =
-    [(BodyForm::OtlpProtobuf, 1), (BodyForm::OtlpJson, 2), (BodyForm::RemoteWriteV1, 3)];
+const FORMS: [(BodyForm, u32); 4] =
+    [(BodyForm::OtlpProtobuf, 1), (BodyForm::OtlpJson, 2), (BodyForm::RemoteWriteV1, 3), (BodyForm::RemoteWriteV2, 4)];
 
 fn form_number(form: BodyForm) -> u32 {
     FORMS.into_iter().find(|(known, _)| *known == form).map_or(0, |(_, number)| number)

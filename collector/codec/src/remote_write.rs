@@ -1,13 +1,4 @@
-//! Prometheus remote write 1.0, `prometheus.WriteRequest` and what it holds, by the published `.proto` files.
-
-/// The body of a remote write.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) timeseries: Vec<TimeSeries>,
-    #[prost(message, repeated, tag = "3")]
-    pub(crate) metadata: Vec<MetricMetadata>,
-}
+//! Messages of Prometheus remote write, by the published `.proto` files: those that our own records use as well.
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct TimeSeries {
@@ -83,10 +74,16 @@ pub(crate) struct NativeHistogram {
     pub(crate) positive_deltas: Vec<i64>,
     #[prost(double, repeated, tag = "13")]
     pub(crate) positive_counts: Vec<f64>,
+    /// 0 unknown, 1 a reset, 2 none, 3 a gauge.
+    #[prost(int32, tag = "14")]
+    pub(crate) reset_hint: i32,
     #[prost(int64, tag = "15")]
     pub(crate) timestamp: i64,
     #[prost(double, repeated, tag = "16")]
     pub(crate) custom_values: Vec<f64>,
+    /// Of version 2.0; 0 where it is not known.
+    #[prost(int64, tag = "17")]
+    pub(crate) start_timestamp: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]

@@ -4,7 +4,7 @@ use tenantscope_model::{Decision, Stamp, StampedBatch, StampedResource};
 
 use crate::decode::Content;
 use crate::series::SeriesBuilder;
-use crate::{Accumulators, Decoded, Deltas, count, resource, write_series};
+use crate::{Accumulators, Decoded, Deltas, count, resource, write};
 
 /// What stamping needs to know of where a batch came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,6 +13,18 @@ pub struct Origin {
     pub from_agent: bool,
     /// When it was received, in milliseconds since the epoch; the time of points that have none.
     pub received_at_ms: i64,
+    /// The latest time that a point may have, in milliseconds since the epoch; later ones are left out. `None`: any.
+    pub latest_ms: Option<i64>,
+}
+
+/// Why points are left out whose time is after [`Origin::latest_ms`].
+pub(crate) const TOO_FAR_AHEAD: &str = "too_far_ahead";
+
+impl Origin {
+    /// Whether a point of that time is taken.
+    pub(crate) fn is_in_time(&self, t_ms: i64) -> bool {
+        self.latest_ms.is_none_or(|latest_ms| t_ms <= latest_ms)
+    }
 }
 
 /// What was left out of a batch, by reason.
@@ -107,7 +119,7 @@ pub fn stamp(decoded: Decoded, decisions: &[Decision], origin: Origin, accumulat
             }
             builder.finish()
         }
-        Content::Series(request, claims) => write_series::stamp(request, &claims, decision),
+        Content::Series(body) => write::stamp(*body, origin, decision),
     }
 }
 

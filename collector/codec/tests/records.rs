@@ -186,6 +186,7 @@ fn record(body: ReceivedBody, decisions: Vec<Decision>) -> Record {
         received_at_ms: 1000,
         sender: "111122223333".to_owned(),
         from_agent: true,
+        latest_ms: None,
         header: Some(header()),
         body: RecordBody::Received { decisions, body },
     }
@@ -227,6 +228,7 @@ fn series_of_our_own_are_a_form_of_their_own() {
         received_at_ms: 1,
         sender: String::new(),
         from_agent: false,
+        latest_ms: None,
         header: None,
         body: RecordBody::Own { series: vec![series.clone()], metadata: vec![metadata.clone()] },
     };
@@ -275,16 +277,22 @@ proptest! {
     #[test]
     fn any_record_is_read_back(
         signal in prop::sample::select(Signal::ALL.to_vec()),
-        form in prop::sample::select(vec![BodyForm::OtlpProtobuf, BodyForm::OtlpJson, BodyForm::RemoteWriteV1]),
+        form in prop::sample::select(vec![
+            BodyForm::OtlpProtobuf,
+            BodyForm::OtlpJson,
+            BodyForm::RemoteWriteV1,
+            BodyForm::RemoteWriteV2,
+        ]),
         encoding in prop::sample::select(vec![Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Snappy]),
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         places in prop::collection::vec(0..3usize, 0..8),
         received_at_ms: i64,
+        latest_ms: Option<i64>,
     ) {
         let decisions = [Decision::Refuse { reason: "refused" }, Decision::Stamp(acme()), Decision::Stamp(open("t"))];
         let decisions = places.into_iter().map(|place| decisions[place].clone()).collect();
         let body = ReceivedBody { signal, form, encoding, bytes: bytes.into() };
-        let record = Record { received_at_ms, ..record(body, decisions) };
+        let record = Record { received_at_ms, latest_ms, ..record(body, decisions) };
         prop_assert_eq!(Record::from_bytes(Bytes::from(record.to_bytes())), Ok(record));
     }
 

@@ -69,7 +69,7 @@ fn cloudwatch_names_pass_with_their_cadence_from_agents_only() {
     let resource = [("cloud.region", "eu-west-1"), ("cloud.account.id", "111122223333")];
     let body = metrics_body(vec![resource_metrics(&resource, CLOUDWATCH_SCOPE, vec![errors])]);
     let from =
-        |from_agent| stamped_with(&body, &acme(), Origin { from_agent, received_at_ms: 0 }, &Accumulators::new(0));
+        |from_agent| stamped_with(&body, &acme(), Origin { from_agent, ..Origin::default() }, &Accumulators::new(0));
     assert_eq!(
         lines(&from(true)),
         [

@@ -233,7 +233,11 @@ impl Intake {
             append.await.map_err(|error| refusal::of_append(&error))?;
         }
         self.counts.taken(tenant, line.signal, underway.stored, &underway.rejected);
-        Ok(Accepted { rejected: underway.rejected.total(), message: underway.rejected.message() })
+        Ok(Accepted {
+            rejected: underway.rejected.total(),
+            message: underway.rejected.message(),
+            ..Accepted::default()
+        })
     }
 }
 

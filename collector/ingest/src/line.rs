@@ -204,6 +204,7 @@ impl Line {
             received_at_ms,
             sender: from.owner.clone(),
             from_agent: from.from_agent,
+            latest_ms: None,
             header,
             body: RecordBody::Received { decisions, body },
         };
@@ -275,6 +276,7 @@ impl Line {
             received_at_ms,
             sender: String::new(),
             from_agent: false,
+            latest_ms: None,
             header: None,
             body: RecordBody::Own { series, metadata },
         };

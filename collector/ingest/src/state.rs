@@ -254,6 +254,7 @@ mod tests {
             received_at_ms: 1000 + sequence as i64,
             sender: "o".into(),
             from_agent: true,
+            latest_ms: None,
             header: Some(BatchHeader { agent: name("a"), lane: name("l"), epoch: 1, sequence, positions }),
             body: RecordBody::Received {
                 decisions: vec![Decision::Stamp(stamp), Decision::Refuse { reason: "x" }],

@@ -13,6 +13,8 @@ pub enum BodyForm {
     OtlpJson,
     /// Prometheus remote write 1.0: a `WriteRequest` in protobuf.
     RemoteWriteV1,
+    /// Prometheus remote write 2.0: an `io.prometheus.write.v2.Request` in protobuf.
+    RemoteWriteV2,
 }
 
 /// How a body is compressed.

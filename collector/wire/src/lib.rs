@@ -40,5 +40,5 @@ pub use listener::Listener;
 pub use name::{InvalidName, Name};
 pub use otlp::{OtlpLimits, OtlpService};
 pub use proof::Proof;
-pub use receive::{Accepted, BoxFuture, Identify, Peer, Receive};
+pub use receive::{Accepted, BoxFuture, Identify, Peer, Receive, Written};
 pub use refused::{Refused, RefusedKind};

@@ -22,6 +22,19 @@ pub struct Accepted {
     pub rejected: u64,
     /// Why; empty where nothing was left out.
     pub message: String,
+    /// What of it was stored, where it is metrics.
+    pub written: Written,
+}
+
+/// How much of a batch of metrics was stored, in remote write's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Float samples.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
 }
 
 /// What takes batches. The OTLP services call it in this order: headers, reservation, body.

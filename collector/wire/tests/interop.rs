@@ -43,7 +43,7 @@ impl Receive for Desk {
         let request = ExportLogsServiceRequest::decode(body.bytes).unwrap();
         match request.resource_logs.len() {
             0 => Err(Refused::throttled("rate", "slower: 100 %", Duration::from_millis(1500))),
-            count => Ok(Accepted { rejected: count as u64, message: "too old".to_owned() }),
+            count => Ok(Accepted { rejected: count as u64, message: "too old".to_owned(), ..Accepted::default() }),
         }
     }
 }
@@ -104,7 +104,7 @@ async fn our_client_understands_a_tonic_server_on_our_listener() {
         client.send(signal, Encoding::Identity, Bytes::from(request.encode_to_vec()), &HeaderMap::new()).await
     };
     let accepted = send(Signal::Logs, logs(2)).await;
-    assert_eq!(accepted, Ok(Accepted { rejected: 2, message: "too old".to_owned() }));
+    assert_eq!(accepted, Ok(Accepted { rejected: 2, message: "too old".to_owned(), ..Accepted::default() }));
     // Without a delay, OTLP says, there is no point in trying again.
     let refused = send(Signal::Logs, logs(0)).await.unwrap_err();
     assert_eq!((refused.kind, refused.retry_after), (SendErrorKind::Refused, None));

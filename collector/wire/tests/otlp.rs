@@ -56,7 +56,7 @@ impl Receive for Desk {
         (): (),
     ) -> Result<Accepted, Refused> {
         let answer = match &body.bytes[..] {
-            b"partial" => Ok(Accepted { rejected: 3, message: "too old".to_owned() }),
+            b"partial" => Ok(Accepted { rejected: 3, message: "too old".to_owned(), ..Accepted::default() }),
             b"slower" => Err(Refused::throttled("rate", "slower", Duration::from_millis(1500))),
             b"full" => Err(Refused::unavailable("journal_full", "full", Duration::from_secs(2))),
             b"wrong" => Err(Refused::invalid("malformed", "not OTLP")),

@@ -23,7 +23,7 @@ use self::attributes::{Names, ResourceLabels};
 use self::name::{NameKind, metric_name};
 use crate::accumulate::Accumulation;
 use crate::labels::{MAX_LABELS, StampLabels, TOO_MANY_LABELS};
-use crate::stamp::{Origin, Rejected, Stamped};
+use crate::stamp::{Origin, Rejected, Stamped, TOO_FAR_AHEAD};
 use crate::{Accumulators, count, resource};
 
 /// The scope whose metrics are named as YACE names them.
@@ -45,6 +45,14 @@ pub(crate) struct SeriesBuilder<'a> {
     pub(crate) rejected: Rejected,
 }
 
+/// When a point was taken, and since when it counts.
+#[derive(Debug, Clone, Copy)]
+struct PointTime {
+    t_ms: i64,
+    /// 0 where the point says nothing, or does not count.
+    start_ms: i64,
+}
+
 /// What all points of a metric share.
 struct MetricContext<'a> {
     stamp: &'a StampLabels,
@@ -52,6 +60,8 @@ struct MetricContext<'a> {
     shared: &'a [Label],
     /// Whether attribute names pass unchanged.
     verbatim: bool,
+    /// Whether its points count since a start.
+    counts: bool,
     name: Arc<str>,
     cadence: Option<Cadence>,
 }
@@ -142,7 +152,7 @@ impl<'a> SeriesBuilder<'a> {
         let name =
             if verbatim { metric.name.clone() } else { metric_name(&metric.name, &metric.unit, name_kind(metric)) };
         let cadence = if self.origin.from_agent { cadence_of(&metric.metadata) } else { None };
-        MetricContext { stamp, shared, verbatim, name: name.into(), cadence }
+        MetricContext { stamp, shared, verbatim, counts: counts(metric), name: name.into(), cadence }
     }
 
     /// Adds a metric's points; tells the newest time.
@@ -237,12 +247,45 @@ impl<'a> SeriesBuilder<'a> {
         self.metadata.entry((tenant.clone(), "target_info".into())).or_insert(metadata);
     }
 
-    /// A point's time in milliseconds; the time of receipt where the point has none.
-    fn time_ms(&self, time_unix_nano: u64) -> i64 {
-        match i64::try_from(time_unix_nano / 1_000_000) {
-            Ok(t_ms) if t_ms > 0 => t_ms,
-            _ => self.origin.received_at_ms,
+    /// A point's time in milliseconds, that of receipt where the point has none; `None` where it is rejected.
+    ///
+    /// A start at the point's own time says that the true one is not known.
+    fn time_of(&mut self, time_unix_nano: u64, start_unix_nano: u64, context: &MetricContext<'_>) -> Option<PointTime> {
+        let ms = |nanos: u64| i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX);
+        let t_ms = match ms(time_unix_nano) {
+            0 => self.origin.received_at_ms,
+            t_ms => t_ms,
+        };
+        if !self.origin.is_in_time(t_ms) {
+            self.rejected.add(TOO_FAR_AHEAD, 1);
+            return None;
         }
+        let start_ms = ms(start_unix_nano);
+        Some(PointTime { t_ms, start_ms: if context.counts && start_ms < t_ms { start_ms } else { 0 } })
+    }
+}
+
+/// Adds a sample with the start of its counting.
+fn push_sample(series: &mut StampedSeries, time: PointTime, value: f64) {
+    series.samples.push(Sample { t_ms: time.t_ms, value });
+    set_start(&mut series.starts.samples_ms, series.samples.len(), time.start_ms);
+}
+
+/// Sets the start of the last of `count` points; the list stays empty until one has a start.
+fn set_start(starts_ms: &mut Vec<i64>, count: usize, start_ms: i64) {
+    if start_ms != 0 || !starts_ms.is_empty() {
+        starts_ms.resize(count, 0);
+        if let Some(last) = starts_ms.last_mut() {
+            *last = start_ms;
+        }
+    }
+}
+
+fn counts(metric: &Metric) -> bool {
+    match &metric.data {
+        Some(Data::Sum(sum)) => sum.is_monotonic,
+        Some(Data::Histogram(_) | Data::ExponentialHistogram(_) | Data::Summary(_)) => true,
+        Some(Data::Gauge(_)) | None => false,
     }
 }
 

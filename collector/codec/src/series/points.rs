@@ -6,12 +6,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
     self as otlp, ExponentialHistogramDataPoint, HistogramDataPoint, NumberDataPoint, SummaryDataPoint, exemplar,
     number_data_point,
 };
-use tenantscope_model::{Exemplar, HistogramSample, Labels, LabelsBuilder, METRIC_NAME, Sample, stale_nan};
+use tenantscope_model::{Exemplar, HistogramSample, Labels, LabelsBuilder, METRIC_NAME, stale_nan};
 
 use super::attributes::{hex, text};
 use super::name::label_name;
-use super::{MetricContext, SeriesBuilder};
-use crate::accumulate::{ExplicitTotal, TotalValue};
+use super::{MetricContext, PointTime, SeriesBuilder, push_sample, set_start};
+use crate::accumulate::{ExplicitTotal, Interval, TotalValue};
 use crate::exponential;
 use crate::native::float;
 
@@ -24,6 +24,12 @@ fn has_no_value(flags: u32) -> bool {
     flags & NO_RECORDED_VALUE != 0
 }
 
+impl PointTime {
+    fn interval(self) -> Interval {
+        Interval { start_ms: self.start_ms, end_ms: self.t_ms }
+    }
+}
+
 impl SeriesBuilder<'_> {
     pub(super) fn add_numbers(
         &mut self,
@@ -33,7 +39,8 @@ impl SeriesBuilder<'_> {
     ) -> Option<i64> {
         let mut newest_ms = None;
         for point in points {
-            let t_ms = self.time_ms(point.time_unix_nano);
+            let time = self.time_of(point.time_unix_nano, point.start_time_unix_nano, context);
+            let Some(mut time) = time else { continue };
             let Some(labels) = self.point_labels(&point.attributes, context) else { continue };
             let labels = labels.build();
             let number = match point.value {
@@ -46,8 +53,11 @@ impl SeriesBuilder<'_> {
                 }
             };
             let value = if delta && !has_no_value(point.flags) {
-                match self.accumulation.add(&labels, t_ms, TotalValue::Number(number)) {
-                    Ok(TotalValue::Number(total)) => total,
+                match self.accumulation.add(&labels, time.interval(), TotalValue::Number(number)) {
+                    Ok((TotalValue::Number(total), start_ms)) => {
+                        time.start_ms = start_ms;
+                        total
+                    }
                     Ok(_) => number,
                     Err(reason) => {
                         self.rejected.add(reason, 1);
@@ -58,9 +68,9 @@ impl SeriesBuilder<'_> {
                 number
             };
             let series = self.series_mut(labels, context.cadence);
-            series.samples.push(Sample { t_ms, value });
+            push_sample(series, time, value);
             series.exemplars.extend(point.exemplars.iter().filter_map(exemplar_of));
-            newest_ms = newest_ms.max(Some(t_ms));
+            newest_ms = newest_ms.max(Some(time.t_ms));
         }
         newest_ms
     }
@@ -73,7 +83,8 @@ impl SeriesBuilder<'_> {
     ) -> Option<i64> {
         let mut newest_ms = None;
         for point in points {
-            let t_ms = self.time_ms(point.time_unix_nano);
+            let time = self.time_of(point.time_unix_nano, point.start_time_unix_nano, context);
+            let Some(mut time) = time else { continue };
             let Some(base) = self.point_labels(&point.attributes, context) else { continue };
             let Some(mut total) = explicit_of(point) else {
                 self.rejected.add("invalid_histogram", 1);
@@ -81,8 +92,12 @@ impl SeriesBuilder<'_> {
             };
             let no_value = has_no_value(point.flags);
             if delta && !no_value {
-                match self.accumulation.add(&base.clone().build(), t_ms, TotalValue::Explicit(total.clone())) {
-                    Ok(TotalValue::Explicit(accumulated)) => total = accumulated,
+                let delta = TotalValue::Explicit(total.clone());
+                match self.accumulation.add(&base.clone().build(), time.interval(), delta) {
+                    Ok((TotalValue::Explicit(accumulated), start_ms)) => {
+                        total = accumulated;
+                        time.start_ms = start_ms;
+                    }
                     Ok(_) => {}
                     Err(reason) => {
                         self.rejected.add(reason, 1);
@@ -90,8 +105,8 @@ impl SeriesBuilder<'_> {
                     }
                 }
             }
-            self.add_classic_series(&base, &total, t_ms, no_value, context, &point.exemplars);
-            newest_ms = newest_ms.max(Some(t_ms));
+            self.add_classic_series(&base, &total, time, no_value, context, &point.exemplars);
+            newest_ms = newest_ms.max(Some(time.t_ms));
         }
         newest_ms
     }
@@ -100,7 +115,7 @@ impl SeriesBuilder<'_> {
         &mut self,
         base: &LabelsBuilder,
         total: &ExplicitTotal,
-        t_ms: i64,
+        time: PointTime,
         no_value: bool,
         context: &MetricContext<'_>,
         exemplars: &[otlp::Exemplar],
@@ -114,22 +129,28 @@ impl SeriesBuilder<'_> {
             running = running.saturating_add(count);
             let labels = with(base, &bucket, Some((&le, &bound_text(bound))));
             let series = self.series_mut(labels, context.cadence);
-            series.samples.push(Sample { t_ms, value: value(float(running)) });
+            push_sample(series, time, value(float(running)));
             series.exemplars.extend(exemplars.extract_if(.., |exemplar| exemplar.value <= bound));
         }
         let labels = with(base, &bucket, Some((&le, "+Inf")));
         let series = self.series_mut(labels, context.cadence);
-        series.samples.push(Sample { t_ms, value: value(float(total.count)) });
+        push_sample(series, time, value(float(total.count)));
         series.exemplars.append(&mut exemplars);
         if let Some(sum) = total.sum {
-            self.add_suffixed(base, "_sum", Sample { t_ms, value: value(sum) }, context);
+            self.add_suffixed(base, "_sum", (time, value(sum)), context);
         }
-        self.add_suffixed(base, "_count", Sample { t_ms, value: value(float(total.count)) }, context);
+        self.add_suffixed(base, "_count", (time, value(float(total.count))), context);
     }
 
-    fn add_suffixed(&mut self, base: &LabelsBuilder, suffix: &str, sample: Sample, context: &MetricContext<'_>) {
+    fn add_suffixed(
+        &mut self,
+        base: &LabelsBuilder,
+        suffix: &str,
+        (time, value): (PointTime, f64),
+        context: &MetricContext<'_>,
+    ) {
         let labels = with(base, &format!("{}{suffix}", context.name).into(), None);
-        self.series_mut(labels, context.cadence).samples.push(sample);
+        push_sample(self.series_mut(labels, context.cadence), time, value);
     }
 
     pub(super) fn add_native(
@@ -140,7 +161,8 @@ impl SeriesBuilder<'_> {
     ) -> Option<i64> {
         let mut newest_ms = None;
         for point in points {
-            let t_ms = self.time_ms(point.time_unix_nano);
+            let time = self.time_of(point.time_unix_nano, point.start_time_unix_nano, context);
+            let Some(mut time) = time else { continue };
             let Some(labels) = self.point_labels(&point.attributes, context) else { continue };
             let labels = labels.build();
             let no_value = has_no_value(point.flags);
@@ -149,8 +171,11 @@ impl SeriesBuilder<'_> {
                 continue;
             };
             if delta && !no_value {
-                match self.accumulation.add(&labels, t_ms, TotalValue::Native(histogram.clone())) {
-                    Ok(TotalValue::Native(total)) => histogram = total,
+                match self.accumulation.add(&labels, time.interval(), TotalValue::Native(histogram.clone())) {
+                    Ok((TotalValue::Native(total), start_ms)) => {
+                        histogram = total;
+                        time.start_ms = start_ms;
+                    }
                     Ok(_) => {}
                     Err(reason) => {
                         self.rejected.add(reason, 1);
@@ -159,9 +184,10 @@ impl SeriesBuilder<'_> {
                 }
             }
             let series = self.series_mut(labels, context.cadence);
-            series.histograms.push(HistogramSample { t_ms, histogram: Arc::new(histogram) });
+            series.histograms.push(HistogramSample { t_ms: time.t_ms, histogram: Arc::new(histogram) });
+            set_start(&mut series.starts.histograms_ms, series.histograms.len(), time.start_ms);
             series.exemplars.extend(point.exemplars.iter().filter_map(exemplar_of));
-            newest_ms = newest_ms.max(Some(t_ms));
+            newest_ms = newest_ms.max(Some(time.t_ms));
         }
         newest_ms
     }
@@ -170,16 +196,19 @@ impl SeriesBuilder<'_> {
         let mut newest_ms = None;
         let quantile = self.names.shared("quantile");
         for point in points {
-            let t_ms = self.time_ms(point.time_unix_nano);
+            let time = self.time_of(point.time_unix_nano, point.start_time_unix_nano, context);
+            let Some(time) = time else { continue };
             let Some(base) = self.point_labels(&point.attributes, context) else { continue };
             let value = |number: f64| if has_no_value(point.flags) { stale_nan() } else { number };
             for at in &point.quantile_values {
                 let labels = with(&base, &context.name, Some((&quantile, &bound_text(at.quantile))));
-                self.series_mut(labels, context.cadence).samples.push(Sample { t_ms, value: value(at.value) });
+                // A quantile counts nothing.
+                let time = PointTime { start_ms: 0, ..time };
+                push_sample(self.series_mut(labels, context.cadence), time, value(at.value));
             }
-            self.add_suffixed(&base, "_sum", Sample { t_ms, value: value(point.sum) }, context);
-            self.add_suffixed(&base, "_count", Sample { t_ms, value: value(float(point.count)) }, context);
-            newest_ms = newest_ms.max(Some(t_ms));
+            self.add_suffixed(&base, "_sum", (time, value(point.sum)), context);
+            self.add_suffixed(&base, "_count", (time, value(float(point.count))), context);
+            newest_ms = newest_ms.max(Some(time.t_ms));
         }
         newest_ms
     }

@@ -43,7 +43,8 @@ fn accepted(body: &Bytes) -> Result<Accepted, SendError> {
     let message = body.get(5..).unwrap_or_default();
     let response = ExportResponse::decode(message).map_err(SendError::answer)?;
     let partial = response.partial_success.unwrap_or_default();
-    Ok(Accepted { rejected: u64::try_from(partial.rejected).unwrap_or(0), message: partial.error_message })
+    let rejected = u64::try_from(partial.rejected).unwrap_or(0);
+    Ok(Accepted { rejected, message: partial.error_message, ..Accepted::default() })
 }
 
 fn error_of(status: &tonic::Status) -> SendError {

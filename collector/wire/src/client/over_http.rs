@@ -39,7 +39,8 @@ pub(super) fn outcome(answer: &Answer) -> Result<Accepted, SendError> {
         _ => ExportResponse::default(),
     };
     let partial = response.partial_success.unwrap_or_default();
-    Ok(Accepted { rejected: u64::try_from(partial.rejected).unwrap_or(0), message: partial.error_message })
+    let rejected = u64::try_from(partial.rejected).unwrap_or(0);
+    Ok(Accepted { rejected, message: partial.error_message, ..Accepted::default() })
 }
 
 fn content_type(answer: &Answer) -> &str {
