@@ -2,53 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use regex::Regex;
-use tenantscope_model::{Labels, QueryBudget, Scope};
-use tenantscope_promql::{Answer, Engine, EngineError, QueryOptions, Times, parse};
+use tenantscope_model::{HistogramSample, QueryBudget, Sample, Scope};
+use tenantscope_promql::{Answer, Element, Engine, Expr, PointValue, QueryOptions, Times, Value, parse};
 
 use crate::check;
-use crate::script::duration_ms;
-use crate::series::{self, Point};
+use crate::expectation::Expected;
 use crate::storage::Storage;
+use crate::variants;
 
 /// When the query is evaluated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Instant { at_ms: i64 },
     Range { start_ms: i64, end_ms: i64, step_ms: i64 },
-}
-
-/// What an annotation or error must say.
-#[derive(Debug)]
-pub(crate) enum Wording {
-    Any,
-    Exact(String),
-    Pattern(Regex),
-}
-
-impl Wording {
-    fn fits(&self, text: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(wanted) => wanted == text,
-            Self::Pattern(pattern) => pattern.is_match(text),
-        }
-    }
-}
-
-/// What is expected.
-#[derive(Debug, Default)]
-pub(crate) struct Expected {
-    pub(crate) fail: Vec<Wording>,
-    warn: Vec<Wording>,
-    info: Vec<Wording>,
-    no_warn: bool,
-    no_info: bool,
-    pub(crate) ordered: bool,
-    pub(crate) text: Option<String>,
-    pub(crate) range: Option<(i64, i64)>,
-    pub(crate) scalar: Option<f64>,
-    pub(crate) series: Vec<(Labels, Vec<Point>)>,
 }
 
 /// One case.
@@ -58,115 +24,123 @@ pub(crate) struct Case {
     expected: Result<Expected, String>,
 }
 
+/// The distance of the times before and after an instant at which its query is evaluated as well.
+const AROUND_MS: i64 = 60_000;
+
 impl Case {
     pub(crate) fn new(kind: Kind, query: String, word: &str, block: &[&str]) -> Result<Self, String> {
-        let expected = expectations(word, block);
-        Ok(Self { kind, query, expected })
+        Ok(Self { kind, query, expected: Expected::parse(word, block) })
     }
 
     /// Runs the query; the error shows what was expected and what came.
     pub(crate) fn run(self, storage: &Storage) -> Result<(), String> {
         let expected = self.expected?;
-        let answer = evaluate(self.kind, &self.query, storage);
-        match (answer, expected.fail.is_empty()) {
-            (Err(message), true) => Err(format!("failed: {message}")),
-            (Err(message), false) if expected.fail.iter().all(|wording| wording.fits(&message)) => Ok(()),
-            (Err(message), false) => Err(format!("expected failure {:?}\ngot: {message}", expected.fail)),
-            (Ok(_), false) => Err("expected a failure, got an answer".to_owned()),
-            (Ok(answer), true) => {
-                notes("warning", &expected.warn, expected.no_warn, &answer.warnings)?;
-                notes("info", &expected.info, expected.no_info, &answer.infos)?;
-                check::value(&self.kind, &expected, &answer.value)
+        let running = Running { query: &self.query, expected: &expected, storage };
+        let expr = match parse(&self.query) {
+            Ok(expr) => expr,
+            Err(error) => return running.failed(&error.to_string()),
+        };
+        match self.kind {
+            Kind::Range { start_ms, end_ms, step_ms } => running.range(&expr, Times { start_ms, end_ms, step_ms }),
+            Kind::Instant { at_ms } => {
+                let at_ms = expected.range.map_or(at_ms, |range| range.end_ms);
+                running.instant(&expr, at_ms)?;
+                // Fixed to its time by `@`, the query has the same answer at every time.
+                let Some(fixed) = variants::fixed(&expr, at_ms) else { return Ok(()) };
+                for other_ms in variants::other_times(at_ms) {
+                    let variant = |message: String| format!("with @ {at_ms} ms, at {other_ms} ms: {message}");
+                    running.instant(&fixed, other_ms).map_err(variant)?;
+                }
+                Ok(())
             }
         }
     }
 }
 
-fn notes(kind: &str, wanted: &[Wording], none: bool, got: &[String]) -> Result<(), String> {
-    if none && !got.is_empty() {
-        return Err(format!("expected no {kind}, got {got:#?}"));
-    }
-    let missing = wanted.iter().any(|wording| !got.iter().any(|text| wording.fits(text)));
-    let extra = !wanted.is_empty() && got.iter().any(|text| !wanted.iter().any(|wording| wording.fits(text)));
-    if missing || extra { Err(format!("expected {kind} {wanted:#?}\ngot {got:#?}")) } else { Ok(()) }
+/// A case while it runs.
+struct Running<'a> {
+    query: &'a str,
+    expected: &'a Expected,
+    storage: &'a Storage,
 }
 
-fn evaluate(kind: Kind, query: &str, storage: &Storage) -> Result<Answer, String> {
-    let expr = parse(query).map_err(|error| error.to_string())?;
-    let budget = QueryBudget::new(Instant::now() + Duration::from_secs(60), 50_000_000);
-    let options = QueryOptions { budget: &budget, lookback_ms: None, text: query };
-    let engine = Engine::default();
-    let answer: Result<Answer, EngineError> = match kind {
-        Kind::Instant { at_ms } => engine.instant(&*storage.store, &Scope::All, &expr, at_ms, options),
-        Kind::Range { start_ms, end_ms, step_ms } => {
-            let times = Times { start_ms, end_ms, step_ms };
-            engine.range(&*storage.store, &Scope::All, &expr, times, options)
-        }
-    };
-    answer.map_err(|error| error.to_string())
-}
-
-fn expectations(word: &str, block: &[&str]) -> Result<Expected, String> {
-    let mut expected = Expected::default();
-    match word {
-        "eval_fail" => expected.fail.push(Wording::Any),
-        "eval_warn" => expected.warn.push(Wording::Any),
-        "eval_info" => expected.info.push(Wording::Any),
-        "eval_ordered" => expected.ordered = true,
-        _ => {}
-    }
-    for line in block {
-        if let Some(rest) = line.strip_prefix("expected_fail_message ") {
-            expected.fail = vec![Wording::Exact(rest.to_owned())];
-        } else if let Some(rest) = line.strip_prefix("expected_fail_regexp ") {
-            expected.fail = vec![pattern(rest)?];
-        } else if let Some(rest) = line.strip_prefix("expect ") {
-            expect_line(&mut expected, rest.trim())?;
-        } else if let Some(value) = series::float(line) {
-            expected.scalar = Some(value);
-        } else {
-            let line = series::parse_line(line)?;
-            expected.series.push((line.labels, line.points));
+impl Running<'_> {
+    /// Whether a failure was expected, and this one.
+    fn failed(&self, message: &str) -> Result<(), String> {
+        match self.expected.fail.first() {
+            None => Err(format!("failed: {message}")),
+            Some(wording) if wording.fits(message) => Ok(()),
+            Some(wording) => Err(format!("expected failure {wording:?}\ngot: {message}")),
         }
     }
-    Ok(expected)
-}
 
-fn pattern(text: &str) -> Result<Wording, String> {
-    Regex::new(text).map(Wording::Pattern).map_err(|error| error.to_string())
-}
-
-fn expect_line(expected: &mut Expected, line: &str) -> Result<(), String> {
-    let (kind, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let rest = rest.trim();
-    let wording = || match rest.split_once(':') {
-        Some((how, text)) if how.trim() == "msg" => Ok(Wording::Exact(text.trim().to_owned())),
-        Some((how, text)) if how.trim() == "regex" => pattern(text.trim()),
-        _ => Ok(Wording::Any),
-    };
-    match kind {
-        "fail" => expected.fail.push(wording()?),
-        "warn" => expected.warn.push(wording()?),
-        "info" => expected.info.push(wording()?),
-        "no_warn" => expected.no_warn = true,
-        "no_info" => expected.no_info = true,
-        "ordered" => expected.ordered = true,
-        "string" => expected.text = Some(unquoted(rest)),
-        "range" => {
-            let words: Vec<&str> = rest.split_whitespace().collect();
-            let ["vector", "from", from, "to", _, "step", step] = words.as_slice() else {
-                return Err(format!("cannot read {line:?}"));
-            };
-            expected.range = Some((duration_ms(from)?, duration_ms(step)?));
-        }
-        _ => return Err(format!("cannot read {line:?}")),
+    fn evaluate(&self, expr: &Expr, kind: Kind) -> Result<Answer, String> {
+        let budget = QueryBudget::new(Instant::now() + Duration::from_secs(60), 50_000_000);
+        let options = QueryOptions { budget: &budget, lookback_ms: None, text: self.query };
+        let engine = Engine::default();
+        let store = &*self.storage.store;
+        let answer = match kind {
+            Kind::Instant { at_ms } => engine.instant(store, &Scope::All, expr, at_ms, options),
+            Kind::Range { start_ms, end_ms, step_ms } => {
+                engine.range(store, &Scope::All, expr, Times { start_ms, end_ms, step_ms }, options)
+            }
+        };
+        answer.map_err(|error| error.to_string())
     }
-    Ok(())
-}
 
-fn unquoted(text: &str) -> String {
-    match parse(text).map(|expr| expr.kind) {
-        Ok(tenantscope_promql::ExprKind::Text(text)) => text.to_string(),
-        _ => text.to_owned(),
+    fn range(&self, expr: &Expr, times: Times) -> Result<(), String> {
+        let Times { start_ms, end_ms, step_ms } = times;
+        let answer = match self.evaluate(expr, Kind::Range { start_ms, end_ms, step_ms }) {
+            Ok(answer) => answer,
+            Err(message) => return self.failed(&message),
+        };
+        if !self.expected.fail.is_empty() {
+            return Err("expected a failure, got an answer".to_owned());
+        }
+        self.expected.check_notes(&answer.warnings, &answer.infos)?;
+        check::value(self.expected, &answer.value, start_ms, step_ms)
+    }
+
+    fn instant(&self, expr: &Expr, at_ms: i64) -> Result<(), String> {
+        let answer = match self.evaluate(expr, Kind::Instant { at_ms }) {
+            Ok(answer) => answer,
+            Err(message) => return self.failed(&message),
+        };
+        let expected = self.expected;
+        if !expected.fail.is_empty() {
+            return Err("expected a failure, got an answer".to_owned());
+        }
+        expected.check_notes(&answer.warnings, &answer.infos)?;
+        let (start_ms, step_ms) = expected.range.map_or((at_ms, 1), |range| (range.start_ms, range.step_ms));
+        check::value(expected, &answer.value, start_ms, step_ms)?;
+        let only_instant = expected.range.is_some() || expected.text.is_some() || expected.ordered;
+        if only_instant || variants::asks_for_its_times(expr) {
+            return Ok(());
+        }
+        self.middle_of_range(expr, &answer.value, at_ms).map_err(|message| format!("in a range: {message}"))
+    }
+
+    /// The same query over three times, of which the middle one is the instant.
+    fn middle_of_range(&self, expr: &Expr, instant: &Value, at_ms: i64) -> Result<(), String> {
+        let (start_ms, end_ms) = (at_ms - AROUND_MS, at_ms + AROUND_MS);
+        let answer = self.evaluate(expr, Kind::Range { start_ms, end_ms, step_ms: AROUND_MS })?;
+        let Value::Matrix(series) = answer.value else { return Err("no range vector".to_owned()) };
+        if series.windows(2).any(|pair| pair[0].labels >= pair[1].labels) {
+            return Err("series are not sorted by labels, or come twice".to_owned());
+        }
+        let mut elements = Vec::new();
+        for one in series {
+            let float = |s: &Sample| (s.t_ms == at_ms).then_some(PointValue::Float(s.value));
+            let histogram = |s: &HistogramSample| (s.t_ms == at_ms).then(|| PointValue::Histogram(s.histogram.clone()));
+            let value = one.floats.iter().find_map(float).or_else(|| one.histograms.iter().find_map(histogram));
+            elements.extend(value.map(|value| Element { labels: one.labels, t_ms: at_ms, value }));
+        }
+        let value = match (instant, elements.as_slice()) {
+            (Value::Scalar(_), [Element { value: PointValue::Float(value), .. }]) => {
+                Value::Scalar(Sample { t_ms: at_ms, value: *value })
+            }
+            _ => Value::Vector(elements),
+        };
+        check::value(self.expected, &value, at_ms, 1)
     }
 }

@@ -1,30 +1,30 @@
 //! Whether what came is what was expected.
 
-use tenantscope_model::{Histogram, Labels, Spans};
+use tenantscope_model::{Histogram, HistogramSample, Labels, ResetHint, Spans, is_stale_nan};
 use tenantscope_promql::{Element, PointValue, Series, Value, histogram_buckets};
 
-use crate::case::{Expected, Kind};
+use crate::expectation::Expected;
 use crate::series::Point;
 
 /// Relative error that is allowed, as in Prometheus's own runner.
 const TOLERANCE: f64 = 1e-6;
 
-/// Compares a value.
-pub(crate) fn value(kind: &Kind, expected: &Expected, got: &Value) -> Result<(), String> {
+/// Compares a value; range vectors begin at a time and go by steps.
+pub(crate) fn value(expected: &Expected, got: &Value, start_ms: i64, step_ms: i64) -> Result<(), String> {
     let shown = || format!("expected {}\ngot      {}", show_expected(expected), show(got));
-    let same = match (got, kind) {
-        (Value::Scalar(sample), _) => expected.scalar.is_some_and(|wanted| close(wanted, sample.value)),
-        (Value::String { text, .. }, _) => expected.text.as_deref() == Some(&**text),
-        (Value::Vector(elements), _) => vector(expected, elements),
-        (Value::Matrix(series), Kind::Range { start_ms, step_ms, .. }) => matrix(expected, series, *start_ms, *step_ms),
-        (Value::Matrix(series), Kind::Instant { .. }) => {
-            expected.range.is_some_and(|(start_ms, step_ms)| matrix(expected, series, start_ms, step_ms))
-        }
+    let same = match got {
+        Value::Scalar(sample) => expected.scalar.is_some_and(|wanted| close(wanted, sample.value)),
+        Value::String { text, .. } => expected.text.as_deref() == Some(&**text),
+        Value::Vector(elements) => vector(expected, elements),
+        Value::Matrix(series) => !expected.ordered && matrix(expected, series, start_ms, step_ms),
     };
     if same { Ok(()) } else { Err(shown()) }
 }
 
 fn close(a: f64, b: f64) -> bool {
+    if is_stale_nan(a) || is_stale_nan(b) {
+        return is_stale_nan(a) && is_stale_nan(b);
+    }
     if a == b || (a.is_nan() && b.is_nan()) {
         return true;
     }
@@ -44,7 +44,9 @@ fn vector(expected: &Expected, elements: &[Element]) -> bool {
         let found = elements.iter().position(|element| element.labels == *labels);
         let fits = |element: &Element| match (points.as_slice(), &element.value) {
             ([Point::Float(wanted)], PointValue::Float(value)) => close(*wanted, *value),
-            ([Point::Histogram(wanted)], PointValue::Histogram(histogram)) => same_histogram(wanted, histogram),
+            ([Point::Histogram { histogram: wanted, hinted }], PointValue::Histogram(histogram)) => {
+                same_histogram(wanted, histogram, *hinted)
+            }
             _ => false,
         };
         found.is_some_and(|found| (!expected.ordered || found == at) && fits(&elements[found]))
@@ -52,41 +54,49 @@ fn vector(expected: &Expected, elements: &[Element]) -> bool {
 }
 
 fn matrix(expected: &Expected, series: &[Series], start_ms: i64, step_ms: i64) -> bool {
+    if expected.scalar.is_some() || expected.text.is_some() {
+        return false;
+    }
     let has_points = |points: &[Point]| points.iter().any(|point| *point != Point::Omitted);
     let wanted: Vec<&(Labels, Vec<Point>)> = expected.series.iter().filter(|(_, points)| has_points(points)).collect();
     wanted.len() == series.len()
+        && series.windows(2).all(|pair| pair[0].labels < pair[1].labels)
         && wanted.iter().all(|(labels, points)| {
-            series
-                .iter()
-                .find(|one| one.labels == *labels)
-                .is_some_and(|one| same_points(points, one, start_ms, step_ms))
+            let found = series.iter().find(|one| one.labels == *labels);
+            found.is_some_and(|one| same_points(points, one, start_ms, step_ms))
         })
 }
 
 fn same_points(points: &[Point], series: &Series, start_ms: i64, step_ms: i64) -> bool {
-    let count = points.iter().filter(|point| **point != Point::Omitted).count();
-    let each = points.iter().enumerate().all(|(index, point)| {
+    let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+    for (index, point) in points.iter().enumerate() {
         let t_ms = start_ms + step_ms * index as i64;
         match point {
-            Point::Omitted => true,
-            Point::Float(wanted) => {
-                series.floats.iter().find(|s| s.t_ms == t_ms).is_some_and(|s| close(*wanted, s.value))
-            }
-            Point::Histogram(wanted) => {
-                series.histograms.iter().find(|s| s.t_ms == t_ms).is_some_and(|s| same_histogram(wanted, &s.histogram))
-            }
+            Point::Omitted => {}
+            Point::Float(wanted) => floats.push((t_ms, *wanted)),
+            Point::Histogram { histogram, hinted } => histograms.push((t_ms, histogram, *hinted)),
         }
-    });
-    each && count == series.floats.len() + series.histograms.len()
+    }
+    let same_float = |((t_ms, wanted), got): (&(i64, f64), &tenantscope_model::Sample)| {
+        *t_ms == got.t_ms && close(*wanted, got.value)
+    };
+    let same = |((t_ms, wanted, hinted), got): (&(i64, &Box<Histogram>, bool), &HistogramSample)| {
+        *t_ms == got.t_ms && same_histogram(wanted, &got.histogram, *hinted)
+    };
+    floats.len() == series.floats.len()
+        && histograms.len() == series.histograms.len()
+        && floats.iter().zip(&series.floats).all(same_float)
+        && histograms.iter().zip(&series.histograms).all(same)
 }
 
-fn same_histogram(a: &Histogram, b: &Histogram) -> bool {
+fn same_histogram(a: &Histogram, b: &Histogram, hinted: bool) -> bool {
     let populated =
         |h: &Histogram| -> Vec<_> { histogram_buckets(h).into_iter().filter(|bucket| bucket.count != 0.0).collect() };
     let (a_buckets, b_buckets) = (populated(a), populated(b));
     let same_bounds = a.custom_bounds.len() == b.custom_bounds.len()
         && a.custom_bounds.iter().zip(&b.custom_bounds).all(|(a, b)| close(*a, *b));
-    a.schema == b.schema
+    (!hinted || a.reset_hint == b.reset_hint)
+        && a.schema == b.schema
         && close(a.count, b.count)
         && close(a.sum, b.sum)
         && a.zero_threshold == b.zero_threshold
@@ -101,8 +111,14 @@ fn same_histogram(a: &Histogram, b: &Histogram) -> bool {
 
 fn show_histogram(h: &Histogram) -> String {
     let side = |side: &Spans| format!("{:?}@{:?}", side.counts, side.spans.first().map(|span| span.offset));
+    let hint = match h.reset_hint {
+        ResetHint::Unknown => "unknown",
+        ResetHint::CounterReset => "reset",
+        ResetHint::NotCounterReset => "not_reset",
+        ResetHint::Gauge => "gauge",
+    };
     format!(
-        "{{{{schema:{} count:{} sum:{} zero:{}@{} buckets:{} negative:{} bounds:{:?}}}}}",
+        "{{{{schema:{} count:{} sum:{} zero:{}@{} buckets:{} negative:{} bounds:{:?} hint:{hint}}}}}",
         h.schema,
         h.count,
         h.sum,
@@ -124,7 +140,7 @@ fn show_expected(expected: &Expected) -> String {
     let point = |point: &Point| match point {
         Point::Omitted => "_".to_owned(),
         Point::Float(value) => value.to_string(),
-        Point::Histogram(histogram) => show_histogram(histogram),
+        Point::Histogram { histogram, .. } => show_histogram(histogram),
     };
     let line = |(labels, points): &(Labels, Vec<Point>)| {
         format!("\n  {labels} {}", points.iter().map(point).collect::<Vec<_>>().join(" "))

@@ -6,14 +6,18 @@
 
 mod case;
 mod check;
+mod custom_buckets;
+mod expectation;
+mod loading;
 mod script;
 mod series;
 mod storage;
+mod variants;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use script::{Command, Script};
+use script::Command;
 use storage::Storage;
 
 fn main() -> ExitCode {
@@ -41,12 +45,13 @@ fn run(path: &Path, quiet: bool) -> Result<(usize, usize), String> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut storage = Storage::new()?;
     let (mut passed, mut total) = (0usize, 0usize);
-    for (line, command) in Script::parse(&text)? {
+    for (line, command) in script::parse(&text)? {
         match command {
             Command::Clear => storage = Storage::new()?,
             Command::Load(load) => {
                 if let Err(message) = load.and_then(|load| storage.load(&load)) {
                     println!("{name}:{line}: load: {message}");
+                    total += 1;
                 }
             }
             Command::Eval(case) => {

@@ -1,14 +1,7 @@
 //! A script's commands.
 
 use crate::case::{Case, Kind};
-use crate::series::{self, SeriesLine};
-
-/// Series to load.
-pub(crate) struct Load {
-    pub(crate) interval_ms: i64,
-    pub(crate) series: Vec<SeriesLine>,
-    pub(crate) with_nhcb: bool,
-}
+use crate::loading::{self, Load};
 
 /// One command.
 pub(crate) enum Command {
@@ -17,49 +10,38 @@ pub(crate) enum Command {
     Eval(Box<Case>),
 }
 
-/// A whole script.
-pub(crate) struct Script;
-
-impl Script {
-    /// The commands with their line numbers.
-    pub(crate) fn parse(text: &str) -> Result<Vec<(usize, Command)>, String> {
-        let without_comments = |line: &str| {
-            let line = line.trim();
-            if line.starts_with('#') { String::new() } else { line.to_owned() }
-        };
-        let lines: Vec<String> = text.lines().map(without_comments).collect();
-        let mut commands = Vec::new();
-        let mut at = 0;
-        while let Some(line) = lines.get(at) {
-            let number = at + 1;
-            at += 1;
-            let word = line.split_whitespace().next().unwrap_or("");
-            if word.is_empty() {
-                continue;
-            }
-            let mut block = Vec::new();
-            if word != "clear" {
-                while let Some(next) = lines.get(at).filter(|next| !next.is_empty()) {
-                    block.push(next.as_str());
-                    at += 1;
-                }
-            }
-            let command = match word {
-                "clear" => Command::Clear,
-                word if word.starts_with("load") => Command::Load(load(line, word, &block)),
-                word if word.starts_with("eval") => Command::Eval(Box::new(eval(line, word, &block, number)?)),
-                _ => return Err(format!("line {number}: unknown command {line:?}")),
-            };
-            commands.push((number, command));
+/// The commands of a script with their line numbers.
+pub(crate) fn parse(text: &str) -> Result<Vec<(usize, Command)>, String> {
+    let without_comments = |line: &str| {
+        let line = line.trim();
+        if line.starts_with('#') { String::new() } else { line.to_owned() }
+    };
+    let lines: Vec<String> = text.lines().map(without_comments).collect();
+    let mut commands = Vec::new();
+    let mut at = 0;
+    while let Some(line) = lines.get(at) {
+        let number = at + 1;
+        at += 1;
+        let word = line.split_whitespace().next().unwrap_or("").to_ascii_lowercase();
+        if word.is_empty() {
+            continue;
         }
-        Ok(commands)
+        let mut block = Vec::new();
+        if word != "clear" {
+            while let Some(next) = lines.get(at).filter(|next| !next.is_empty()) {
+                block.push(next.as_str());
+                at += 1;
+            }
+        }
+        let command = match word.as_str() {
+            "clear" => Command::Clear,
+            word if word.starts_with("load") => Command::Load(loading::parse(line, word, &block)),
+            word if word.starts_with("eval") => Command::Eval(Box::new(eval(line, word, &block, number)?)),
+            _ => return Err(format!("line {number}: unknown command {line:?}")),
+        };
+        commands.push((number, command));
     }
-}
-
-fn load(line: &str, word: &str, block: &[&str]) -> Result<Load, String> {
-    let interval = line.split_whitespace().nth(1).ok_or("interval missing")?;
-    let series = block.iter().map(|line| series::parse_line(line)).collect::<Result<_, _>>()?;
-    Ok(Load { interval_ms: duration_ms(interval)?, series, with_nhcb: word.ends_with("with_nhcb") })
+    Ok(commands)
 }
 
 fn eval(line: &str, word: &str, block: &[&str], number: usize) -> Result<Case, String> {
@@ -100,7 +82,10 @@ pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
         return Ok((seconds * 1000.0).round() as i64);
     }
     let wrong = || format!("no duration: {text:?}");
-    let (sign, mut rest) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
     let mut total = 0i64;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;

@@ -1,31 +1,25 @@
 //! Series and the values that a script gives them.
 
 use regex::Regex;
-use tenantscope_model::{Histogram, Labels, LabelsBuilder, MatchOp, Span, Spans, stale_nan};
-use tenantscope_promql::{ExprKind, histogram_added, parse};
+use tenantscope_model::{Histogram, Labels, LabelsBuilder, MatchOp, ResetHint, Span, Spans, stale_nan};
+use tenantscope_promql::{ExprKind, histogram_added, histogram_subtracted, parse};
 
 /// A value of a sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Point {
     Omitted,
     Float(f64),
-    Histogram(Box<Histogram>),
-}
-
-/// A series with its values.
-#[derive(Debug, Clone)]
-pub(crate) struct SeriesLine {
-    pub(crate) labels: Labels,
-    pub(crate) points: Vec<Point>,
+    Histogram {
+        histogram: Box<Histogram>,
+        /// Whether the script says what the histogram says of its counter.
+        hinted: bool,
+    },
 }
 
 /// `name{labels} values`.
-pub(crate) fn parse_line(line: &str) -> Result<SeriesLine, String> {
+pub(crate) fn parse_line(line: &str) -> Result<(Labels, Vec<Point>), String> {
     let (selector, values) = split(line)?;
-    if values.starts_with('@') {
-        return Err(format!("start timestamps are not supported: {line}"));
-    }
-    Ok(SeriesLine { labels: labels(selector)?, points: points(values)? })
+    Ok((labels(selector)?, points(values)?))
 }
 
 /// Where the selector ends: at its closing brace, or at the first space.
@@ -33,7 +27,7 @@ fn split(line: &str) -> Result<(&str, &str), String> {
     let (mut quote, mut escaped, mut depth) = (None, false, 0usize);
     for (at, c) in line.char_indices() {
         match (quote, c) {
-            (Some(_), '\\') if !escaped => {
+            (Some(q), '\\') if !escaped && q != '`' => {
                 escaped = true;
                 continue;
             }
@@ -42,17 +36,17 @@ fn split(line: &str) -> Result<(&str, &str), String> {
             (None, '"' | '\'' | '`') => quote = Some(c),
             (None, '{') => depth += 1,
             (None, '}') if depth == 1 => return Ok((&line[..=at], line[at + 1..].trim())),
-            (None, ' ' | '\t') if depth == 0 && !line[at..].trim_start().starts_with('{') => {
-                return Ok((&line[..at], line[at..].trim()));
-            }
-            (None, ' ' | '\t') if depth == 0 && line[at..].trim_start().starts_with("{{") => {
-                return Ok((&line[..at], line[at..].trim()));
+            (None, ' ' | '\t') if depth == 0 => {
+                let rest = line[at..].trim_start();
+                if !rest.starts_with('{') || rest.starts_with("{{") {
+                    return Ok((&line[..at], rest));
+                }
             }
             _ => {}
         }
         escaped = false;
     }
-    Err(format!("cannot read series {line:?}"))
+    if depth == 0 && !line.is_empty() { Ok((line, "")) } else { Err(format!("cannot read series {line:?}")) }
 }
 
 /// The labels of a selector that has only `=`.
@@ -110,24 +104,27 @@ fn expand(token: &str, points: &mut Vec<Point>) -> Result<(), String> {
         return expand_histogram(token, points);
     }
     let wrong = || format!("cannot read value {token:?}");
-    if token == "stale" {
-        points.push(Point::Float(stale_nan()));
-        return Ok(());
-    }
     if let Some(rest) = token.strip_prefix('_') {
         let count = rest.strip_prefix('x').map_or(Ok(1), str::parse::<usize>).map_err(|_| wrong())?;
         points.extend(std::iter::repeat_n(Point::Omitted, count));
         return Ok(());
     }
-    let number = r"(?i:[-+]?(?:nan|inf|\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?))";
-    let pattern = Regex::new(&format!("^({number})(?:({number})?x(\\d+))?$")).map_err(|error| error.to_string())?;
+    if let Some(rest) = token.strip_prefix("stale") {
+        let times = rest.strip_prefix('x').map_or(Ok(0), str::parse::<usize>).map_err(|_| wrong())?;
+        points.extend(std::iter::repeat_n(Point::Float(stale_nan()), times + 1));
+        return Ok(());
+    }
+    let number = r"(?i:[-+]?(?:nan|inf|0x[0-9a-f]+|\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?))";
+    let pattern = Regex::new(&format!("^({number})(?:((?:[-+]){number})?x(\\d+))?$")).map_err(|e| e.to_string())?;
     let captures = pattern.captures(token).ok_or_else(wrong)?;
-    let start = float(&captures[1]).ok_or_else(wrong)?;
+    let mut value = float(&captures[1]).ok_or_else(wrong)?;
     let step = captures.get(2).map_or(Some(0.0), |step| float(step.as_str())).ok_or_else(wrong)?;
     let times: usize = captures.get(3).map_or(Ok(0), |times| times.as_str().parse()).map_err(|_| wrong())?;
-    for index in 0..=times {
-        let value = if index == 0 { start } else { start + step * index as f64 };
+    for _ in 0..=times {
         points.push(Point::Float(value));
+        if captures.get(2).is_some() {
+            value += step;
+        }
     }
     Ok(())
 }
@@ -142,7 +139,10 @@ pub(crate) fn float(text: &str) -> Option<f64> {
     let value = match digits {
         "nan" => f64::NAN,
         "inf" => f64::INFINITY,
-        _ => digits.parse().ok()?,
+        _ => match digits.strip_prefix("0x") {
+            Some(hex) => i64::from_str_radix(hex, 16).ok()? as f64,
+            None => digits.parse().ok()?,
+        },
     };
     Some(sign * value)
 }
@@ -150,7 +150,7 @@ pub(crate) fn float(text: &str) -> Option<f64> {
 fn expand_histogram(token: &str, points: &mut Vec<Point>) -> Result<(), String> {
     let wrong = || format!("cannot read histogram {token:?}");
     let end = token.find("}}").ok_or_else(wrong)?;
-    let start = histogram(&token[2..end])?;
+    let (start, start_hinted) = histogram(&token[2..end])?;
     let rest = &token[end + 2..];
     let (step, repeat) = match rest.chars().next() {
         None => (None, None),
@@ -158,37 +158,33 @@ fn expand_histogram(token: &str, points: &mut Vec<Point>) -> Result<(), String> 
         Some(sign @ ('+' | '-')) => {
             let inner = rest[1..].strip_prefix("{{").ok_or_else(wrong)?;
             let end = inner.find("}}").ok_or_else(wrong)?;
-            let mut step = histogram(&inner[..end])?;
-            if sign == '-' {
-                negate(&mut step);
-            }
-            (Some(step), Some(inner[end + 2..].strip_prefix('x').ok_or_else(wrong)?))
+            let step = histogram(&inner[..end])?;
+            (Some((sign, step)), Some(inner[end + 2..].strip_prefix('x').ok_or_else(wrong)?))
         }
         Some(_) => return Err(wrong()),
     };
     let times: usize = repeat.map_or(Ok(0), str::parse).map_err(|_| wrong())?;
+    let hinted = step.as_ref().map_or(start_hinted, |(_, (_, hinted))| *hinted);
     let mut current = start;
     for index in 0..=times {
-        if let Some(step) = step.as_ref().filter(|_| index > 0) {
-            current = histogram_added(&current, step).map_err(|_| wrong())?.histogram;
+        if let Some((sign, (step, _))) = step.as_ref().filter(|_| index > 0) {
+            if current.schema > step.schema {
+                return Err(format!("cannot merge from schema {} to {}", step.schema, current.schema));
+            }
+            let combined =
+                if *sign == '+' { histogram_added(&current, step) } else { histogram_subtracted(&current, step) };
+            current = combined.map_err(|_| wrong())?.histogram;
         }
-        points.push(Point::Histogram(Box::new(current.clone())));
+        points.push(Point::Histogram { histogram: Box::new(current.clone()), hinted });
     }
     Ok(())
 }
 
-fn negate(histogram: &mut Histogram) {
-    let sides = histogram.positive.counts.iter_mut().chain(&mut histogram.negative.counts);
-    for value in sides.chain([&mut histogram.count, &mut histogram.sum, &mut histogram.zero_count]) {
-        *value = -*value;
-    }
-}
-
-/// What stands between `{{` and `}}`.
-fn histogram(text: &str) -> Result<Histogram, String> {
-    let pattern = Regex::new(r"([a-z_]+):(\[[^\]]*\]|\S+)").map_err(|error| error.to_string())?;
+/// What stands between `{{` and `}}`, and whether that says something of the counter.
+fn histogram(text: &str) -> Result<(Histogram, bool), String> {
+    let pattern = Regex::new(r"([a-z_]+):\s*(\[[^\]]*\]|\S+)").map_err(|error| error.to_string())?;
     let mut histogram = Histogram::default();
-    let (mut offset, mut negative_offset) = (0, 0);
+    let (mut offset, mut negative_offset, mut hinted) = (0, 0, false);
     for captures in pattern.captures_iter(text) {
         let value = &captures[2];
         let wrong = || format!("cannot read {value:?} of a histogram");
@@ -208,7 +204,10 @@ fn histogram(text: &str) -> Result<Histogram, String> {
             "n_buckets" => histogram.negative.counts = list()?,
             "offset" => offset = value.parse().map_err(|_| wrong())?,
             "n_offset" => negative_offset = value.parse().map_err(|_| wrong())?,
-            "counter_reset_hint" => {}
+            "counter_reset_hint" => {
+                hinted = true;
+                histogram.reset_hint = hint(value).ok_or_else(wrong)?;
+            }
             other => return Err(format!("unknown part {other:?} of a histogram")),
         }
     }
@@ -219,5 +218,15 @@ fn histogram(text: &str) -> Result<Histogram, String> {
     };
     place(&mut histogram.positive, offset);
     place(&mut histogram.negative, negative_offset);
-    Ok(histogram)
+    Ok((histogram, hinted))
+}
+
+fn hint(text: &str) -> Option<ResetHint> {
+    Some(match text {
+        "unknown" => ResetHint::Unknown,
+        "reset" => ResetHint::CounterReset,
+        "not_reset" => ResetHint::NotCounterReset,
+        "gauge" => ResetHint::Gauge,
+        _ => return None,
+    })
 }
