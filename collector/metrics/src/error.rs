@@ -61,6 +61,9 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
+    /// The table of blocks, or one of them.
+    #[error(transparent)]
+    Block(#[from] crate::block::BlockError),
 }
 
 impl StoreError {

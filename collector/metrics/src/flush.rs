@@ -74,7 +74,7 @@ impl MetricStore {
             }
         };
         let parts = add.len();
-        self.commit(&Change { add, families, position: Some(frozen.position), remove: Vec::new() })?;
+        self.commit(&Change { add, families, position: Some(frozen.position), ..Change::default() })?;
         tracing::debug!(position = frozen.position, series = frozen.series.len(), parts, "flushed");
         Ok(())
     }

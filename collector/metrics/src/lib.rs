@@ -32,6 +32,7 @@
 //! - Answer anything about a series outside the scope: no value, name, count or error.
 //! - Keep a journal of its own, or know how a batch came in.
 
+mod block;
 mod chunk;
 mod columns;
 mod error;
@@ -52,6 +53,7 @@ mod telemetry;
 mod upkeep;
 
 pub use error::{OpenError, StoreError};
-pub use options::Options;
+pub use options::{BlockOptions, Options};
+pub use block::BlockError;
 pub use sink::PreparedBatch;
 pub use store::{MetricStore, Stats};

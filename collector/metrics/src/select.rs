@@ -9,6 +9,7 @@ use tenantscope_model::{
     SelectedSeries, SeriesRequest,
 };
 
+use crate::block::{BlockError, LoadedBlocks, LoadedFile, What};
 use crate::columns::{Columns, TimeRange};
 use crate::error::StoreError;
 use crate::index;
@@ -37,19 +38,31 @@ impl From<StoreError> for SelectError {
     }
 }
 
+impl From<BlockError> for SelectError {
+    fn from(error: BlockError) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
 impl Select for MetricStore {
     fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SelectError> {
+        let range = self.widest_range(request);
+        // Blocks before the index: their series are in it as long as they are held.
+        let blocks = self.load_blocks(&What { scope, matchers: request.matchers, range }, || request.budget.check())?;
         let found = index::find(&self.index, scope, request.matchers, request.budget)?;
         // Memory before parts: samples leave memory only after their parts came in.
         let mut reading = read_memory(&found, request)?;
-        for part in self.parts().iter() {
+        for file in &blocks.files {
+            read_blocks(file, &mut reading, request.budget)?;
+        }
+        for part in self.parts_since(&blocks.parts).iter() {
             read_part(part, &mut reading, request.budget)?;
         }
         self.finish(reading)
     }
 
     fn series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Labels>, SelectError> {
-        let found = self.find_series(scope, request)?;
+        let (_blocks, found) = self.find_series(scope, request)?;
         let mut labels: Vec<Labels> = Vec::new();
         for piece in found.chunks(PIECE) {
             request.budget.charge_series(piece.len())?;
@@ -62,7 +75,8 @@ impl Select for MetricStore {
     }
 
     fn label_names(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Arc<str>>, SelectError> {
-        let ids = ids_of(&self.find_series(scope, request)?);
+        let (_blocks, found) = self.find_series(scope, request)?;
+        let ids = ids_of(&found);
         let mut names = self.index.read().names_among(&ids);
         names.truncate(request.limit);
         Ok(names)
@@ -74,7 +88,8 @@ impl Select for MetricStore {
         name: &str,
         request: &SeriesRequest<'_>,
     ) -> Result<Vec<Arc<str>>, SelectError> {
-        let ids = ids_of(&self.find_series(scope, request)?);
+        let (_blocks, found) = self.find_series(scope, request)?;
+        let ids = ids_of(&found);
         let mut values = index::values_among(&self.index, name, &ids);
         values.truncate(request.limit);
         Ok(values)
@@ -94,10 +109,15 @@ impl Select for MetricStore {
         request: &SeriesRequest<'_>,
     ) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
         let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
+        let blocks = self.load_any_blocks(scope, request)?;
         let found = self.find_any(scope, request)?;
         request.budget.charge_series(found.len())?;
         let mut exemplars: Vec<Vec<Exemplar>> = found.iter().map(|series| series.exemplars(range)).collect();
         let wanted = wanted(found.iter());
+        let mut push = |slot: usize, read: Vec<Exemplar>| exemplars.get_mut(slot).into_iter().for_each(|all| all.extend_from_slice(&read));
+        for file in blocks.iter().flat_map(|blocks| &blocks.files) {
+            file.exemplars(&wanted, range, &mut push).map_err(StoreError::from)?;
+        }
         for part in self.parts().iter().filter(|part| part.overlaps(range)) {
             part.read::<SelectError>(&wanted, |slot, block| {
                 let read = block.exemplars(range)?;
@@ -119,6 +139,26 @@ impl Select for MetricStore {
 }
 
 impl MetricStore {
+    /// All times that may be wanted of a series.
+    fn widest_range(&self, request: &SelectRequest<'_>) -> TimeRange {
+        let lookback_ms = match request.lookback {
+            Lookback::Range => 0,
+            Lookback::Fixed(lookback_ms) => lookback_ms,
+            Lookback::Widened(lookback_ms) => self.widest_lookback_ms(lookback_ms),
+        };
+        TimeRange { min_ms: request.from_ms.saturating_sub(lookback_ms), max_ms: request.to_ms }
+    }
+
+    /// Blocks with what a metadata call asks for.
+    fn load_any_blocks(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<LoadedBlocks>, SelectError> {
+        let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
+        let load = |matchers| self.load_blocks(&What { scope, matchers, range }, || request.budget.check());
+        match request.matcher_sets {
+            [] => Ok(vec![load(&[])?]),
+            sets => sets.iter().map(|matchers| load(matchers)).collect(),
+        }
+    }
+
     /// Labels for those series that have samples, and everything in the order of labels.
     fn finish(&self, reading: Vec<Reading>) -> Result<Vec<SelectedSeries>, SelectError> {
         let mut selected = Vec::with_capacity(reading.len());
@@ -163,17 +203,24 @@ impl MetricStore {
     }
 
     /// The same, less those without samples in the time, as far as memory and the parts' own times tell.
-    fn find_series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Arc<Series>>, SelectError> {
+    /// They are in the index as long as the blocks are held.
+    fn find_series(
+        &self,
+        scope: &Scope,
+        request: &SeriesRequest<'_>,
+    ) -> Result<(Vec<LoadedBlocks>, Vec<Arc<Series>>), SelectError> {
         let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
+        let blocks = self.load_any_blocks(scope, request)?;
         let mut found = self.find_any(scope, request)?;
         let in_memory: BTreeSet<u32> =
             found.iter().filter(|series| series.has_samples(range)).map(|series| series.id()).collect();
         let mut in_parts = RoaringBitmap::new();
+        blocks.iter().flat_map(|blocks| &blocks.files).for_each(|file| in_parts.extend(file.ids(range)));
         if in_memory.len() < found.len() {
             self.parts().iter().filter(|part| part.overlaps(range)).for_each(|part| in_parts.extend(part.ids()));
         }
         found.retain(|series| in_memory.contains(&series.id()) || in_parts.contains(series.id()));
-        Ok(found)
+        Ok((blocks, found))
     }
 }
 
@@ -219,6 +266,22 @@ fn read_part(part: &Part, reading: &mut [Reading], budget: &QueryBudget) -> Resu
         one.parts.overlay(columns);
         Ok(())
     })
+}
+
+fn read_blocks(file: &LoadedFile, reading: &mut [Reading], budget: &QueryBudget) -> Result<(), SelectError> {
+    let range = file.file().range();
+    let overlapping = reading.iter().enumerate().filter(|(_, one)| one.range.overlaps(range));
+    let wanted: Vec<Wanted> = overlapping.map(|(slot, one)| Wanted { id: one.series.id(), slot }).collect();
+    let ranges: Vec<TimeRange> = reading.iter().map(|one| one.range).collect();
+    let range_of = |slot: usize| ranges.get(slot).copied().unwrap_or(TimeRange::EMPTY);
+    file.read::<SelectError>(&wanted, range_of, |slot, rows| {
+        let Some(one) = reading.get_mut(slot) else { return Ok(()) };
+        let columns = rows.columns(one.range);
+        budget.charge(columns.len())?;
+        one.parts.overlay(columns);
+        Ok(())
+    })?;
+    Ok(())
 }
 
 fn wanted<'a>(series: impl Iterator<Item = &'a Arc<Series>>) -> Vec<Wanted> {

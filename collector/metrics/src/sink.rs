@@ -46,6 +46,7 @@ impl MetricStore {
             .into_iter()
             .map(|mut new| {
                 drop_outside(&mut new, range);
+                new.cadence.into_iter().for_each(|cadence| self.note_cadence(cadence));
                 PreparedSeries { hash: hash_labels(&self.hasher, &new.labels), known: None, new }
             })
             .collect();

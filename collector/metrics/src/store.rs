@@ -4,18 +4,20 @@ use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use hashbrown::DefaultHashBuilder;
 use parking_lot::{Mutex, RwLock};
-use tenantscope_model::{Cadence, Labels, Position};
+use tenantscope_model::{Cadence, Labels, Position, SelectError};
 
+use crate::block::{BlockFile, Blocks};
+use crate::columns::TimeRange;
 use crate::error::{OpenError, StoreError};
 use crate::families::Families;
 use crate::families_file;
 use crate::flush::Frozen;
 use crate::index::{Index, hash_labels};
-use crate::manifest::{Manifest, sync_folder};
+use crate::manifest::{Conversion, Manifest, sync_folder};
 use crate::memory::Memory;
 use crate::options::Options;
 use crate::part::Part;
@@ -41,12 +43,26 @@ pub struct MetricStore {
     /// Held for the length of a merge.
     pub(crate) merging: Mutex<()>,
     pub(crate) upkeep: Upkeep,
-    parts: RwLock<Arc<Vec<Arc<Part>>>>,
+    pub(crate) blocks: Blocks,
+    /// Over the cadences of all series, those included of which only blocks know.
+    widest_lookback_ms: AtomicI64,
+    view: RwLock<Arc<View>>,
     committed: Mutex<Committed>,
     durable: AtomicU64,
     next_number: AtomicU64,
     /// Locked as long as the store is open.
     _lock: File,
+}
+
+/// The files that readers see at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    /// The live parts, by window, then from older to newer writes.
+    pub(crate) parts: Arc<Vec<Arc<Part>>>,
+    /// The table's files by time; all of them are older writes than the parts.
+    pub(crate) blocks: Arc<Vec<Arc<BlockFile>>>,
+    /// Whether the table could be asked since the store opened.
+    pub(crate) blocks_known: bool,
 }
 
 /// Where the writer stands.
@@ -76,6 +92,14 @@ pub(crate) struct Change {
     pub(crate) position: Option<u64>,
     /// Number of a new metadata file, and the version that it holds.
     pub(crate) families: Option<(u64, u64)>,
+    /// A conversion to blocks begins.
+    pub(crate) begin_conversion: Option<Conversion>,
+    /// The one that was begun is done, or given up.
+    pub(crate) end_conversion: bool,
+    /// The table's files from now on.
+    pub(crate) blocks: Option<Arc<Vec<Arc<BlockFile>>>>,
+    /// Blocks reach up to here.
+    pub(crate) blocks_until_ms: Option<i64>,
 }
 
 /// What the store holds, for status pages.
@@ -91,6 +115,12 @@ pub struct Stats {
     pub part_bytes: u64,
     /// Samples in them.
     pub part_samples: u64,
+    /// Files of the table of blocks, as far as it is known.
+    pub blocks: usize,
+    /// Bytes in them.
+    pub block_bytes: u64,
+    /// Samples in them.
+    pub block_samples: u64,
 }
 
 impl MetricStore {
@@ -102,20 +132,25 @@ impl MetricStore {
         fs::create_dir_all(&parts_dir).map_err(OpenError::io(&parts_dir))?;
         sync_folder(dir).map_err(OpenError::io(dir))?;
         let lock = lock(dir)?;
-        let manifest = Manifest::read(dir)?.unwrap_or_default();
+        let manifest = match Manifest::read(dir)? {
+            Some(manifest) => manifest,
+            None => Manifest { store: uuid::Uuid::new_v4().simple().to_string(), ..Manifest::default() },
+        };
         let largest = remove_unlisted(dir, &manifest)?;
         let mut index = Index::default();
         let families = match manifest.metadata {
             Some(number) => families_file::read(&families_path(dir, number))?,
             None => Families::default(),
         };
-        let parts = open_parts(dir, &manifest, &mut index)?;
+        let (parts, widest_lookback_ms) = open_parts(dir, &manifest, &mut index)?;
         tracing::info!(
             dir = %dir.display(), position = manifest.position, parts = parts.len(), series = index.len(),
             "metric store is open"
         );
+        let blocks = Blocks::new(dir.join("blocks"), manifest.store.clone(), options.blocks.clone());
         let store = Self {
             dir: dir.to_owned(),
+            blocks,
             options,
             hasher: index.hasher(),
             memory: Memory::default(),
@@ -123,7 +158,8 @@ impl MetricStore {
             flushing: Mutex::default(),
             merging: Mutex::default(),
             upkeep: Upkeep::default(),
-            parts: RwLock::new(Arc::new(parts)),
+            widest_lookback_ms: AtomicI64::new(widest_lookback_ms.max(manifest.widest_lookback_ms)),
+            view: RwLock::new(Arc::new(View { parts: Arc::new(parts), ..View::default() })),
             durable: AtomicU64::new(manifest.position),
             next_number: AtomicU64::new(largest + 1),
             committed: Mutex::new(Committed { manifest, families_version: families.version(), doubtful: Vec::new() }),
@@ -131,19 +167,27 @@ impl MetricStore {
             index: RwLock::new(index),
             _lock: lock,
         };
+        if store.may_have_blocks()
+            && let Err(error) = store.block_table()
+        {
+            tracing::warn!(%error, "the store opens without its blocks");
+        }
         store.show_sizes();
         Ok(Arc::new(store))
     }
 
     /// What the store holds now.
     pub fn stats(&self) -> Stats {
-        let parts = self.parts();
+        let View { parts, blocks, .. } = &*self.view();
         Stats {
             series: self.index.read().len(),
             memory_bytes: self.memory.used(),
             parts: parts.len(),
             part_bytes: parts.iter().map(|part| part.bytes()).sum(),
             part_samples: parts.iter().map(|part| part.footer().samples).sum(),
+            blocks: blocks.len(),
+            block_bytes: blocks.iter().map(|file| file.size_bytes()).sum(),
+            block_samples: blocks.iter().map(|file| file.rows()).sum(),
         }
     }
 
@@ -156,6 +200,10 @@ impl MetricStore {
         telemetry::PARTS.set(stats.parts as i64);
         telemetry::PART_BYTES.set(stats.part_bytes as i64);
         telemetry::PART_SAMPLES.set(stats.part_samples as i64);
+        telemetry::BLOCKS.set(stats.blocks as i64);
+        telemetry::BLOCK_BYTES.set(stats.block_bytes as i64);
+        telemetry::BLOCK_SAMPLES.set(stats.block_samples as i64);
+        telemetry::BLOCK_CACHE_BYTES.set(self.blocks.cached_bytes() as i64);
         telemetry::DURABLE_POSITION.set(self.durable_position().0 as i64);
     }
 
@@ -167,7 +215,72 @@ impl MetricStore {
     ///
     /// A reader looks at memory first and then here: samples leave memory only after their parts came in.
     pub(crate) fn parts(&self) -> Arc<Vec<Arc<Part>>> {
-        Arc::clone(&self.parts.read())
+        Arc::clone(&self.view.read().parts)
+    }
+
+    /// Parts and blocks at one moment: every sample that left memory is in one of them.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read())
+    }
+
+    /// The table's files from now on.
+    pub(crate) fn show_blocks(&self, blocks: Arc<Vec<Arc<BlockFile>>>) {
+        let _one_at_a_time = self.committed.lock();
+        let mut view = self.view.write();
+        *view = Arc::new(View { parts: Arc::clone(&view.parts), blocks, blocks_known: true });
+    }
+
+    /// What a reader of a range needs to know. Where the table can't be asked, only readers of times that were never
+    /// converted get an answer.
+    pub(crate) fn view_of(&self, range: TimeRange) -> Result<Arc<View>, SelectError> {
+        let view = self.view();
+        if view.blocks_known || !self.may_have_blocks() {
+            return Ok(view);
+        }
+        let until_ms = self.committed.lock().manifest.blocks_until_ms;
+        if until_ms.is_some_and(|until_ms| range.min_ms >= until_ms) {
+            return Ok(view);
+        }
+        self.block_table()?;
+        Ok(self.view())
+    }
+
+    /// The live parts, with those that were live when blocks were looked at: what a conversion has taken away since is
+    /// not in the blocks that were found then.
+    pub(crate) fn parts_since(&self, before: &Arc<Vec<Arc<Part>>>) -> Arc<Vec<Arc<Part>>> {
+        let now = self.parts();
+        if Arc::ptr_eq(&now, before) {
+            return now;
+        }
+        let known: HashSet<u64> = now.iter().map(|part| part.number()).collect();
+        let mut all: Vec<Arc<Part>> = now.iter().cloned().collect();
+        all.extend(before.iter().filter(|part| !known.contains(&part.number())).cloned());
+        all.sort_by_key(|part| (part.footer().window_ms, part.footer().max_position, part.number()));
+        Arc::new(all)
+    }
+
+    /// How far back an instant selector looks for a series, at most, whatever its cadence is.
+    pub(crate) fn widest_lookback_ms(&self, lookback_ms: i64) -> i64 {
+        lookback_ms.max(self.widest_lookback_ms.load(Ordering::Relaxed))
+    }
+
+    /// A series has this cadence.
+    pub(crate) fn note_cadence(&self, cadence: Cadence) {
+        self.widest_lookback_ms.fetch_max(cadence.lookback_ms(0), Ordering::Relaxed);
+    }
+
+    fn may_have_blocks(&self) -> bool {
+        self.committed.lock().manifest.conversions > 0
+    }
+
+    /// The conversion that was begun and not ended.
+    pub(crate) fn pending_conversion(&self) -> Option<Conversion> {
+        self.committed.lock().manifest.conversion.clone()
+    }
+
+    /// The id of the last conversion that was begun.
+    pub(crate) fn last_conversion(&self) -> u64 {
+        self.committed.lock().manifest.conversions
     }
 
     /// A number that no file has.
@@ -191,16 +304,14 @@ impl MetricStore {
     /// Puts a change into force: the folder fsynced, `MANIFEST` replaced, then the list that readers see.
     pub(crate) fn commit(&self, change: &Change) -> Result<(), StoreError> {
         let mut committed = self.committed.lock();
+        let view = self.view();
         let removed: HashSet<u64> = change.remove.iter().map(|part| part.number()).collect();
-        let mut parts: Vec<Arc<Part>> =
-            self.parts().iter().filter(|part| !removed.contains(&part.number())).cloned().collect();
+        let (gone, mut parts): (Vec<Arc<Part>>, Vec<Arc<Part>>) =
+            view.parts.iter().cloned().partition(|part| removed.contains(&part.number()));
         parts.extend(change.add.iter().cloned());
         parts.sort_by_key(|part| (part.footer().window_ms, part.footer().max_position, part.number()));
-        let manifest = Manifest {
-            position: change.position.unwrap_or(committed.manifest.position),
-            parts: parts.iter().map(|part| part.number()).collect(),
-            metadata: change.families.map(|(number, _)| number).or(committed.manifest.metadata),
-        };
+        let mut manifest = committed.manifest.after(change, &parts);
+        manifest.widest_lookback_ms = self.widest_lookback_ms(manifest.widest_lookback_ms);
         let parts_dir = parts_dir(&self.dir);
         let written = sync_folder(&parts_dir).map_err(StoreError::io(&parts_dir)).and_then(|()| {
             manifest.write(&self.dir).map_err(StoreError::io(&self.dir.join(crate::manifest::FILE_NAME)))
@@ -211,7 +322,11 @@ impl MetricStore {
             return Err(error);
         }
         change.add.iter().for_each(|part| self.join(part));
-        *self.parts.write() = Arc::new(parts);
+        *self.view.write() = Arc::new(View {
+            parts: Arc::new(parts),
+            blocks: change.blocks.clone().unwrap_or_else(|| Arc::clone(&view.blocks)),
+            blocks_known: view.blocks_known || change.blocks.is_some(),
+        });
         self.durable.store(manifest.position, Ordering::Release);
         let mut obsolete = std::mem::take(&mut committed.doubtful);
         if let Some((_, version)) = change.families {
@@ -221,7 +336,7 @@ impl MetricStore {
         committed.manifest = manifest;
         drop(committed);
         obsolete.iter().for_each(|path| remove_file(path));
-        change.remove.iter().for_each(|part| self.leave(part));
+        gone.iter().for_each(|part| self.leave(part));
         Ok(())
     }
 
@@ -237,7 +352,11 @@ impl MetricStore {
     /// Its series are in one part less, and go where it was the last.
     fn leave(&self, part: &Part) {
         part.supersede();
-        let ids: Vec<SeriesId> = part.ids().collect();
+        self.leave_ids(&part.ids().collect::<Vec<_>>());
+    }
+
+    /// One reason less for these series to be in the index; those go for which it was the last.
+    pub(crate) fn leave_ids(&self, ids: &[SeriesId]) {
         for piece in ids.chunks(PIECE) {
             let series: Vec<Arc<Series>> = {
                 let index = self.index.read();
@@ -262,7 +381,8 @@ impl MetricStore {
     }
 }
 
-fn open_parts(dir: &Path, manifest: &Manifest, index: &mut Index) -> Result<Vec<Arc<Part>>, OpenError> {
+/// The parts, and how far an instant selector looks back for their series at most.
+fn open_parts(dir: &Path, manifest: &Manifest, index: &mut Index) -> Result<(Vec<Arc<Part>>, i64), OpenError> {
     let hasher = index.hasher();
     let mut parts = Vec::with_capacity(manifest.parts.len());
     let mut cadences: Vec<(u64, Arc<Series>, Cadence)> = Vec::new();
@@ -289,8 +409,9 @@ fn open_parts(dir: &Path, manifest: &Manifest, index: &mut Index) -> Result<Vec<
     }
     // Parts are listed by window, but the newest write's cadence holds.
     cadences.sort_by_key(|(position, ..)| *position);
+    let widest_lookback_ms = cadences.iter().map(|(_, _, cadence)| cadence.lookback_ms(0)).max().unwrap_or(0);
     cadences.into_iter().for_each(|(_, series, cadence)| series.set_cadence(cadence));
-    Ok(parts)
+    Ok((parts, widest_lookback_ms))
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {

@@ -51,6 +51,26 @@ pub(crate) static FLUSH_SECONDS: LazyLock<Histogram> =
 pub(crate) static MERGE_SECONDS: LazyLock<Histogram> =
     LazyLock::new(|| histogram("tenantscope_metrics_merge_seconds", "Duration of a merge."));
 
+/// Files of the table of blocks.
+pub(crate) static BLOCKS: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("tenantscope_metrics_blocks", "Files of the table of blocks."));
+/// Bytes in them.
+pub(crate) static BLOCK_BYTES: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("tenantscope_metrics_block_bytes", "Bytes in blocks."));
+/// Samples in them.
+pub(crate) static BLOCK_SAMPLES: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("tenantscope_metrics_block_samples", "Samples in blocks."));
+/// Footers and series of blocks in memory.
+pub(crate) static BLOCK_CACHE_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
+    gauge("tenantscope_metrics_block_cache_bytes", "Memory for footers and series of blocks that were read lately.")
+});
+/// Seconds that a conversion took.
+pub(crate) static CONVERT_SECONDS: LazyLock<Histogram> =
+    LazyLock::new(|| histogram("tenantscope_metrics_convert_seconds", "Duration of a window's conversion to blocks."));
+/// Seconds that a compaction took.
+pub(crate) static COMPACT_SECONDS: LazyLock<Histogram> =
+    LazyLock::new(|| histogram("tenantscope_metrics_compact_seconds", "Duration of a compaction of blocks."));
+
 /// Puts a collector into the default registry. A second one of the same name goes on counting unseen.
 fn registered<C: Collector + Clone + 'static>(made: prometheus::Result<C>) -> C {
     // Names and help are constants, and a test makes every one of them.
@@ -94,6 +114,10 @@ mod tests {
         for counters in [&REFUSED, &DROPPED, &FAILURES] {
             counters.with_label_values(&["test"]).inc_by(0);
         }
+        for gauge in [&BLOCKS, &BLOCK_BYTES, &BLOCK_SAMPLES, &BLOCK_CACHE_BYTES] {
+            gauge.add(0);
+        }
+        assert!(CONVERT_SECONDS.get_sample_count() + COMPACT_SECONDS.get_sample_count() < u64::MAX);
         assert!(FLUSH_SECONDS.get_sample_count() + MERGE_SECONDS.get_sample_count() < u64::MAX);
     }
 }

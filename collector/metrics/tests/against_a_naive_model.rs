@@ -28,6 +28,8 @@ enum Step {
     Write(Vec<Write>),
     Flush,
     Merge,
+    Convert,
+    Compact,
     Kill,
 }
 
@@ -196,6 +198,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => prop::collection::vec(write(), 1..4).prop_map(Step::Write),
         3 => Just(Step::Flush),
         1 => Just(Step::Merge),
+        2 => Just(Step::Convert),
+        1 => Just(Step::Compact),
         1 => Just(Step::Kill),
     ]
 }
@@ -292,6 +296,8 @@ proptest! {
                 }
                 Step::Flush => bench.store().flush().unwrap(),
                 Step::Merge => while bench.store().merge().unwrap() {},
+                Step::Convert => drop(bench.store().convert().unwrap()),
+                Step::Compact => drop(bench.store().compact().unwrap()),
                 Step::Kill => bench.reopen(),
             }
             check(&bench, &model, &questions[0])?;

@@ -20,8 +20,10 @@ mod engine;
 mod error;
 mod expiry;
 mod file;
+mod reader;
 mod table;
 
 pub use error::TableError;
 pub use file::{ColumnRange, LiveFile, Partition, WrittenFile};
+pub use reader::FileReader;
 pub use table::{Change, Draft, Table, TableSpec};

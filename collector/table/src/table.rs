@@ -95,6 +95,12 @@ pub struct Table {
     pub(crate) state: Mutex<State>,
 }
 
+impl std::fmt::Debug for Table {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Table").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
 impl Table {
     /// Opens the table in a folder, or makes it.
     pub fn open(dir: &Path, spec: &TableSpec) -> Result<Self, TableError> {

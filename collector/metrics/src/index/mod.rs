@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use roaring::RoaringBitmap;
-use tenantscope_model::{Label, Labels, Scope};
+use tenantscope_model::{Label, Labels, METRIC_NAME, Scope};
 
 pub(crate) use matching::find;
 pub(crate) use rank::LabelRank;
@@ -26,7 +26,7 @@ use self::symbols::Symbols;
 use crate::series::{Series, SeriesId};
 
 /// The label whose postings are a reader's scope.
-const TENANT: &str = "tenant";
+pub(crate) const TENANT: &str = "tenant";
 /// Bytes that a series takes apart from its labels: itself, its place by number, by hash and in all postings.
 const SERIES_BYTES: usize = 160;
 /// Bytes for each label of a series: two symbols and its part of the postings.
@@ -209,6 +209,11 @@ impl Index {
         self.symbols.text(*value)
     }
 
+    /// A label's name or value by its symbol.
+    pub(crate) fn text(&self, symbol: u32) -> &str {
+        self.symbols.text(symbol).map(|text| &**text).unwrap_or_default()
+    }
+
     /// A series' labels as text.
     pub(crate) fn labels_of(&self, series: &Series) -> Labels {
         let text = |symbol| self.symbols.text(symbol).cloned().unwrap_or_default();
@@ -216,6 +221,12 @@ impl Index {
             series.labels().iter().map(|(name, value)| Label { name: text(*name), value: text(*value) }).collect();
         // A series was made of valid labels, so this never falls back.
         Labels::try_new(labels).unwrap_or_default()
+    }
+
+    /// The names of the metrics that the series are of; empty for series without one.
+    pub(crate) fn metrics_of(&self, ids: &[SeriesId]) -> std::collections::HashSet<Arc<str>> {
+        let series = ids.iter().filter_map(|id| self.get(*id));
+        series.map(|series| self.value_of(series, METRIC_NAME).map(Arc::clone).unwrap_or_default()).collect()
     }
 
     /// What orders series by their labels, without the lock.

@@ -26,7 +26,14 @@ impl LabelRank {
         Self { texts, ranks }
     }
 
-    fn rank(&self, symbol: u32) -> u32 {
+    /// The symbol of a string, if a label has it.
+    pub(crate) fn symbol_of(&self, text: &str) -> Option<u32> {
+        let at = self.texts.iter().position(|other| other.as_deref() == Some(text))?;
+        u32::try_from(at).ok()
+    }
+
+    /// Where a symbol's string stands among all strings in order.
+    pub(crate) fn rank(&self, symbol: u32) -> u32 {
         self.ranks.get(symbol as usize).copied().unwrap_or_default()
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tenantscope_metrics::{MetricStore, Options};
+use tenantscope_metrics::{BlockOptions, MetricStore, Options};
 use tenantscope_model::{
     Labels, Lookback, Matcher, Position, QueryBudget, Sample, Scope, Select, SelectError, SelectRequest,
     SelectedSeries, SeriesRequest, Sink, StampedBatch, StampedSeries, TenantId,
@@ -17,7 +17,8 @@ pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 
 /// Keeps everything and has no opinion on the present.
 pub fn options() -> Options {
-    Options { retention: None, future_max: None, ..Options::default() }
+    let blocks = BlockOptions { settle: Duration::ZERO, late_settle: Duration::ZERO, ..BlockOptions::default() };
+    Options { retention: None, future_max: None, blocks, ..Options::default() }
 }
 
 /// A store with the journal that feeds it.

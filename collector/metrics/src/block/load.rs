@@ -1,0 +1,188 @@
+//! Which files and sections a reader needs, and how their series come into the index and leave it.
+
+use std::sync::Arc;
+
+use tenantscope_model::{METRIC_NAME, MatchOp, Matcher, Scope, SelectError};
+
+use super::directory::{Entry, SectionHead};
+use super::error::BlockError;
+use super::file::{BlockFile, LoadedFile, Opened, Section};
+use crate::columns::TimeRange;
+use crate::error::StoreError;
+use crate::index::{TENANT, hash_labels};
+use crate::part::Part;
+use crate::series::SeriesId;
+use crate::store::MetricStore;
+
+/// Series that join or leave the index under one lock.
+const PIECE: usize = 256;
+
+/// What a reader asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct What<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) matchers: &'a [Matcher],
+    pub(crate) range: TimeRange,
+}
+
+/// What a reader finds in blocks.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadedBlocks {
+    /// By time.
+    pub(crate) files: Vec<LoadedFile>,
+    /// The parts that were live then: whatever the files do not have is in memory, in these, or in later parts
+    /// (`MetricStore::parts_since`).
+    pub(crate) parts: Arc<Vec<Arc<Part>>>,
+}
+
+impl What<'_> {
+    fn may_be_in(&self, head: &SectionHead) -> bool {
+        head.range.overlaps(self.range) && self.names_may_be_in(head) && self.tenants_may_be_in(head)
+    }
+
+    fn names_may_be_in(&self, head: &SectionHead) -> bool {
+        self.matchers.iter().filter(|matcher| matcher.name() == METRIC_NAME).all(|m| m.matches(&head.metric))
+    }
+
+    fn tenants_may_be_in(&self, head: &SectionHead) -> bool {
+        let (first, last) = (&*head.tenants.0, &*head.tenants.1);
+        let may_be = |tenant: &str| first <= tenant && tenant <= last;
+        let in_scope = match self.scope {
+            Scope::All => true,
+            Scope::Tenants(tenants) => tenants.iter().any(|tenant| may_be(tenant.as_str())),
+        };
+        let equal = |m: &&Matcher| m.name() == TENANT && m.op() == MatchOp::Equal;
+        in_scope && self.matchers.iter().filter(equal).all(|matcher| may_be(matcher.value()))
+    }
+}
+
+impl MetricStore {
+    /// Brings the series that a reader asks for, and that lie in blocks, into the index, and says where they are. They
+    /// stay there as long as the answer is held: look for series after this call.
+    pub(crate) fn load_blocks(
+        &self,
+        what: &What<'_>,
+        mut check: impl FnMut() -> Result<(), SelectError>,
+    ) -> Result<LoadedBlocks, SelectError> {
+        let view = self.view_of(what.range)?;
+        let mut files = Vec::new();
+        for file in view.blocks.iter().filter(|file| file.range().overlaps(what.range)) {
+            check()?;
+            let opened = self.opened(file).map_err(StoreError::from)?;
+            let mut sections = Vec::new();
+            for (at, head) in (0_u32..).zip(&opened.sections).filter(|(_, head)| what.may_be_in(head)) {
+                check()?;
+                sections.push((at, self.section(file, &opened, at, head).map_err(StoreError::from)?));
+            }
+            if !sections.is_empty() {
+                files.push(LoadedFile { file: Arc::clone(file), opened, sections });
+            }
+        }
+        Ok(LoadedBlocks { files, parts: Arc::clone(&view.parts) })
+    }
+
+    /// A file with all its series.
+    pub(super) fn load_whole(&self, file: &Arc<BlockFile>) -> Result<LoadedFile, BlockError> {
+        let opened = self.opened(file)?;
+        let heads = (0_u32..).zip(&opened.sections);
+        let sections = heads.map(|(at, head)| Ok((at, self.section(file, &opened, at, head)?)));
+        let sections = sections.collect::<Result<Vec<_>, BlockError>>()?;
+        Ok(LoadedFile { file: Arc::clone(file), opened, sections })
+    }
+
+    /// A file with the sections of some metrics.
+    pub(super) fn load_metrics(
+        &self,
+        file: &Arc<BlockFile>,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<LoadedFile, BlockError> {
+        let opened = self.opened(file)?;
+        let heads = (0_u32..).zip(&opened.sections).filter(|(_, head)| is_wanted(&head.metric));
+        let sections = heads.map(|(at, head)| Ok((at, self.section(file, &opened, at, head)?)));
+        let sections = sections.collect::<Result<Vec<_>, BlockError>>()?;
+        Ok(LoadedFile { file: Arc::clone(file), opened, sections })
+    }
+
+    fn opened(&self, file: &Arc<BlockFile>) -> Result<Arc<Opened>, BlockError> {
+        if let Some(opened) = self.blocks.opened.lock().get(file.number) {
+            return Ok(opened);
+        }
+        let _one_loads = file.loading.lock();
+        if let Some(opened) = self.blocks.opened.lock().get(file.number) {
+            return Ok(opened);
+        }
+        let opened = Arc::new(file.open()?);
+        self.blocks.opened.lock().insert(file.number, Arc::clone(&opened), opened.bytes);
+        Ok(opened)
+    }
+
+    fn section(
+        &self,
+        file: &Arc<BlockFile>,
+        opened: &Opened,
+        at: u32,
+        head: &SectionHead,
+    ) -> Result<Arc<Section>, BlockError> {
+        let key = (file.number, at);
+        if let Some(section) = self.blocks.sections.lock().get(key) {
+            return Ok(section);
+        }
+        let _one_loads = file.loading.lock();
+        if let Some(section) = self.blocks.sections.lock().get(key) {
+            return Ok(section);
+        }
+        let entries = opened.entries(head)?;
+        let section = Arc::new(self.join_index(&entries).map_err(|what| BlockError::damaged(file.path(), what))?);
+        let gone = self.blocks.sections.lock().insert(key, Arc::clone(&section), section.bytes());
+        self.leave_index(gone);
+        Ok(section)
+    }
+
+    /// Its series are in the index from now on, or one reason more for them to be.
+    fn join_index(&self, entries: &[Entry]) -> Result<Section, &'static str> {
+        let hashes: Vec<u64> = entries.iter().map(|entry| hash_labels(&self.hasher, &entry.labels)).collect();
+        let mut ids: Vec<SeriesId> = Vec::with_capacity(entries.len());
+        for (entries, hashes) in entries.chunks(PIECE).zip(hashes.chunks(PIECE)) {
+            let mut index = self.index.write();
+            for (entry, hash) in entries.iter().zip(hashes) {
+                let Ok(series) = index.take(*hash, &entry.labels) else {
+                    drop(index);
+                    self.leave_ids(&ids);
+                    return Err("more series than can be numbered");
+                };
+                series.join_part();
+                if let (Some(cadence), None) = (entry.cadence, series.cadence()) {
+                    series.set_cadence(cadence);
+                }
+                ids.push(series.id());
+            }
+        }
+        Ok(Section::new(ids.into_iter().zip(entries).map(|(id, entry)| (id, entry.run))))
+    }
+
+    /// The series of sections that went from the cache leave the index, once no reader has the sections any more.
+    fn leave_index(&self, gone: Vec<Arc<Section>>) {
+        let idle: Vec<Arc<Section>> = {
+            let mut leaving = self.blocks.leaving.lock();
+            leaving.extend(gone);
+            let (held, idle) = leaving.drain(..).partition(|section| Arc::strong_count(section) > 1);
+            *leaving = held;
+            idle
+        };
+        for section in idle {
+            self.leave_ids(&section.ids().collect::<Vec<_>>());
+        }
+    }
+
+    /// Forgets what is in memory of files that are no longer live.
+    pub(super) fn forget_files(&self, is_gone: impl Fn(u64) -> bool) {
+        drop(self.blocks.opened.lock().remove_where(|number| is_gone(*number)));
+        let gone = self.blocks.sections.lock().remove_where(|(number, _)| is_gone(*number));
+        self.leave_index(gone);
+    }
+
+    /// Lets series leave whose sections lost their last reader since.
+    pub(super) fn leave_idle(&self) {
+        self.leave_index(Vec::new());
+    }
+}

@@ -1,0 +1,427 @@
+//! From pages to samples: only the pages in which wanted rows lie, and only the columns that these rows use.
+
+use std::io::Cursor;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+use tenantscope_model::{Histogram, HistogramSample, Sample};
+
+use super::decimal;
+use super::directory::{Form, Run};
+use super::file::Opened;
+use super::histogram_text::from_text;
+use super::layout::Column;
+use crate::columns::{Columns, TimeRange, tidy_starts};
+
+/// Rows decoded at a time, unless one series alone has more.
+const MAX_STRETCH_ROWS: usize = 64 << 10;
+/// Pages of one column are fetched at once up to so many bytes.
+const MAX_WINDOW_BYTES: u64 = 8 << 20;
+
+/// The rows of one series, in time order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeriesRows<'a> {
+    times_ms: &'a [i64],
+    values: Values<'a>,
+    /// One for each row, 0 where it is not known; or none at all.
+    starts_ms: &'a [i64],
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Values<'a> {
+    Decimals(&'a [i64], u8),
+    Floats(&'a [f64]),
+    Mixed(&'a [Cell]),
+}
+
+#[derive(Debug, Clone)]
+enum Cell {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+}
+
+impl SeriesRows<'_> {
+    fn within(&self, range: TimeRange) -> Range<usize> {
+        let first = self.times_ms.partition_point(|t_ms| *t_ms < range.min_ms);
+        let end = self.times_ms.partition_point(|t_ms| *t_ms <= range.max_ms);
+        first..end.max(first)
+    }
+
+    /// Everything within the range.
+    pub(crate) fn columns(&self, range: TimeRange) -> Columns {
+        let rows = self.within(range);
+        let mut columns = Columns::default();
+        let times_ms = self.times_ms.get(rows.clone()).unwrap_or_default();
+        let starts_ms = self.starts_ms.get(rows.clone()).unwrap_or_default();
+        match self.values {
+            Values::Decimals(mantissas, scale) => {
+                let power = decimal::power(scale);
+                let pairs = times_ms.iter().zip(mantissas.get(rows).unwrap_or_default());
+                let sample = |(t_ms, m): (&i64, &i64)| Sample { t_ms: *t_ms, value: decimal::value(*m, power) };
+                columns.samples.extend(pairs.map(sample));
+                columns.starts.samples_ms.extend_from_slice(starts_ms);
+            }
+            Values::Floats(values) => {
+                let pairs = times_ms.iter().zip(values.get(rows).unwrap_or_default());
+                columns.samples.extend(pairs.map(|(t_ms, value)| Sample { t_ms: *t_ms, value: *value }));
+                columns.starts.samples_ms.extend_from_slice(starts_ms);
+            }
+            Values::Mixed(cells) => {
+                let cells = cells.get(rows).unwrap_or_default();
+                for (at, (t_ms, cell)) in times_ms.iter().zip(cells).enumerate() {
+                    push_cell(&mut columns, *t_ms, cell, starts_ms.get(at).copied().unwrap_or_default());
+                }
+            }
+        }
+        tidy_starts(&mut columns.starts.samples_ms);
+        tidy_starts(&mut columns.starts.histograms_ms);
+        columns
+    }
+}
+
+fn push_cell(columns: &mut Columns, t_ms: i64, cell: &Cell, start_ms: i64) {
+    match cell {
+        Cell::Float(value) => {
+            columns.samples.push(Sample { t_ms, value: *value });
+            columns.starts.samples_ms.push(start_ms);
+        }
+        Cell::Histogram(histogram) => {
+            columns.histograms.push(HistogramSample { t_ms, histogram: Arc::clone(histogram) });
+            columns.starts.histograms_ms.push(start_ms);
+        }
+    }
+}
+
+/// A run that is wanted, and the reader's own number for its series.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WantedRun {
+    pub(super) run: Run,
+    pub(super) slot: usize,
+}
+
+/// What runs need of columns; runs that need the same are decoded together.
+fn kind(run: &Run) -> (u8, bool) {
+    let form = match run.form {
+        Form::Decimals(_) => 0,
+        Form::Floats => 1,
+        Form::Mixed => 2,
+    };
+    (form, run.has_starts)
+}
+
+/// Reads runs of one row group, given in the order of their rows.
+pub(super) fn read_group<E: From<ParquetError>>(
+    opened: &Arc<Opened>,
+    group: usize,
+    wanted: &[WantedRun],
+    mut visit: impl FnMut(usize, &SeriesRows<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let first = wanted.first().map_or(0, |wanted| wanted.run.first_row as usize);
+    let end = wanted.last().map_or(0, |wanted| end_of(&wanted.run));
+    let needed = wanted.iter().map(|wanted| wanted.run.rows as usize).sum();
+    let source = GroupSource { opened, group, rows: first..end, needed };
+    let mut cursors = Cursors::default();
+    let mut buffers = Buffers::default();
+    let mut rest = wanted;
+    while let Some(first) = rest.first() {
+        let (stretch, after) = rest.split_at(stretch_length(rest));
+        rest = after;
+        let from = first.run.first_row as usize;
+        let end = stretch.last().map_or(from, |last| end_of(&last.run));
+        buffers.fill(&source, &mut cursors, from, end - from, kind(&first.run))?;
+        for WantedRun { run, slot } in stretch {
+            let at = run.first_row as usize - from;
+            let rows = at..at + run.rows as usize;
+            visit(*slot, &buffers.rows(rows, run))?;
+        }
+    }
+    Ok(())
+}
+
+fn end_of(run: &Run) -> usize {
+    run.first_row as usize + run.rows as usize
+}
+
+/// How many of the next runs follow each other without a gap and need the same columns.
+fn stretch_length(wanted: &[WantedRun]) -> usize {
+    let Some(first) = wanted.first() else { return 0 };
+    let (start, kind_of_first) = (first.run.first_row as usize, kind(&first.run));
+    let mut end = end_of(&first.run);
+    let mut length = 1;
+    for WantedRun { run, .. } in wanted.iter().skip(1) {
+        if run.first_row as usize != end || kind(run) != kind_of_first || end_of(run) - start > MAX_STRETCH_ROWS {
+            break;
+        }
+        end = end_of(run);
+        length += 1;
+    }
+    length
+}
+
+/// Decoded rows of one stretch.
+#[derive(Default)]
+struct Buffers {
+    times_ms: Vec<i64>,
+    mantissas: Vec<i64>,
+    floats: Vec<f64>,
+    cells: Vec<Cell>,
+    starts_ms: Vec<i64>,
+    levels: Vec<i16>,
+}
+
+#[derive(Default)]
+struct Cursors {
+    times_ms: Option<ColumnCursor<Int64Type>>,
+    mantissas: Option<ColumnCursor<Int64Type>>,
+    scales: Option<ColumnCursor<Int32Type>>,
+    floats: Option<ColumnCursor<DoubleType>>,
+    histograms: Option<ColumnCursor<ByteArrayType>>,
+    starts_ms: Option<ColumnCursor<Int64Type>>,
+}
+
+impl Buffers {
+    fn fill(
+        &mut self,
+        source: &GroupSource<'_>,
+        cursors: &mut Cursors,
+        first: usize,
+        rows: usize,
+        (form, has_starts): (u8, bool),
+    ) -> Result<(), ParquetError> {
+        self.times_ms.clear();
+        cursor(&mut cursors.times_ms, source, Column::TimeMs)?.read(first, rows, None, &mut self.times_ms)?;
+        match form {
+            0 => {
+                self.mantissas.clear();
+                cursor(&mut cursors.mantissas, source, Column::Mantissa)?.read(first, rows, None, &mut self.mantissas)?;
+            }
+            1 => {
+                self.floats.clear();
+                self.levels.clear();
+                let levels = Some(&mut self.levels);
+                cursor(&mut cursors.floats, source, Column::FloatValue)?.read(first, rows, levels, &mut self.floats)?;
+                if self.floats.len() != rows {
+                    return Err(ParquetError::General("rows without the value that they should have".to_owned()));
+                }
+            }
+            _ => self.fill_cells(source, cursors, first, rows)?,
+        }
+        self.starts_ms.clear();
+        if has_starts {
+            let mut known = Vec::new();
+            self.levels.clear();
+            let levels = Some(&mut self.levels);
+            cursor(&mut cursors.starts_ms, source, Column::StartMs)?.read(first, rows, levels, &mut known)?;
+            self.starts_ms.extend(spread(&self.levels, known).map(Option::unwrap_or_default));
+        }
+        Ok(())
+    }
+
+    fn fill_cells(
+        &mut self,
+        source: &GroupSource<'_>,
+        cursors: &mut Cursors,
+        first: usize,
+        rows: usize,
+    ) -> Result<(), ParquetError> {
+        self.mantissas.clear();
+        cursor(&mut cursors.mantissas, source, Column::Mantissa)?.read(first, rows, None, &mut self.mantissas)?;
+        let scales = sparse(&mut cursors.scales, source, Column::Scale, first, rows)?;
+        let floats = sparse(&mut cursors.floats, source, Column::FloatValue, first, rows)?;
+        let histograms = sparse(&mut cursors.histograms, source, Column::Histogram, first, rows)?;
+        self.cells.clear();
+        let mut columns = scales.into_iter().zip(floats).zip(histograms);
+        for mantissa in &self.mantissas {
+            let Some(((scale, float), histogram)) = columns.next() else { break };
+            self.cells.push(cell(*mantissa, scale, float, histogram)?);
+        }
+        Ok(())
+    }
+
+    fn rows(&self, rows: Range<usize>, run: &Run) -> SeriesRows<'_> {
+        let values = match run.form {
+            Form::Decimals(scale) => Values::Decimals(self.mantissas.get(rows.clone()).unwrap_or_default(), scale),
+            Form::Floats => Values::Floats(self.floats.get(rows.clone()).unwrap_or_default()),
+            Form::Mixed => Values::Mixed(self.cells.get(rows.clone()).unwrap_or_default()),
+        };
+        SeriesRows {
+            times_ms: self.times_ms.get(rows.clone()).unwrap_or_default(),
+            values,
+            starts_ms: self.starts_ms.get(rows).unwrap_or_default(),
+        }
+    }
+}
+
+fn cell(
+    mantissa: i64,
+    scale: Option<i32>,
+    float: Option<f64>,
+    histogram: Option<ByteArray>,
+) -> Result<Cell, ParquetError> {
+    if let Some(text) = histogram {
+        let histogram = from_text(text.data()).map_err(|damaged| ParquetError::General(damaged.to_string()))?;
+        return Ok(Cell::Histogram(Arc::new(histogram)));
+    }
+    let decimal = |scale: i32| Some(decimal::value(mantissa, decimal::power(u8::try_from(scale).ok()?)));
+    let value = float.or_else(|| decimal(scale?));
+    value.map(Cell::Float).ok_or_else(|| ParquetError::General("row without a value".to_owned()))
+}
+
+/// The values of rows of which some have none.
+fn spread<T>(levels: &[i16], values: Vec<T>) -> impl Iterator<Item = Option<T>> {
+    let mut values = values.into_iter();
+    levels.iter().map(move |level| if *level > 0 { values.next() } else { None })
+}
+
+fn sparse<T: DataType>(
+    slot: &mut Option<ColumnCursor<T>>,
+    source: &GroupSource<'_>,
+    column: Column,
+    first: usize,
+    rows: usize,
+) -> Result<Vec<Option<T::T>>, ParquetError>
+where
+    ColumnCursor<T>: Open<T>,
+{
+    let (mut levels, mut values) = (Vec::new(), Vec::new());
+    cursor(slot, source, column)?.read(first, rows, Some(&mut levels), &mut values)?;
+    Ok(spread(&levels, values).collect())
+}
+
+/// The cursor of a column, made where it is not there yet.
+fn cursor<'a, T: DataType>(
+    slot: &'a mut Option<ColumnCursor<T>>,
+    source: &GroupSource<'_>,
+    column: Column,
+) -> Result<&'a mut ColumnCursor<T>, ParquetError>
+where
+    ColumnCursor<T>: Open<T>,
+{
+    if slot.is_none() {
+        *slot = Some(ColumnCursor { reader: ColumnCursor::<T>::open(source.column(column)?)?, at: 0 });
+    }
+    slot.as_mut().ok_or_else(|| ParquetError::General("column reader".to_owned()))
+}
+
+/// Reads rows of a column, each further on than the last.
+struct ColumnCursor<T: DataType> {
+    reader: ColumnReaderImpl<T>,
+    at: usize,
+}
+
+impl<T: DataType> ColumnCursor<T> {
+    fn read(
+        &mut self,
+        first: usize,
+        rows: usize,
+        mut levels: Option<&mut Vec<i16>>,
+        values: &mut Vec<T::T>,
+    ) -> Result<(), ParquetError> {
+        let skipped = self.reader.skip_records(first - self.at)?;
+        let (read, _, _) = self.reader.read_records(rows, levels.as_deref_mut(), None, values)?;
+        if skipped != first - self.at || read != rows {
+            return Err(ParquetError::EOF("fewer rows than the series index says".to_owned()));
+        }
+        self.at = first + rows;
+        Ok(())
+    }
+}
+
+/// A typed reader out of one that is not.
+trait Open<T: DataType> {
+    fn open(reader: ColumnReader) -> Result<ColumnReaderImpl<T>, ParquetError>;
+}
+
+macro_rules! open {
+    ($kind:ident, $variant:ident) => {
+        impl Open<$kind> for ColumnCursor<$kind> {
+            fn open(reader: ColumnReader) -> Result<ColumnReaderImpl<$kind>, ParquetError> {
+                match reader {
+                    ColumnReader::$variant(reader) => Ok(reader),
+                    _ => Err(ParquetError::General("column of another type".to_owned())),
+                }
+            }
+        }
+    };
+}
+
+open!(Int64Type, Int64ColumnReader);
+open!(Int32Type, Int32ColumnReader);
+open!(DoubleType, DoubleColumnReader);
+open!(ByteArrayType, ByteArrayColumnReader);
+
+/// A row group, and which of its rows are wanted.
+struct GroupSource<'a> {
+    opened: &'a Arc<Opened>,
+    group: usize,
+    rows: Range<usize>,
+    /// How many of them.
+    needed: usize,
+}
+
+impl GroupSource<'_> {
+    fn column(&self, column: Column) -> Result<ColumnReader, ParquetError> {
+        let missing = || ParquetError::General("row group or column that the file does not have".to_owned());
+        let meta = &self.opened.meta;
+        let group = meta.row_groups().get(self.group).ok_or_else(missing)?;
+        let at = column as usize;
+        let chunk = group.columns().get(at).ok_or_else(missing)?;
+        let offsets = meta.offset_index().and_then(|all| all.get(self.group)).and_then(|columns| columns.get(at));
+        let pages = offsets.ok_or_else(missing)?.page_locations().clone();
+
+        let first = pages.partition_point(|page| page.first_row_index as usize <= self.rows.start).saturating_sub(1);
+        let end = pages.partition_point(|page| (page.first_row_index as usize) < self.rows.end);
+        let touched = pages.get(first..end).unwrap_or_default();
+        let window = match (touched.first(), touched.last()) {
+            (Some(first), Some(last)) => {
+                let end = last.offset as u64 + last.compressed_page_size as u64;
+                first.offset as u64..end
+            }
+            _ => 0..0,
+        };
+        // Few rows here and there are read page by page.
+        let is_dense = touched.len() <= 4 || self.needed * 2 >= self.rows.len();
+        let fetch = is_dense && window.end - window.start <= MAX_WINDOW_BYTES;
+        let bytes = if fetch { self.opened.read(window.start, (window.end - window.start) as usize)? } else { Bytes::new() };
+        let piece = Arc::new(Piece { opened: Arc::clone(self.opened), start: window.start, bytes });
+        let reader = SerializedPageReader::new(piece, chunk, group.num_rows() as usize, Some(pages))?;
+        Ok(get_column_reader(chunk.column_descr_ptr(), Box::new(reader)))
+    }
+}
+
+/// A file of which a piece is in memory.
+struct Piece {
+    opened: Arc<Opened>,
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Length for Piece {
+    fn len(&self) -> u64 {
+        self.opened.size_bytes()
+    }
+}
+
+impl ChunkReader for Piece {
+    type T = Cursor<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        const AHEAD: u64 = 64 << 10;
+        let length = AHEAD.min(self.opened.size_bytes().saturating_sub(start));
+        self.get_bytes(start, length as usize).map(Cursor::new)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let at = start.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        match at.filter(|at| at.checked_add(length).is_some_and(|end| end <= self.bytes.len())) {
+            Some(at) => Ok(self.bytes.slice(at..at + length)),
+            None => self.opened.read(start, length),
+        }
+    }
+}

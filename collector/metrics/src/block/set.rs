@@ -1,0 +1,79 @@
+//! The table, its live files, and what is in memory of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tenantscope_table::{LiveFile, Table};
+
+use super::cache::Cache;
+use super::error::BlockError;
+use super::file::{BlockFile, Opened, Section};
+use super::layout::table_spec;
+use crate::options::BlockOptions;
+
+/// What the store has of its table.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    pub(super) options: BlockOptions,
+    /// The application id under which conversions are in the table's log.
+    pub(super) application: String,
+    dir: std::path::PathBuf,
+    table: Mutex<Option<Arc<Table>>>,
+    next_number: AtomicU64,
+    pub(super) opened: Mutex<Cache<u64, Opened>>,
+    pub(super) sections: Mutex<Cache<(u64, u32), Section>>,
+    /// Closed windows that have parts: their newest part, and since when it is that.
+    pub(super) settling: Mutex<hashbrown::HashMap<i64, (u64, std::time::Instant)>>,
+    /// Sections that went from the cache while readers had them; their series leave the index with the last one.
+    pub(super) leaving: Mutex<Vec<Arc<Section>>>,
+}
+
+impl Blocks {
+    pub(crate) fn new(dir: std::path::PathBuf, application: String, options: BlockOptions) -> Self {
+        Self {
+            opened: Mutex::new(Cache::new(options.footer_cache_bytes)),
+            sections: Mutex::new(Cache::new(options.index_cache_bytes)),
+            options,
+            application,
+            dir,
+            table: Mutex::default(),
+            next_number: AtomicU64::new(1),
+            settling: Mutex::default(),
+            leaving: Mutex::default(),
+        }
+    }
+
+    /// The table, opened where it was not yet.
+    pub(crate) fn table(&self) -> Result<Arc<Table>, BlockError> {
+        let mut table = self.table.lock();
+        if let Some(table) = &*table {
+            return Ok(Arc::clone(table));
+        }
+        let opened = Arc::new(Table::open(&self.dir, &table_spec())?);
+        *table = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// The table's files, those that are known already as they are.
+    pub(crate) fn files(&self, table: &Arc<Table>, known: &[Arc<BlockFile>]) -> Vec<Arc<BlockFile>> {
+        let known: hashbrown::HashMap<&str, &Arc<BlockFile>> = known.iter().map(|file| (file.path(), file)).collect();
+        let live = table.files();
+        let mut files: Vec<Arc<BlockFile>> = live
+            .iter()
+            .map(|file| known.get(file.path.as_str()).map_or_else(|| self.new_file(file, table), |file| Arc::clone(file)))
+            .collect();
+        files.sort_by_key(|file| (file.range.min_ms, file.number));
+        files
+    }
+
+    fn new_file(&self, live: &LiveFile, table: &Arc<Table>) -> Arc<BlockFile> {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        Arc::new(BlockFile::new(number, live.clone(), Arc::clone(table)))
+    }
+
+    /// Bytes of directories and sections in memory.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.opened.lock().used_bytes() + self.sections.lock().used_bytes()
+    }
+}
