@@ -7,8 +7,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tenantscope_api::prometheus::QueryLimits;
 use tenantscope_forward::TargetConfig;
-use tenantscope_tenancy::{IdentityConfig, ReaderConfig, RegistryConfig};
+use tenantscope_tenancy::{IdentityConfig, Quotas, ReaderConfig, RegistryConfig};
 
 pub use problem::Problem;
 pub use stores::{JournalConfig, LakeConfig, MetricsConfig, QueryConfig};
@@ -115,6 +116,12 @@ impl Config {
         config.listen.otlp_grpc = options.otlp_grpc.or(config.listen.otlp_grpc);
         config.listen.otlp_http = options.otlp_http.or(config.listen.otlp_http);
         Ok(config)
+    }
+
+    /// The limits of queries, everybody's and tenants'.
+    pub fn query_limits(&self) -> QueryLimits {
+        let quotas = Quotas { default: self.limits.tenant, tiers: self.limits.tiers.clone() };
+        self.query.limits(quotas)
     }
 
     /// Where everything is stored.

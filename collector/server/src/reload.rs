@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use tenantscope_api::prometheus::PrometheusApi;
 use tenantscope_api::{Gate, ObjectivesInForce};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::Intake;
@@ -31,6 +32,8 @@ pub(crate) struct Reload {
     pub(crate) incidents: Arc<Incidents>,
     /// The objectives.
     pub(crate) objectives: ObjectivesInForce,
+    /// The limits of queries.
+    pub(crate) prometheus: PrometheusApi,
 }
 
 impl Reload {
@@ -40,6 +43,7 @@ impl Reload {
         match &reloaded {
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(error) => {
+                self.prometheus.refused_reload();
                 tracing::error!(error = format!("{error:#}"), "configuration not reloaded, nothing was changed");
             }
         }
@@ -52,6 +56,7 @@ impl Reload {
         let readers = Readers::try_new(&config.readers, &config.folder, self.exposure)?;
         let (groups, objectives) = groups(&config)?;
         config.incidents.check()?;
+        let query_limits = config.query_limits();
         if let Some(registry) = &config.registry {
             Tenants::read(&config.folder.join(&registry.file))?;
         }
@@ -65,6 +70,7 @@ impl Reload {
         tokio::task::spawn_blocking(move || incidents.reload(notifiers_and_routes)).await?.context("incidents")?;
         self.gate.replace(readers);
         self.intake.reload(&config.limits);
+        self.prometheus.reload(query_limits);
         Ok(())
     }
 }

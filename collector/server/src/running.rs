@@ -57,6 +57,7 @@ impl Running {
 
         let exposure = Exposure::of([config.http()]);
         let gate = Gate::new(Readers::try_new(&config.readers, &config.folder, exposure)?);
+        let prometheus = evaluation.prometheus(config, &opened, registry.as_ref());
         let reload = Arc::new(Reload {
             file: options.config.clone(),
             exposure,
@@ -66,8 +67,9 @@ impl Running {
             rules: Arc::clone(&evaluation.rules),
             incidents: Arc::clone(&evaluation.incidents),
             objectives: evaluation.objectives.clone(),
+            prometheus: prometheus.clone(),
         });
-        let readers = evaluation.read_routes(config, &opened, registry);
+        let readers = evaluation.read_routes(prometheus, &opened, registry);
         let app = Router::new()
             .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
             .merge(write_routes(Arc::clone(&opened.intake)))
@@ -125,7 +127,7 @@ impl Evaluation {
         objectives: Objectives,
     ) -> Result<Self> {
         let select: Arc<dyn Select> = Arc::clone(&opened.metrics) as _;
-        let evaluator = Evaluator::new(config.query.limits().engine(), select);
+        let evaluator = Evaluator::new(config.query_limits().engine(), select);
         let objectives = ObjectivesInForce::new(objectives, Arc::new(evaluator.clone()));
         let external_url = config.external_url.clone().unwrap_or_default();
         let incidents = open_incidents(config, &opened.intake, registry.cloned(), &external_url).await?;
@@ -140,7 +142,15 @@ impl Evaluation {
         Ok(Self { evaluator, objectives, incidents, rules })
     }
 
-    fn read_routes(&self, config: &Config, opened: &Opened, registry: Option<Arc<Registry>>) -> Router {
+    fn prometheus(&self, config: &Config, opened: &Opened, registry: Option<&Arc<Registry>>) -> PrometheusApi {
+        PrometheusApi::new(self.evaluator.clone(), config.query_limits())
+            .with_rules(Arc::clone(&self.rules))
+            .with_reporting(Arc::clone(&opened.intake) as _)
+            .with_registry(registry.cloned())
+            .with_retention(config.metrics.options().retention)
+    }
+
+    fn read_routes(&self, prometheus: PrometheusApi, opened: &Opened, registry: Option<Arc<Registry>>) -> Router {
         let reporting: Arc<dyn Reporting> = Arc::clone(&opened.intake) as _;
         let own = tenantscope::Sources {
             incidents: Arc::clone(&self.incidents),
@@ -148,9 +158,6 @@ impl Evaluation {
             reporting: Arc::clone(&reporting),
             registry: registry.clone(),
         };
-        let prometheus_api = PrometheusApi::new(self.evaluator.clone(), config.query.limits())
-            .with_rules(Arc::clone(&self.rules))
-            .with_reporting(Arc::clone(&reporting));
         let sources = pages::Sources {
             incidents: Arc::clone(&self.incidents),
             objectives: self.objectives.clone(),
@@ -163,7 +170,7 @@ impl Evaluation {
         };
         pages::routes(sources)
             .merge(tenantscope::routes(own))
-            .merge(prometheus::routes(prometheus_api))
+            .merge(prometheus::routes(prometheus))
             .merge(loki::routes(Arc::clone(&opened.lake)))
             .merge(tempo::routes(Arc::clone(&opened.lake)))
     }

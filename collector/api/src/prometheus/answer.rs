@@ -1,10 +1,22 @@
 //! Answers and errors in Prometheus's form.
 
-use axum::http::{StatusCode, header};
+use std::fmt;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tenantscope_model::SelectError;
 use tenantscope_promql::{EngineError, ParseError};
+
+use super::telemetry::{Limit, limited};
+
+/// When whoever found no room may ask again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// nginx's status for a client that went away, which Prometheus uses too.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// What went wrong, as Prometheus classes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,11 +25,11 @@ pub(super) enum ApiError {
     BadData(String),
     /// It took too long: 503.
     Timeout(String),
-    /// The client went away: 503, which no one sees.
+    /// The client went away: 499, which no one sees.
     Canceled(String),
     /// Evaluation failed: 422.
     Execution(String),
-    /// There is no room for more queries: 503.
+    /// There is no room for more queries now: 503, to be tried again.
     Unavailable(String),
     /// A mistake of ours: 500.
     Internal(String),
@@ -25,19 +37,25 @@ pub(super) enum ApiError {
 
 impl ApiError {
     /// A parameter that can't be read.
-    pub(super) fn parameter(name: &str, problem: impl std::fmt::Display) -> Self {
+    pub(super) fn parameter(name: &str, problem: impl fmt::Display) -> Self {
         Self::BadData(format!("invalid parameter {name:?}: {problem}"))
     }
 
     fn parts(&self) -> (StatusCode, &'static str, &str) {
+        let closed = StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         match self {
             Self::BadData(message) => (StatusCode::BAD_REQUEST, "bad_data", message),
             Self::Timeout(message) => (StatusCode::SERVICE_UNAVAILABLE, "timeout", message),
-            Self::Canceled(message) => (StatusCode::SERVICE_UNAVAILABLE, "canceled", message),
+            Self::Canceled(message) => (closed, "canceled", message),
             Self::Execution(message) => (StatusCode::UNPROCESSABLE_ENTITY, "execution", message),
             Self::Unavailable(message) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", message),
             Self::Internal(message) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", message),
         }
+    }
+
+    /// The status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.parts().0
     }
 
     /// The word for the error's kind.
@@ -46,18 +64,24 @@ impl ApiError {
     }
 }
 
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.parts().2)
+    }
+}
+
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
         match error {
-            EngineError::Request(_) => Self::BadData(message),
+            EngineError::Request(_) => Self::parameter("query", message),
             EngineError::TimedOut => Self::Timeout(message),
             EngineError::Cancelled => Self::Canceled(message),
-            EngineError::TooManySamples { .. }
-            | EngineError::TooManySeries { .. }
-            | EngineError::TooMuchMemory { .. }
-            | EngineError::Execution(_) => Self::Execution(message),
-            EngineError::MemoryFull { .. } => Self::Unavailable(message),
+            EngineError::Execution(_) => Self::Execution(message),
+            EngineError::TooManySamples { .. } => past(Limit::Samples, Self::Execution(message)),
+            EngineError::TooManySeries { .. } => past(Limit::Series, Self::Execution(message)),
+            EngineError::TooMuchMemory { .. } => past(Limit::Memory, Self::Execution(message)),
+            EngineError::MemoryFull { .. } => past(Limit::AllMemory, Self::Unavailable(message)),
             EngineError::Store(_) => {
                 // A file's name is no reader's business.
                 tracing::error!(error = %message, "query could not read the store");
@@ -65,6 +89,12 @@ impl From<EngineError> for ApiError {
             }
         }
     }
+}
+
+/// Counts a limit that bit.
+pub(super) fn past(limit: Limit, error: ApiError) -> ApiError {
+    limited(limit);
+    error
 }
 
 impl From<SelectError> for ApiError {
@@ -91,40 +121,41 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, error_type, error) = self.parts();
         let body = serde_json::to_vec(&ErrorBody { status: "error", error_type, error }).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+        let mut response = (status, [(header::CONTENT_TYPE, JSON)], body).into_response();
+        if matches!(self, Self::Unavailable(_)) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()));
+        }
+        response
     }
 }
 
-/// `{"status":"success","data":…}`.
-pub(super) struct Success {
-    body: Vec<u8>,
-}
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A body of JSON.
+pub(super) struct Success(Body);
 
 #[derive(Serialize)]
-struct SuccessBody<'a, T> {
+struct SuccessBody<T> {
     status: &'static str,
     data: T,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    warnings: &'a [String],
 }
 
 impl Success {
-    /// Data, and what its reader should know about it.
-    pub(super) fn new<T: Serialize>(data: T, warnings: &[String]) -> Result<Self, ApiError> {
-        let body = SuccessBody { status: "success", data, warnings };
-        let body = serde_json::to_vec(&body).map_err(|error| ApiError::Internal(error.to_string()))?;
-        Ok(Self { body })
+    /// `{"status":"success","data":…}` around something small.
+    pub(super) fn new<T: Serialize>(data: T) -> Result<Self, ApiError> {
+        let body = serde_json::to_vec(&SuccessBody { status: "success", data });
+        body.map(|body| Self(body.into())).map_err(|error| ApiError::Internal(error.to_string()))
     }
 
-    /// A body that is JSON already.
-    pub(super) fn written(body: Vec<u8>) -> Self {
-        Self { body }
+    /// A body that is JSON.
+    pub(super) fn written(body: Body) -> Self {
+        Self(body)
     }
 }
 
 impl IntoResponse for Success {
     fn into_response(self) -> Response {
-        (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], self.body).into_response()
+        (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], self.0).into_response()
     }
 }
 

@@ -1,16 +1,18 @@
-//! `status/buildinfo` and `status/tsdb`.
+//! `status/…`: build, time, settings and what there is in the store.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use axum::extract::State;
 use serde::Serialize;
-use tenantscope_model::{METRIC_NAME, Matcher, QueryBudget, Scope, SeriesRequest};
+use tenantscope_model::{Cardinality, Count, SeriesRequest};
+use tenantscope_rules::format_duration;
 
 use super::PrometheusApi;
 use super::answer::{ApiError, Success};
-use super::form::Form;
+use super::form::{Form, whole_number};
 use crate::Scoped;
 use crate::clock::now_ms;
+use crate::reader::Who;
 
 /// The Prometheus version whose API this is; Grafana chooses by it what it may ask for.
 const PROMETHEUS_VERSION: &str = "3.5.0";
@@ -29,7 +31,7 @@ struct BuildInfo {
 }
 
 pub(super) async fn build_info(_: Scoped) -> Result<Success, ApiError> {
-    let info = BuildInfo {
+    Success::new(BuildInfo {
         version: PROMETHEUS_VERSION,
         revision: "",
         branch: "",
@@ -38,85 +40,151 @@ pub(super) async fn build_info(_: Scoped) -> Result<Success, ApiError> {
         go_version: "",
         application: "tenantscope",
         application_version: env!("CARGO_PKG_VERSION"),
-    };
-    Success::new(info, &[])
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RuntimeInfo {
+    start_time: String,
+    #[serde(rename = "CWD")]
+    folder: &'static str,
+    hostname: &'static str,
+    server_time: String,
+    reload_config_success: bool,
+    last_config_time: String,
+    corruption_count: u64,
+    goroutine_count: u64,
+    #[serde(rename = "GOMAXPROCS")]
+    cores: usize,
+    #[serde(rename = "GOMEMLIMIT")]
+    memory_limit: u64,
+    #[serde(rename = "GOGC")]
+    gogc: &'static str,
+    #[serde(rename = "GODEBUG")]
+    godebug: &'static str,
+    storage_retention: String,
+}
+
+fn rfc3339(at_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms).map(|at| at.to_string()).unwrap_or_default()
+}
+
+pub(super) async fn runtime_info(_: Scoped, State(api): State<PrometheusApi>) -> Result<Success, ApiError> {
+    let retention = api.retention().map(format_duration).unwrap_or_default();
+    Success::new(RuntimeInfo {
+        start_time: rfc3339(api.started_ms),
+        // Where the program runs is no reader's business.
+        folder: "",
+        hostname: "",
+        server_time: rfc3339(now_ms()),
+        reload_config_success: api.config_is_in_force(),
+        last_config_time: rfc3339(api.configured_ms()),
+        corruption_count: 0,
+        goroutine_count: 0,
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        memory_limit: 0,
+        gogc: "",
+        godebug: "",
+        storage_retention: retention,
+    })
+}
+
+/// Settings of ours that are flags of Prometheus's, under its names.
+pub(super) async fn flags(_: Scoped, State(api): State<PrometheusApi>) -> Result<Success, ApiError> {
+    let limits = api.limits();
+    let flags = BTreeMap::from([
+        ("query.lookback-delta", format_duration(limits.lookback)),
+        ("query.max-concurrency", limits.max_concurrent.to_string()),
+        ("query.max-samples", limits.max_samples.to_string()),
+        ("query.timeout", format_duration(limits.timeout)),
+        ("storage.tsdb.retention.time", api.retention().map(format_duration).unwrap_or_default()),
+        ("web.enable-remote-write-receiver", true.to_string()),
+    ]);
+    Success::new(flags)
+}
+
+#[derive(Serialize)]
+struct ConfigText {
+    yaml: String,
+}
+
+/// What a reader may know of the configuration, in Prometheus's form: how often rules are evaluated and what is
+/// expected of senders.
+pub(super) async fn config(_: Scoped) -> Result<Success, ApiError> {
+    let interval = format_duration(tenantscope_rules::GroupDefaults::default().interval);
+    Success::new(ConfigText { yaml: format!("global:\n  scrape_interval: 1m\n  evaluation_interval: {interval}\n") })
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Tsdb {
     head_stats: HeadStats,
-    series_count_by_metric_name: Vec<Count>,
-    label_value_count_by_label_name: Vec<Count>,
-    memory_in_bytes_by_label_name: Vec<Count>,
-    series_count_by_label_value_pair: Vec<Count>,
+    series_count_by_metric_name: Vec<Named>,
+    label_value_count_by_label_name: Vec<Named>,
+    memory_in_bytes_by_label_name: Vec<Named>,
+    series_count_by_label_value_pair: Vec<Named>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct HeadStats {
-    num_series: usize,
-    num_label_pairs: usize,
+    num_series: u64,
+    num_label_pairs: u64,
     chunk_count: u64,
     min_time: i64,
     max_time: i64,
 }
 
 #[derive(Serialize)]
-struct Count {
-    name: Arc<str>,
-    value: usize,
+struct Named {
+    name: String,
+    value: u64,
+}
+
+fn named(counts: Vec<Count>) -> Vec<Named> {
+    counts.into_iter().map(|count| Named { name: count.name.to_string(), value: count.count }).collect()
 }
 
 /// How far back series count as active here.
 const ACTIVE_MS: i64 = 2 * 3_600_000;
 
-/// How many labels' values are counted.
-const MAX_LABELS: usize = 200;
+/// The longest lists.
+const MAX_LISTED: usize = 10_000;
 
-pub(super) async fn tsdb(
-    Scoped(scope): Scoped,
-    State(api): State<PrometheusApi>,
-    form: Form,
-) -> Result<Success, ApiError> {
-    let limit = match form.limit()? {
-        0 => 10,
-        limit => limit.min(1000),
-    };
-    let (pool, limits) = (api.pool.clone(), Arc::clone(&api.limits));
-    pool.run(limits.timeout, limits.max_samples, move |budget| count(&api, &scope, limit, budget)).await
+fn listed(form: &Form) -> Result<usize, ApiError> {
+    let Some(text) = form.get("limit") else { return Ok(10) };
+    let wrong = |problem: String| Err(ApiError::BadData(problem));
+    match whole_number(text).ok().and_then(|number| usize::try_from(number).ok()) {
+        None | Some(0) => wrong("limit must be a positive number".to_owned()),
+        Some(limit) if limit > MAX_LISTED => wrong(format!("limit must not exceed {MAX_LISTED}")),
+        Some(limit) => Ok(limit),
+    }
 }
 
-fn count(api: &PrometheusApi, scope: &Scope, limit: usize, budget: &QueryBudget) -> Result<Success, ApiError> {
-    let select = api.select();
-    let to_ms = now_ms();
-    let from_ms = to_ms - ACTIVE_MS;
-    let all = SeriesRequest { matcher_sets: &[], from_ms, to_ms, limit: usize::MAX, budget };
-    let mut values = Vec::new();
-    for name in select.label_names(scope, &all)?.into_iter().take(MAX_LABELS) {
-        let value = select.label_values(scope, &name, &all)?.len();
-        values.push(Count { name, value });
-    }
-    let mut by_name = Vec::new();
-    for name in select.label_values(scope, METRIC_NAME, &all)?.into_iter().take(limit.saturating_mul(20)) {
-        let sets = [vec![Matcher::equal(METRIC_NAME, &name)]];
-        let value = select.series(scope, &SeriesRequest { matcher_sets: &sets, ..all })?.len();
-        by_name.push(Count { name, value });
-    }
-    let num_label_pairs = values.iter().map(|count| count.value).sum();
-    let num_series = by_name.iter().map(|count| count.value).sum();
-    let tsdb = Tsdb {
-        head_stats: HeadStats { num_series, num_label_pairs, chunk_count: 0, min_time: from_ms, max_time: to_ms },
-        series_count_by_metric_name: largest(by_name, limit),
-        label_value_count_by_label_name: largest(values, limit),
-        memory_in_bytes_by_label_name: Vec::new(),
-        series_count_by_label_value_pair: Vec::new(),
-    };
-    Success::new(tsdb, &[])
-}
-
-fn largest(mut counts: Vec<Count>, limit: usize) -> Vec<Count> {
-    counts.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
-    counts.truncate(limit);
-    counts
+pub(super) async fn tsdb(Who(reader): Who, State(api): State<PrometheusApi>, form: Form) -> Result<Success, ApiError> {
+    let limit = listed(&form)?;
+    let (select, scope) = (api.select(), reader.scope.clone());
+    api.run(&reader, move |run| {
+        let to_ms = now_ms();
+        let from_ms = to_ms - ACTIVE_MS;
+        let request = SeriesRequest { matcher_sets: &[], from_ms, to_ms, limit, budget: &run.budget };
+        let Cardinality { series, label_pairs, times_ms, by_metric, by_label, bytes_by_label, by_pair } =
+            select.cardinality(&scope, &request)?;
+        let (min_time, max_time) = times_ms.unwrap_or((from_ms, to_ms));
+        Success::new(Tsdb {
+            head_stats: HeadStats {
+                num_series: series,
+                num_label_pairs: label_pairs,
+                chunk_count: 0,
+                min_time,
+                max_time,
+            },
+            series_count_by_metric_name: named(by_metric),
+            label_value_count_by_label_name: named(by_label),
+            memory_in_bytes_by_label_name: named(bytes_by_label),
+            series_count_by_label_value_pair: named(by_pair),
+        })
+    })
+    .await
 }

@@ -21,8 +21,8 @@ const POOL: &str = "tenantscope-agents";
 #[serde(rename_all = "camelCase")]
 struct Targets {
     active_targets: Vec<Target>,
-    dropped_targets: Vec<Target>,
-    dropped_target_counts: BTreeMap<&'static str, usize>,
+    dropped_targets: [(); 0],
+    dropped_target_counts: Option<BTreeMap<&'static str, usize>>,
 }
 
 #[derive(Serialize)]
@@ -70,11 +70,22 @@ pub(super) async fn targets(
     form: Form,
 ) -> Result<Success, ApiError> {
     let now = now_ms();
+    let state = form.text("state").to_ascii_lowercase();
+    let is = |wanted: &str| state.is_empty() || state == "any" || state == wanted;
+    let wants_active = is("active") && form.get("scrapePool").is_none_or(|pool| pool == POOL);
     let seen = api.reporting.as_ref().map(|reporting| reporting.seen(&scope)).unwrap_or_default();
-    let wants_active = form.get("state").is_none_or(|state| state == "active" || state == "any");
     let metrics = seen.iter().filter(|seen| wants_active && seen.signal == Signal::Metrics);
     let active_targets = metrics.map(|seen| target(seen, now)).collect();
-    let targets =
-        Targets { active_targets, dropped_targets: Vec::new(), dropped_target_counts: BTreeMap::from([(POOL, 0)]) };
-    Success::new(targets, &[])
+    let dropped_target_counts = is("dropped").then(|| BTreeMap::from([(POOL, 0)]));
+    Success::new(Targets { active_targets, dropped_targets: [], dropped_target_counts })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pools {
+    scrape_pools: [&'static str; 1],
+}
+
+pub(super) async fn pools(_: Scoped) -> Result<Success, ApiError> {
+    Success::new(Pools { scrape_pools: [POOL] })
 }

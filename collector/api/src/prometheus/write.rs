@@ -1,83 +1,224 @@
-//! Query results as JSON, written without a tree of values in between.
+//! Query results as JSON, a piece at a time, without a tree of values in between.
 
-use std::io::Write as _;
+use std::sync::Arc;
 
-use tenantscope_model::{Histogram, Labels};
-use tenantscope_promql::{Answer, Element, PointValue, Series, Value, histogram_buckets, number_text};
+use tenantscope_model::{Histogram, HistogramSample, Labels, QueryBudget, Sample};
+use tenantscope_promql::{Answer, Element, PointValue, Series, Value, histogram_buckets};
 
-/// What a query used, for `stats`.
-pub(super) struct Stats {
-    pub(super) samples: u64,
-    pub(super) seconds: f64,
+use super::body::Pieces;
+use super::numbers;
+use super::stats::Stats;
+
+/// Points between two looks at how long the frame is.
+const POINTS: usize = 512;
+
+/// Native histograms, which are longer.
+const HISTOGRAMS: usize = 16;
+
+/// Warnings, and likewise infos, of one answer; of the others only the number is told.
+const MAX_NOTES: usize = 10;
+
+/// A query's answer, from the opening brace to the closing one. What was written gives its memory back.
+pub(super) struct AnswerPieces {
+    rest: Rest,
+    tail: Vec<u8>,
+    budget: Arc<QueryBudget>,
 }
 
-/// A whole success body.
-pub(super) fn answer(answer: &Answer, warnings: &[String], stats: Option<&Stats>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024);
+enum Rest {
+    Start(Value),
+    Vector(std::vec::IntoIter<Element>),
+    Matrix(std::vec::IntoIter<Series>, Option<Begun>),
+    Tail,
+    End,
+}
+
+/// A series of which a part is written.
+struct Begun {
+    series: Series,
+    floats: usize,
+    histograms: usize,
+}
+
+impl AnswerPieces {
+    /// An answer. The bytes that it holds must have been taken from the budget ([`held_bytes`]).
+    pub(super) fn new(answer: Answer, stats: Option<&Stats>, budget: Arc<QueryBudget>) -> Self {
+        let mut tail = Vec::new();
+        if let Some(stats) = stats {
+            tail.extend_from_slice(b",\"stats\":");
+            stats.write(&mut tail);
+        }
+        tail.push(b'}');
+        notes(&mut tail, "warnings", "warning", &answer.warnings);
+        notes(&mut tail, "infos", "info", &answer.infos);
+        tail.push(b'}');
+        Self { rest: Rest::Start(answer.value), tail, budget }
+    }
+}
+
+impl Pieces for AnswerPieces {
+    fn next_piece(&mut self, out: &mut Vec<u8>) -> bool {
+        match std::mem::replace(&mut self.rest, Rest::End) {
+            Rest::Start(value) => self.rest = start(out, value),
+            Rest::Vector(mut elements) => {
+                for _ in 0..POINTS {
+                    let Some(one) = elements.next() else { break };
+                    element(out, &one);
+                    if elements.len() > 0 {
+                        out.push(b',');
+                    }
+                }
+                self.rest = if elements.len() > 0 { Rest::Vector(elements) } else { closed(out) };
+            }
+            Rest::Matrix(mut left, begun) => {
+                let next = || left.next().map(|series| begin(out, series));
+                let Some(mut begun) = begun.or_else(next) else {
+                    self.rest = closed(out);
+                    return true;
+                };
+                if begun.write(out) {
+                    self.budget.give_back_bytes(series_bytes(&begun.series));
+                    if left.len() > 0 {
+                        out.push(b',');
+                    }
+                    self.rest = Rest::Matrix(left, None);
+                } else {
+                    self.rest = Rest::Matrix(left, Some(begun));
+                }
+            }
+            Rest::Tail => out.append(&mut self.tail),
+            Rest::End => return false,
+        }
+        true
+    }
+}
+
+fn closed(out: &mut Vec<u8>) -> Rest {
+    out.push(b']');
+    Rest::Tail
+}
+
+fn start(out: &mut Vec<u8>, value: Value) -> Rest {
     out.extend_from_slice(br#"{"status":"success","data":{"resultType":""#);
-    let kind = match &answer.value {
+    let kind = match &value {
         Value::Scalar(_) => "scalar",
         Value::String { .. } => "string",
         Value::Vector(_) => "vector",
         Value::Matrix(_) => "matrix",
     };
     out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(br#"","result":"#);
-    match &answer.value {
-        Value::Scalar(sample) => pair(&mut out, sample.t_ms, &number(sample.value)),
-        Value::String { t_ms, text } => pair(&mut out, *t_ms, text),
-        Value::Vector(elements) => list(&mut out, b'[', b']', elements, element),
-        Value::Matrix(all) => list(&mut out, b'[', b']', all, series),
-    }
-    if let Some(stats) = stats {
-        let _ = write!(
-            out,
-            r#","stats":{{"timings":{{"evalTotalTime":{}}},"samples":{{"totalQueryableSamples":{},"peakSamples":{}}}}}"#,
-            stats.seconds, stats.samples, stats.samples
-        );
-    }
-    out.push(b'}');
-    strings(&mut out, "warnings", warnings);
-    strings(&mut out, "infos", &answer.infos);
-    out.push(b'}');
-    out
-}
-
-fn strings(out: &mut Vec<u8>, name: &str, texts: &[String]) {
-    if !texts.is_empty() {
-        let _ = write!(out, ",\"{name}\":");
-        list(out, b'[', b']', texts, |out, text| string(out, text));
+    out.extend_from_slice(br#"","result":["#);
+    match value {
+        Value::Scalar(sample) => {
+            numbers::scalar_time(out, sample.t_ms);
+            out.extend_from_slice(b",\"");
+            numbers::scalar(out, sample.value);
+            out.push(b'"');
+            closed(out)
+        }
+        Value::String { t_ms, text } => {
+            numbers::scalar_time(out, t_ms);
+            out.push(b',');
+            string(out, &text);
+            closed(out)
+        }
+        Value::Vector(elements) => Rest::Vector(elements.into_iter()),
+        Value::Matrix(all) => Rest::Matrix(all.into_iter(), None),
     }
 }
 
-fn list<T>(
-    out: &mut Vec<u8>,
-    open: u8,
-    close: u8,
-    items: impl IntoIterator<Item = T>,
-    write: impl Fn(&mut Vec<u8>, T),
-) {
-    out.push(open);
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
+fn begin(out: &mut Vec<u8>, series: Series) -> Begun {
+    out.extend_from_slice(br#"{"metric":"#);
+    metric(out, &series.labels);
+    Begun { series, floats: 0, histograms: 0 }
+}
+
+impl Begun {
+    /// Writes a part of what is left; whether that was all of it.
+    fn write(&mut self, out: &mut Vec<u8>) -> bool {
+        let Self { series, floats, histograms } = self;
+        some(out, "values", &series.floats, floats, POINTS, point);
+        if *floats == series.floats.len() {
+            some(out, "histograms", &series.histograms, histograms, HISTOGRAMS, histogram_point);
+        }
+        let all = *floats == series.floats.len() && *histograms == series.histograms.len();
+        if all {
+            out.push(b'}');
+        }
+        all
+    }
+}
+
+/// Writes up to `most` of a list's items, with the list's name before the first and its end behind the last.
+fn some<T>(out: &mut Vec<u8>, name: &str, all: &[T], done: &mut usize, most: usize, write: impl Fn(&mut Vec<u8>, &T)) {
+    let end = all.len().min(*done + most);
+    for (at, item) in all.iter().enumerate().take(end).skip(*done) {
+        if at == 0 {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":[");
+        } else {
             out.push(b',');
         }
         write(out, item);
     }
-    out.push(close);
+    if end == all.len() && *done < end {
+        out.push(b']');
+    }
+    *done = end;
 }
 
-fn string(out: &mut Vec<u8>, text: &str) {
+/// About what an answer holds.
+pub(super) fn held_bytes(value: &Value) -> usize {
+    match value {
+        Value::Scalar(_) | Value::String { .. } => 0,
+        Value::Vector(elements) => size_of_val(elements.as_slice()),
+        Value::Matrix(all) => all.iter().map(series_bytes).sum(),
+    }
+}
+
+fn series_bytes(series: &Series) -> usize {
+    let points = series.floats.capacity() * size_of::<Sample>();
+    points + series.histograms.capacity() * size_of::<HistogramSample>() + size_of::<Series>()
+}
+
+/// Warnings or infos, if there are any.
+pub(super) fn notes(out: &mut Vec<u8>, name: &str, one: &str, texts: &[String]) {
+    if texts.is_empty() {
+        return;
+    }
+    out.extend_from_slice(format!(",\"{name}\":[").as_bytes());
+    for (at, text) in texts.iter().take(MAX_NOTES).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        string(out, text);
+    }
+    if texts.len() > MAX_NOTES {
+        let omitted = texts.len() - MAX_NOTES;
+        out.extend_from_slice(format!(",\"{omitted} more {one} annotations omitted\"").as_bytes());
+    }
+    out.push(b']');
+}
+
+/// A string of JSON.
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     // A string always serializes, and a vector always takes it.
     let _ = serde_json::to_writer(out, text);
 }
 
-fn metric(out: &mut Vec<u8>, labels: &Labels) {
-    list(out, b'{', b'}', labels, |out, label| {
+/// Labels as an object.
+pub(super) fn metric(out: &mut Vec<u8>, labels: &Labels) {
+    out.push(b'{');
+    for (at, label) in labels.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
         string(out, &label.name);
         out.push(b':');
         string(out, &label.value);
-    });
+    }
+    out.push(b'}');
 }
 
 fn element(out: &mut Vec<u8>, element: &Element) {
@@ -86,113 +227,130 @@ fn element(out: &mut Vec<u8>, element: &Element) {
     match &element.value {
         PointValue::Float(value) => {
             out.extend_from_slice(br#","value":"#);
-            pair(out, element.t_ms, &number(*value));
+            point(out, &Sample { t_ms: element.t_ms, value: *value });
         }
         PointValue::Histogram(histogram) => {
             out.extend_from_slice(br#","histogram":"#);
-            histogram_pair(out, element.t_ms, histogram);
+            timed_histogram(out, element.t_ms, histogram);
         }
     }
     out.push(b'}');
 }
 
-fn series(out: &mut Vec<u8>, series: &Series) {
-    out.extend_from_slice(br#"{"metric":"#);
-    metric(out, &series.labels);
-    if !series.floats.is_empty() {
-        out.extend_from_slice(br#","values":"#);
-        list(out, b'[', b']', &series.floats, |out, sample| pair(out, sample.t_ms, &number(sample.value)));
-    }
-    if !series.histograms.is_empty() {
-        out.extend_from_slice(br#","histograms":"#);
-        list(out, b'[', b']', &series.histograms, |out, sample| histogram_pair(out, sample.t_ms, &sample.histogram));
-    }
-    out.push(b'}');
-}
-
-fn seconds(out: &mut Vec<u8>, t_ms: i64) {
-    let sign = if t_ms < 0 { "-" } else { "" };
-    let ms = t_ms.unsigned_abs();
-    let _ = match ms % 1000 {
-        0 => write!(out, "{sign}{}", ms / 1000),
-        fraction => write!(out, "{sign}{}.{fraction:03}", ms / 1000),
-    };
-    if !ms.is_multiple_of(1000) {
-        while out.last() == Some(&b'0') {
-            out.pop();
-        }
-    }
-}
-
-fn pair(out: &mut Vec<u8>, t_ms: i64, text: &str) {
+fn point(out: &mut Vec<u8>, sample: &Sample) {
     out.push(b'[');
-    seconds(out, t_ms);
+    numbers::point_time(out, sample.t_ms);
     out.push(b',');
-    string(out, text);
+    quoted(out, sample.value);
     out.push(b']');
 }
 
-/// A number as Prometheus's JSON has it: exponents of one digit where one is enough.
-pub(super) fn number(value: f64) -> String {
-    let text = number_text(value);
-    match text.split_once("e-0") {
-        Some((mantissa, digit)) => format!("{mantissa}e-{digit}"),
-        None => text,
-    }
+/// A number in quotes.
+pub(super) fn quoted(out: &mut Vec<u8>, value: f64) {
+    out.push(b'"');
+    numbers::value(out, value);
+    out.push(b'"');
 }
 
-fn histogram_pair(out: &mut Vec<u8>, t_ms: i64, histogram: &Histogram) {
-    out.push(b'[');
-    seconds(out, t_ms);
-    let _ = write!(out, r#",{{"count":"{}","sum":"{}""#, number(histogram.count), number(histogram.sum));
-    let buckets: Vec<_> = histogram_buckets(histogram).into_iter().filter(|bucket| bucket.count != 0.0).collect();
-    if !buckets.is_empty() {
-        out.extend_from_slice(br#","buckets":"#);
-        list(out, b'[', b']', buckets, |out, bucket| {
-            // 0: open on the left; 1: open on the right; 3: closed.
-            let custom = !histogram.custom_bounds.is_empty() || histogram.schema == -53;
-            let bounds = match (bucket.lower < 0.0, bucket.upper > 0.0) {
-                _ if custom => 0,
-                (true, true) => 3,
-                (true, false) => 1,
-                (false, _) => 0,
-            };
-            let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(number);
-            let _ = write!(out, r#"[{bounds},"{lower}","{upper}","{count}"]"#);
-        });
-    }
-    out.extend_from_slice(b"}]");
+fn histogram_point(out: &mut Vec<u8>, sample: &HistogramSample) {
+    timed_histogram(out, sample.t_ms, &sample.histogram);
 }
+
+fn timed_histogram(out: &mut Vec<u8>, t_ms: i64, histogram: &Histogram) {
+    out.push(b'[');
+    numbers::point_time(out, t_ms);
+    out.extend_from_slice(b",{\"count\":");
+    quoted(out, histogram.count);
+    out.extend_from_slice(b",\"sum\":");
+    quoted(out, histogram.sum);
+    let buckets = histogram_buckets(histogram).into_iter().filter(|bucket| bucket.count != 0.0);
+    let mut has_buckets = false;
+    for bucket in buckets {
+        out.extend_from_slice(if has_buckets { b",[" } else { b",\"buckets\":[[" });
+        has_buckets = true;
+        // 0: open on the left; 1: open on the right; 3: closed.
+        let custom = !histogram.custom_bounds.is_empty() || histogram.schema == CUSTOM_BUCKETS;
+        out.push(match (bucket.lower < 0.0, bucket.upper > 0.0) {
+            _ if custom => b'0',
+            (true, true) => b'3',
+            (true, false) => b'1',
+            (false, _) => b'0',
+        });
+        for number in [bucket.lower, bucket.upper, bucket.count] {
+            out.push(b',');
+            quoted(out, number);
+        }
+        out.push(b']');
+    }
+    out.extend_from_slice(if has_buckets { b"]}]" } else { b"}]" });
+}
+
+/// The schema of histograms with bounds of their own.
+const CUSTOM_BUCKETS: i32 = -53;
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
-    use tenantscope_model::Sample;
+
+    fn text_of(answer: Answer) -> String {
+        let budget = Arc::new(QueryBudget::new(Instant::now() + Duration::from_secs(60), 1));
+        let mut pieces = AnswerPieces::new(answer, None, budget);
+        let mut out = Vec::new();
+        while pieces.next_piece(&mut out) {}
+        String::from_utf8(out).unwrap()
+    }
 
     fn text(value: Value) -> String {
-        let made = Answer { value, warnings: Vec::new(), infos: Vec::new() };
-        String::from_utf8(answer(&made, &[], None)).unwrap()
+        text_of(Answer { value, warnings: Vec::new(), infos: Vec::new() })
     }
 
     #[test]
-    fn numbers_and_times_read_as_prometheus_writes_them() {
+    fn scalars_and_strings_are_pairs() {
         let scalar = |t_ms, value| text(Value::Scalar(Sample { t_ms, value }));
-        let expected = r#"{"status":"success","data":{"resultType":"scalar","result":[1435781430.78,"1e-7"]}}"#;
+        let expected = r#"{"status":"success","data":{"resultType":"scalar","result":[1435781430.78,"0.0000001"]}}"#;
         assert_eq!(scalar(1_435_781_430_780, 1e-7), expected);
         assert!(scalar(-1500, f64::INFINITY).contains(r#"[-1.5,"+Inf"]"#));
-        assert!(scalar(1000, 1e21).contains(r#"[1,"1e+21"]"#));
+        let string = text(Value::String { t_ms: 0, text: "a\"b".into() });
+        assert!(string.contains(r#""resultType":"string","result":[0,"a\"b"]"#), "{string}");
     }
 
     #[test]
     fn vectors_carry_labels() {
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a\"b")]);
-        let vector = Value::Vector(vec![Element { labels, t_ms: 0, value: PointValue::Float(1.0) }]);
-        assert!(text(vector).contains(r#"{"metric":{"__name__":"up","job":"a\"b"},"value":[0,"1"]}"#));
+        let element = Element { labels, t_ms: 1500, value: PointValue::Float(1e21) };
+        assert!(
+            text(Value::Vector(vec![element]))
+                .contains(r#"{"metric":{"__name__":"up","job":"a\"b"},"value":[1.500,"1e+21"]}"#)
+        );
+        assert!(text(Value::Vector(Vec::new())).contains(r#""result":[]}"#));
+    }
+
+    #[test]
+    fn many_long_series_are_written_whole() {
+        let floats = |count: i64| (0..count).map(|at| Sample { t_ms: at * 1000, value: at as f64 }).collect();
+        let one = |count| Series { labels: Labels::default(), floats: floats(count), histograms: Vec::new() };
+        let counts = [1, POINTS as i64, POINTS as i64 + 1, 5 * POINTS as i64];
+        let written: serde_json::Value = serde_json::from_str(&text(Value::Matrix(counts.map(one).into()))).unwrap();
+        let lengths =
+            written["data"]["result"].as_array().unwrap().iter().map(|s| s["values"].as_array().unwrap().len() as i64);
+        assert_eq!(lengths.collect::<Vec<_>>(), counts);
+    }
+
+    #[test]
+    fn notes_past_ten_are_counted() {
+        let notes = |count: usize| (0..count).map(|at| format!("note {at}")).collect::<Vec<_>>();
+        let made = Answer { value: Value::Vector(Vec::new()), warnings: notes(13), infos: notes(1) };
+        let written: serde_json::Value = serde_json::from_str(&text_of(made)).unwrap();
+        let warnings = written["warnings"].as_array().unwrap();
+        assert_eq!((warnings.len(), warnings[10].as_str()), (11, Some("3 more warning annotations omitted")));
+        assert_eq!(written["infos"], serde_json::json!(["note 0"]));
     }
 
     #[test]
     fn native_histograms_show_their_buckets() {
-        use tenantscope_model::{HistogramSample, Span, Spans};
+        use tenantscope_model::{Span, Spans};
         let side = |counts: &[f64]| Spans { spans: vec![Span { offset: 0, length: 2 }], counts: counts.to_vec() };
         let histogram = Histogram {
             zero_threshold: 0.001,
@@ -205,7 +363,7 @@ mod tests {
         };
         let histograms = vec![HistogramSample { t_ms: 1500, histogram: histogram.into() }];
         let series = Series { labels: Labels::default(), floats: Vec::new(), histograms };
-        let expected = r#"{"metric":{},"histograms":[[1.5,{"count":"7","sum":"1.5","buckets":[[1,"-2","-1","4"],[3,"-0.001","0.001","2"],[0,"0.5","1","1"]]}]]}"#;
+        let expected = r#"{"metric":{},"histograms":[[1.500,{"count":"7","sum":"1.5","buckets":[[1,"-2","-1","4"],[3,"-0.001","0.001","2"],[0,"0.5","1","1"]]}]]}"#;
         assert!(text(Value::Matrix(vec![series])).contains(expected));
     }
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use tenantscope_api::prometheus::QueryLimits;
 use tenantscope_model::{Bytes, TimeSpan};
+use tenantscope_tenancy::Quotas;
 
 /// `journal:`, for each of the three.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -42,16 +43,32 @@ pub struct LakeConfig {
     pub query_memory_bytes: Option<Bytes>,
 }
 
-/// `query:`, for PromQL.
+/// `query:`, for PromQL and the calls about series.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueryConfig {
-    /// A query that takes longer ends with an error; default 2m.
+    /// A query that takes longer, waiting included, ends with an error; default 2m.
     pub timeout: Option<TimeSpan>,
+    /// Queries that run at the same time; more wait; default 8.
+    pub max_concurrent: Option<usize>,
+    /// How many of these one reader may have; default 6, or what `max_concurrent` is if that is less.
+    pub max_concurrent_per_reader: Option<usize>,
+    /// Queries that wait; one more is refused with 503; default 400.
+    pub max_waiting: Option<usize>,
+    /// How many of these one reader may have; default 200.
+    pub max_waiting_per_reader: Option<usize>,
     /// The most samples that one query may load; default 50,000,000.
     pub max_samples: Option<u64>,
-    /// Queries that run at the same time; more wait; default 4.
-    pub max_concurrent: Option<usize>,
+    /// The most series that one selector may find; default 5,000,000.
+    pub max_series: Option<u64>,
+    /// Memory of one query; default 300 MiB.
+    pub max_bytes: Option<Bytes>,
+    /// Memory of all queries together; default 600 MiB.
+    pub memory_max_bytes: Option<Bytes>,
+    /// The most steps of a range query; default 11,000.
+    pub max_steps: Option<u64>,
+    /// The longest time that a query may be about; default: no bound.
+    pub max_range: Option<TimeSpan>,
     /// How far back an instant selector looks; default 5m.
     pub lookback: Option<TimeSpan>,
 }
@@ -69,15 +86,25 @@ impl JournalConfig {
 }
 
 impl QueryConfig {
-    /// The limits of PromQL queries.
-    pub fn limits(&self) -> QueryLimits {
+    /// The limits of queries; `quotas` has those of tenants.
+    pub fn limits(&self, quotas: Quotas) -> QueryLimits {
         let defaults = QueryLimits::default();
+        let max_concurrent = self.max_concurrent.unwrap_or(defaults.max_concurrent).max(1);
+        let per_reader = self.max_concurrent_per_reader.unwrap_or(defaults.max_concurrent_per_reader);
         QueryLimits {
             timeout: self.timeout.map_or(defaults.timeout, |span| span.0),
+            max_concurrent,
+            max_concurrent_per_reader: per_reader.clamp(1, max_concurrent),
+            max_waiting: self.max_waiting.unwrap_or(defaults.max_waiting),
+            max_waiting_per_reader: self.max_waiting_per_reader.unwrap_or(defaults.max_waiting_per_reader),
             max_samples: self.max_samples.unwrap_or(defaults.max_samples),
-            concurrency: self.max_concurrent.unwrap_or(defaults.concurrency).max(1),
+            max_series: self.max_series.unwrap_or(defaults.max_series),
+            max_bytes: self.max_bytes.map_or(defaults.max_bytes, |bytes| bytes.0),
+            memory_max_bytes: self.memory_max_bytes.map_or(defaults.memory_max_bytes, |bytes| bytes.0),
+            max_steps: self.max_steps.unwrap_or(defaults.max_steps),
+            max_range: self.max_range.map(|span| span.0),
             lookback: self.lookback.map_or(defaults.lookback, |span| span.0),
-            ..defaults
+            quotas,
         }
     }
 }
