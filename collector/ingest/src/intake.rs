@@ -76,7 +76,8 @@ impl Intake {
         let usage = Arc::new(Usage::new(limits.quotas(), registry.clone()));
         let decode = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };
         let (journal, max_decoding) = (journal.clone(), limits.max_decoding);
-        let options = LineOptions { journal, decode, max_decoding, usage: Arc::clone(&usage) };
+        let max_ahead = (limits.max_ahead.0 > Duration::ZERO).then_some(limits.max_ahead.0);
+        let options = LineOptions { journal, decode, max_decoding, max_ahead, usage: Arc::clone(&usage) };
         let open = |signal: Signal| {
             Line::open(dir, signal, stores.of(signal), &options)
                 .map(Arc::new)
@@ -236,7 +237,7 @@ impl Intake {
         Ok(Accepted {
             rejected: underway.rejected.total(),
             message: underway.rejected.message(),
-            ..Accepted::default()
+            written: underway.written,
         })
     }
 }

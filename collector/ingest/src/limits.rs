@@ -31,6 +31,9 @@ pub struct Limits {
     pub max_sender_percent: u8,
     /// Bodies that are decoded at the same time, for each signal. Default 4.
     pub max_decoding: usize,
+    /// How far ahead of our clock a metric's points may be; later ones are left out of their batch. 0: any time.
+    /// Default 10 min.
+    pub max_ahead: TimeSpan,
     /// How often cursors follow the stores. Default 10 s.
     pub cursor_interval: TimeSpan,
     /// How often state files are written. Default 60 s.
@@ -49,6 +52,7 @@ impl Default for Limits {
             max_in_flight_bytes: Bytes(200 << 20),
             max_sender_percent: 50,
             max_decoding: 4,
+            max_ahead: TimeSpan::from_secs(600),
             cursor_interval: TimeSpan::from_secs(10),
             state_interval: TimeSpan::from_secs(60),
             own_series_interval: TimeSpan::from_secs(60),

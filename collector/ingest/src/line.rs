@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
 use tenantscope_journal::{Append, Cursor, CursorError, Journal, OpenError, Options};
 use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
-use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused};
+use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused, Written};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::lanes::{Flight, Flights, LaneKey, Standing};
@@ -78,6 +79,7 @@ pub(crate) struct Line {
     kept: Mutex<Kept>,
     usage: Arc<Usage>,
     limits: DecodeLimits,
+    max_ahead_ms: Option<i64>,
 }
 
 /// What a line is opened with.
@@ -85,6 +87,8 @@ pub(crate) struct LineOptions {
     pub(crate) journal: Options,
     pub(crate) decode: DecodeLimits,
     pub(crate) max_decoding: usize,
+    /// How far ahead of our clock a metric's points may be.
+    pub(crate) max_ahead: Option<Duration>,
     /// Shared by all lines.
     pub(crate) usage: Arc<Usage>,
 }
@@ -131,6 +135,7 @@ pub(crate) struct Underway {
     pub(crate) append: Option<Append>,
     pub(crate) stored: u64,
     pub(crate) rejected: Rejected,
+    pub(crate) written: Written,
 }
 
 /// Where a signal's journal is.
@@ -176,6 +181,7 @@ impl Line {
             kept: Mutex::new(kept),
             usage: Arc::clone(&options.usage),
             limits: options.decode,
+            max_ahead_ms: options.max_ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX)),
         })
     }
 
@@ -204,7 +210,7 @@ impl Line {
             received_at_ms,
             sender: from.owner.clone(),
             from_agent: from.from_agent,
-            latest_ms: None,
+            latest_ms: self.max_ahead_ms.map(|ahead_ms| received_at_ms.saturating_add(ahead_ms)),
             header,
             body: RecordBody::Received { decisions, body },
         };
@@ -240,6 +246,7 @@ impl Line {
             self.usage.charge(tenant, &stamped.batch, record.received_at_ms)?;
         }
         let (rejected, moved_claims) = (stamped.rejected.clone(), stamped.moved_claims);
+        let written = written_of(&stamped.batch);
         let stored = records.saturating_sub(rejected.total());
         let nothing_left = is_empty(&stamped.batch) && stamped.deltas.is_empty();
         if nothing_left {
@@ -255,7 +262,7 @@ impl Line {
         for (reason, records) in rejected.by_reason() {
             telemetry::rejected(self.signal, reason, records);
         }
-        Ok(Underway { append, stored, rejected })
+        Ok(Underway { append, stored, rejected, written })
     }
 
     fn no_body(&self) -> RecordBody {
@@ -334,6 +341,15 @@ impl Line {
         kept.state.advance(replay_from)?;
         Ok(())
     }
+}
+
+fn written_of(batch: &StampedBatch) -> Written {
+    let StampedBatch::Metrics { series, .. } = batch else { return Written::default() };
+    series.iter().fold(Written::default(), |written, series| Written {
+        samples: written.samples + series.samples.len() as u64,
+        histograms: written.histograms + series.histograms.len() as u64,
+        exemplars: written.exemplars + series.exemplars.len() as u64,
+    })
 }
 
 /// Whether a batch holds nothing.

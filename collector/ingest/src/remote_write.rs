@@ -1,68 +1,96 @@
-//! `POST /api/v1/write`: Prometheus remote write 1.0.
+//! `POST /api/v1/write`: Prometheus remote write, 1.0 and 2.0.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tenantscope_model::Signal;
-use tenantscope_wire::{BatchHeader, BodyForm, Encoding, Receive as _, ReceivedBody, Refused};
+use tenantscope_wire::{Accepted, BatchHeader, BodyForm, Encoding, Receive as _, ReceivedBody, Refused, Written};
 
 use crate::answers;
 use crate::bodies;
 use crate::intake::Intake;
 use crate::telemetry;
 
+const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
+const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+
 /// 204 once stored; 400 where a part was refused for good (the rest is stored), as the protocol has no other word.
+///
+/// Every answer to a body whose form is known says how much of it was written, a refusal that nothing was.
 pub(crate) async fn write(State(intake): State<Arc<Intake>>, request: Request) -> Response {
-    match take(&intake, request).await {
-        Ok(accepted) if accepted.rejected == 0 => answers::empty(StatusCode::NO_CONTENT),
+    let (mut response, written) = match take(&intake, request).await {
+        Ok(accepted) if accepted.rejected == 0 => (answers::empty(StatusCode::NO_CONTENT), accepted.written),
         Ok(accepted) => {
             let message = format!("{} samples were not taken: {}", accepted.rejected, accepted.message);
-            answers::refused(&Refused::invalid("partly_rejected", message))
+            (answers::refused(&Refused::invalid("partly_rejected", message)), accepted.written)
         }
-        Err(refused) => answers::refused(&refused),
+        Err(refused) => (answers::refused(&refused), Written::default()),
+    };
+    if response.status() != StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        let headers = response.headers_mut();
+        headers.insert(SAMPLES_WRITTEN, HeaderValue::from(written.samples));
+        headers.insert(HISTOGRAMS_WRITTEN, HeaderValue::from(written.histograms));
+        headers.insert(EXEMPLARS_WRITTEN, HeaderValue::from(written.exemplars));
     }
+    response
 }
 
-async fn take(intake: &Intake, request: Request) -> Result<tenantscope_wire::Accepted, Refused> {
+async fn take(intake: &Intake, request: Request) -> Result<Accepted, Refused> {
     let (parts, body) = request.into_parts();
     let counted = |refused: &Refused| telemetry::refused(Signal::Metrics, refused.reason);
     let sender = intake.authorize(&parts.headers, answers::peer(&parts.extensions)).await?;
-    let (header, declared) = read_headers(&parts.headers).inspect_err(counted)?;
-    let reserved = declared.unwrap_or(intake.limits().body_bytes());
+    let told = read_headers(&parts.headers).inspect_err(counted)?;
+    let reserved = told.declared_bytes.unwrap_or(intake.limits().body_bytes());
     let permit = intake.reserve(&sender, reserved)?;
     let bytes = bodies::read(body, reserved).await.inspect_err(counted)?;
-    let body =
-        ReceivedBody { signal: Signal::Metrics, form: BodyForm::RemoteWriteV1, encoding: Encoding::Snappy, bytes };
-    intake.receive(sender, body, header, permit).await
+    let body = ReceivedBody { signal: Signal::Metrics, form: told.form, encoding: Encoding::Snappy, bytes };
+    intake.receive(sender, body, told.header, permit).await
 }
 
-fn read_headers(headers: &HeaderMap) -> Result<(Option<BatchHeader>, Option<usize>), Refused> {
-    check_form(headers)?;
+/// What a request's headers tell.
+struct Told {
+    form: BodyForm,
+    header: Option<BatchHeader>,
+    declared_bytes: Option<usize>,
+}
+
+fn read_headers(headers: &HeaderMap) -> Result<Told, Refused> {
+    let form = form_of(headers)?;
     let header =
         BatchHeader::from_headers(headers).map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
-    Ok((header, bodies::declared(headers.get(CONTENT_LENGTH))?))
+    Ok(Told { form, header, declared_bytes: bodies::declared(headers.get(CONTENT_LENGTH))? })
 }
 
-/// Remote write 1.0 is protobuf in snappy's block form; 2.0 says so in its content type.
-fn check_form(headers: &HeaderMap) -> Result<(), Refused> {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or("");
+/// Both versions are protobuf in snappy's block form; the content type says which one it is. Old senders of 1.0 may
+/// leave both headers out.
+fn form_of(headers: &HeaderMap) -> Result<BodyForm, Refused> {
+    let text = |name| headers.get(name).map_or(Ok(""), |value: &HeaderValue| value.to_str().map_err(|_| ()));
     let unsupported = |message: String| Refused::unsupported("unsupported_form", message);
-    let content_type = text(CONTENT_TYPE);
+    let no_text = |()| unsupported("content-type or content-encoding is no text".to_owned());
+    let content_type = text(CONTENT_TYPE).map_err(no_text)?;
     let mut parts = content_type.split(';').map(str::trim);
-    if !parts.next().unwrap_or("").eq_ignore_ascii_case("application/x-protobuf") {
+    let media_type = parts.next().unwrap_or("");
+    if !media_type.is_empty() && !media_type.eq_ignore_ascii_case("application/x-protobuf") {
         return Err(unsupported(format!("content-type {content_type:.64?} is not application/x-protobuf")));
     }
+    let mut form = BodyForm::RemoteWriteV1;
     for parameter in parts {
-        if parameter.strip_prefix("proto=").is_some_and(|proto| proto != "prometheus.WriteRequest") {
-            return Err(unsupported(format!("{parameter:.64} is not prometheus.WriteRequest (remote write 1.0)")));
+        let Some((key, message)) = parameter.split_once('=') else { continue };
+        if key.eq_ignore_ascii_case("proto") {
+            form = match message {
+                "prometheus.WriteRequest" => BodyForm::RemoteWriteV1,
+                "io.prometheus.write.v2.Request" => BodyForm::RemoteWriteV2,
+                _ => return Err(unsupported(format!("{message:.64?} is no message of remote write 1.0 or 2.0"))),
+            };
         }
     }
-    let encoding = text(CONTENT_ENCODING);
-    if !encoding.eq_ignore_ascii_case("snappy") {
+    let encoding = text(CONTENT_ENCODING).map_err(no_text)?;
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("snappy") {
         return Err(unsupported(format!("content-encoding {encoding:.64?} is not snappy")));
     }
-    Ok(())
+    Ok(form)
 }

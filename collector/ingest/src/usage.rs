@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tenantscope_model::{StampedBatch, TenantId};
+use tenantscope_model::{StampedBatch, StampedSeries, TenantId};
 use tenantscope_tenancy::{Quotas, Registry};
 use tenantscope_wire::Refused;
 
@@ -70,7 +70,12 @@ impl Usage {
         let used = self.of(tenant)?;
         let mut used = used.lock();
         if let Some(max_series) = quota.active_series {
-            let hashes = series.iter().map(|series| self.hasher.hash_one(&series.labels));
+            // A fingerprint is as good as the labels, and is there already.
+            let hash = |series: &StampedSeries| match series.labels.fingerprint() {
+                Some(fingerprint) => self.hasher.hash_one(fingerprint),
+                None => self.hasher.hash_one(&series.labels),
+            };
+            let hashes = series.iter().map(hash);
             used.series.admit(hashes.collect(), max_series, now_ms)?;
         }
         let samples: usize = series.iter().map(|series| series.samples.len() + series.histograms.len()).sum();
@@ -140,7 +145,7 @@ impl ActiveSeries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tenantscope_model::{Labels, Sample, StampedSeries};
+    use tenantscope_model::{Labels, Sample};
     use tenantscope_tenancy::Quota;
 
     const NOW_MS: i64 = 1_790_000_000_000;

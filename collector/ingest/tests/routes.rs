@@ -103,12 +103,15 @@ async fn remote_write_is_stored_under_the_tenant_of_its_header() {
 async fn remote_write_refuses_with_the_status_of_the_protocol() {
     let setup = setup();
     let two = [REMOTE_WRITE.as_slice(), &[("x-scope-orgid", "a|b")]].concat();
-    let v2 = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"), REMOTE_WRITE[1]];
+    let v3 = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request"), REMOTE_WRITE[1]];
+    let json = [("content-type", "application/json"), REMOTE_WRITE[1]];
     let gzip = [REMOTE_WRITE[0], ("content-encoding", "gzip")];
     let bomb = snap::raw::Encoder::new().compress_vec(&vec![0; 20_000]).unwrap();
     for (headers, body, status) in [
         (two.as_slice(), up(), StatusCode::BAD_REQUEST),
-        (&v2, up(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (&v3, up(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (&json, up(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (&REMOTE_WRITE_2, up(), StatusCode::BAD_REQUEST),
         (&gzip, up(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
         (&REMOTE_WRITE, b"not snappy".to_vec(), StatusCode::BAD_REQUEST),
         (&REMOTE_WRITE, vec![0; 5000], StatusCode::PAYLOAD_TOO_LARGE),
@@ -117,6 +120,90 @@ async fn remote_write_refuses_with_the_status_of_the_protocol() {
         assert_eq!(post(&setup, "/api/v1/write", headers, body).await.status(), status);
     }
     assert!(setup.metrics.applied.lock().is_empty());
+}
+
+const REMOTE_WRITE_2: [(&str, &str); 3] = [
+    ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+    ("content-encoding", "snappy"),
+    ("x-prometheus-remote-write-version", "2.0.0"),
+];
+
+/// `io.prometheus.write.v2.Request`, as far as the tests send it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Request2 {
+    #[prost(string, repeated, tag = "4")]
+    symbols: Vec<String>,
+    #[prost(message, repeated, tag = "5")]
+    timeseries: Vec<TimeSeries2>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TimeSeries2 {
+    #[prost(uint32, repeated, tag = "1")]
+    labels_refs: Vec<u32>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+
+fn request2(series: &[&[u32]], t_ms: i64) -> Vec<u8> {
+    let symbols = ["", "__name__", "up", "job", "a"].map(str::to_owned).to_vec();
+    let one = |refs: &&[u32]| TimeSeries2 {
+        labels_refs: refs.to_vec(),
+        samples: vec![Sample { value: 1.0, timestamp: t_ms }],
+    };
+    let message = Request2 { symbols, timeseries: series.iter().map(one).collect() }.encode_to_vec();
+    snap::raw::Encoder::new().compress_vec(&message).unwrap()
+}
+
+/// Samples, histograms and exemplars, as the answer says.
+fn written(answer: &Response) -> [Option<String>; 3] {
+    ["samples", "histograms", "exemplars"].map(|what| {
+        let header = answer.headers().get(format!("x-prometheus-remote-write-{what}-written"))?;
+        Some(header.to_str().unwrap().to_owned())
+    })
+}
+
+fn counts(samples: u32) -> [Option<String>; 3] {
+    [samples, 0, 0].map(|count| Some(count.to_string()))
+}
+
+#[tokio::test]
+async fn remote_write_2_stores_what_it_can_and_tells_how_much() {
+    let setup = setup();
+    let whole = post(&setup, "/api/v1/write", &REMOTE_WRITE_2, request2(&[&[1, 2, 3, 4]], 1_000)).await;
+    assert_eq!((whole.status(), written(&whole)), (StatusCode::NO_CONTENT, counts(1)));
+    let series: [&[u32]; 3] = [&[1, 2, 3, 99], &[1, 2, 3], &[1, 2, 3, 4]];
+    let partly = post(&setup, "/api/v1/write", &REMOTE_WRITE_2, request2(&series, 2_000)).await;
+    assert_eq!((partly.status(), written(&partly)), (StatusCode::BAD_REQUEST, counts(1)));
+    let text = String::from_utf8(partly.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    assert!(text.contains("odd_label_refs: 1") && text.contains("symbol_out_of_range: 1"), "{text}");
+    let applied = setup.metrics.applied.lock();
+    let [_, (_, StampedBatch::Metrics { series, .. })] = applied.as_slice() else { panic!("{applied:?}") };
+    assert_eq!(series[0].labels.to_string(), r#"up{job="a", tenant="anonymous"}"#);
+}
+
+#[tokio::test]
+async fn points_too_far_ahead_are_left_out_and_nothing_is_written_of_a_refused_body() {
+    let setup = setup();
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let hour_ahead = request2(&[&[1, 2, 3, 4]], now_ms + 3_600_000);
+    let ahead = post(&setup, "/api/v1/write", &REMOTE_WRITE_2, hour_ahead).await;
+    assert_eq!((ahead.status(), written(&ahead)), (StatusCode::BAD_REQUEST, counts(0)));
+    assert!(setup.metrics.applied.lock().is_empty());
+    *setup.metrics.refuse.lock() = Some(tenantscope_model::Refusal::Unavailable {
+        reason: "store_memory",
+        retry_after: std::time::Duration::from_secs(3),
+    });
+    let later = post(&setup, "/api/v1/write", &REMOTE_WRITE_2, request2(&[&[1, 2, 3, 4]], now_ms)).await;
+    assert_eq!((later.status(), written(&later)), (StatusCode::SERVICE_UNAVAILABLE, counts(0)));
+    assert_eq!(later.headers()["retry-after"], "3");
+}
+
+#[tokio::test]
+async fn senders_of_old_may_leave_their_headers_out() {
+    let setup = setup();
+    let answer = post(&setup, "/api/v1/write", &[], up()).await;
+    assert_eq!((answer.status(), written(&answer)), (StatusCode::NO_CONTENT, counts(1)));
 }
 
 #[tokio::test]
