@@ -14,6 +14,19 @@ pub struct Position {
     pub end: usize,
 }
 
+impl Position {
+    /// Line and column of the first byte in the text, counted from 1 and in bytes: `1:13`.
+    pub fn line_and_column(self, text: &str) -> String {
+        if text.is_empty() && self.start > 0 {
+            return "unknown position".to_owned();
+        }
+        let Some(before) = text.as_bytes().get(..self.start) else { return "invalid position".to_owned() };
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        format!("{line}:{}", self.start - line_start + 1)
+    }
+}
+
 /// A PromQL expression that passed the type checks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
@@ -344,11 +357,6 @@ pub struct Binary {
 }
 
 impl Expr {
-    /// An expression whose place is not known.
-    pub(crate) fn unplaced(kind: ExprKind) -> Self {
-        Self { kind, position: Position::default() }
-    }
-
     /// What the expression evaluates to.
     pub fn value_type(&self) -> ValueType {
         match &self.kind {

@@ -1,15 +1,30 @@
 use tenantscope_model::SelectError;
 
-/// Why a text is no expression.
+use crate::ast::Position;
+use crate::parse::Fault;
+
+/// Why a text is no expression; it reads `line:column: parse error: …`, as Prometheus puts it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("parse error: {message}")]
+#[error("{place}: parse error: {message}")]
 pub struct ParseError {
     message: String,
+    position: Position,
+    place: String,
 }
 
 impl ParseError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+    pub(crate) fn new(fault: Fault, text: &str) -> Self {
+        Self { place: fault.position.line_and_column(text), message: fault.message, position: fault.position }
+    }
+
+    /// What is wrong, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Where it is wrong, in bytes of the text.
+    pub fn position(&self) -> Position {
+        self.position
     }
 }
 

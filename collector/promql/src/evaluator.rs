@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tenantscope_model::{Evaluate, EvaluateError, Evaluated, Labels, QueryBudget, Scope, Select};
 
 use crate::ast::Expr;
-use crate::convert::parse;
+use crate::parse::parse;
 use crate::engine::{Engine, QueryOptions};
 use crate::error::{EngineError, ParseError};
 use crate::value::{PointValue, Value};

@@ -1,6 +1,6 @@
 //! PromQL: expressions and an engine over anything that is [`Select`](tenantscope_model::Select).
 //!
-//! A text becomes an [`Expr`] ([`parse`]: syntax by a parser that one file knows, type checks by us), and an
+//! A text becomes an [`Expr`] ([`parse`], and back by `Display`, [`Expr::pretty`] and [`Expr::to_tree`]), and an
 //! [`Engine`] evaluates it for a [`Scope`](tenantscope_model::Scope) at one time or at many. [`Evaluator`] does so
 //! for rules and objectives.
 //!
@@ -27,7 +27,6 @@ mod call;
 mod changes;
 mod check;
 mod column;
-mod convert;
 mod dates;
 mod duration;
 mod engine;
@@ -45,14 +44,18 @@ mod native;
 mod note;
 mod notes;
 mod over_time;
+mod parse;
+mod pretty;
 mod print;
 mod quantile;
+mod quoting;
 mod rate;
 mod regression;
 mod smoothing;
 mod source;
 mod starts;
 mod totals;
+mod tree;
 mod value;
 mod xxhash;
 
@@ -60,7 +63,6 @@ pub use ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Edges, Expr, ExprKind, Grouping, Matching,
     MatrixSelector, Position, Subquery, ValueType, VectorSelector,
 };
-pub use convert::parse;
 pub use duration::{DurationExpr, DurationKind, DurationOp, DurationTimes};
 pub use engine::{Engine, Limits, QueryOptions, Times};
 pub use error::{EngineError, ParseError};
@@ -70,5 +72,6 @@ pub use native::{
     Bucket, Combined, Incompatible, added as histogram_added, buckets as histogram_buckets, is_reset, settle_hints,
     subtracted as histogram_subtracted,
 };
+pub use parse::{parse, parse_selector};
 pub use print::{duration_text, number_text};
 pub use value::{Answer, Element, PointValue, Series, Value};

@@ -1,4 +1,4 @@
-//! Expressions back to PromQL, as Prometheus writes them on one line.
+//! Expressions back to PromQL, as Prometheus writes them on one line. What is printed parses to the same expression.
 
 use std::fmt::{self, Display, Formatter, Write};
 use std::sync::Arc;
@@ -6,16 +6,31 @@ use std::sync::Arc;
 use tenantscope_model::{METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
-    Aggregate, At, Binary, Cardinality, Expr, ExprKind, Grouping, Matching, Subquery, ValueType, VectorSelector,
+    Aggregate, At, Binary, Cardinality, Edges, Expr, ExprKind, Grouping, Matching, MatrixSelector, Subquery, ValueType,
+    VectorSelector,
 };
+use crate::duration::{DurationExpr, DurationKind, DurationOp};
+use crate::float_text;
+use crate::quoting::Quoted;
+
+impl ValueType {
+    /// Its name in Prometheus's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::String => "string",
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+        }
+    }
+}
 
 impl Display for ValueType {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scalar => "scalar",
-            Self::String => "string",
             Self::Vector => "instant vector",
             Self::Matrix => "range vector",
+            Self::Scalar | Self::String => self.name(),
         })
     }
 }
@@ -23,18 +38,28 @@ impl Display for ValueType {
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            ExprKind::Number { value, .. } => f.write_str(&number_text(*value)),
+            ExprKind::Number { value, as_duration: true } => f.write_str(&seconds_text(*value)),
+            ExprKind::Number { value, as_duration: false } => f.write_str(&float_text::plain(*value)),
             ExprKind::Text(text) => write!(f, "{}", Quoted(text)),
-            ExprKind::Vector(selector) => selector_text(f, selector, None),
-            ExprKind::Matrix(matrix) => selector_text(f, &matrix.selector, Some(matrix.range_ms)),
-            ExprKind::Subquery(subquery) => subquery_text(f, subquery),
+            ExprKind::Vector(selector) => vector_text(f, selector),
+            ExprKind::Matrix(matrix) => matrix_text(f, matrix),
+            ExprKind::Subquery(subquery) => write!(f, "{}{}", subquery.expr, SubqueryTimes(subquery)),
             ExprKind::Call(call) => {
                 write!(f, "{}(", call.function.name)?;
-                comma_separated(f, &call.arguments)?;
+                for (index, argument) in call.arguments.iter().enumerate() {
+                    let comma = if index > 0 { ", " } else { "" };
+                    write!(f, "{comma}{argument}")?;
+                }
                 f.write_char(')')
             }
-            ExprKind::Aggregate(aggregate) => aggregate_text(f, aggregate),
-            ExprKind::Binary(binary) => binary_text(f, binary),
+            ExprKind::Aggregate(aggregate) => {
+                write!(f, "{}(", AggregateHead(aggregate))?;
+                if let Some(parameter) = &aggregate.parameter {
+                    write!(f, "{parameter}, ")?;
+                }
+                write!(f, "{})", aggregate.expr)
+            }
+            ExprKind::Binary(binary) => write!(f, "{} {} {}", binary.left, Operator(binary), binary.right),
             ExprKind::Negate(inner) => write!(f, "-{inner}"),
             ExprKind::Plus(inner) => write!(f, "+{inner}"),
             ExprKind::Paren(inner) => write!(f, "({inner})"),
@@ -42,7 +67,7 @@ impl Display for Expr {
     }
 }
 
-/// A number as Go's `%v` and Prometheus's JSON write it.
+/// A number as Prometheus's JSON writes it.
 pub fn number_text(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -89,25 +114,10 @@ pub fn duration_text(ms: i64) -> String {
     text
 }
 
-/// A string in double quotes, escaped as Go does.
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
-
-impl Display for Quoted<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' => f.write_str("\\\"")?,
-                '\\' => f.write_str("\\\\")?,
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
-                '\t' => f.write_str("\\t")?,
-                c if c.is_control() => write!(f, "\\x{:02x}", u32::from(c))?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
-    }
+/// A number of seconds that was written as a duration.
+pub(crate) fn seconds_text(seconds: f64) -> String {
+    // Prometheus counts nanoseconds, and cuts below a millisecond.
+    duration_text((seconds * 1e9).round() as i64 / 1_000_000)
 }
 
 fn is_legacy_label(name: &str) -> bool {
@@ -116,117 +126,174 @@ fn is_legacy_label(name: &str) -> bool {
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn is_legacy_metric(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_' || c == ':')
-        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+fn label_text(name: &str) -> String {
+    if is_legacy_label(name) { name.to_owned() } else { Quoted(name).to_string() }
 }
 
-fn comma_separated(f: &mut Formatter<'_>, parts: &[Expr]) -> fmt::Result {
-    for (i, part) in parts.iter().enumerate() {
-        let comma = if i > 0 { ", " } else { "" };
-        write!(f, "{comma}{part}")?;
-    }
-    Ok(())
+fn labels_text(labels: &[Arc<str>]) -> String {
+    labels.iter().map(|label| label_text(label)).collect::<Vec<_>>().join(", ")
 }
 
-fn names(labels: &[Arc<str>]) -> String {
-    let one = |label: &Arc<str>| if is_legacy_label(label) { label.to_string() } else { Quoted(label).to_string() };
-    labels.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
-fn matcher_text(matcher: &Matcher) -> String {
-    let op = match matcher.op() {
+/// The operator of a matcher.
+pub(crate) fn match_text(op: MatchOp) -> &'static str {
+    match op {
         MatchOp::Equal => "=",
         MatchOp::NotEqual => "!=",
         MatchOp::Regex => "=~",
         MatchOp::NotRegex => "!~",
-    };
-    let name = matcher.name();
-    let name = if is_legacy_label(name) { name.to_owned() } else { Quoted(name).to_string() };
-    format!("{name}{op}{}", Quoted(matcher.value()))
+    }
 }
 
-fn selector_text(f: &mut Formatter<'_>, selector: &VectorSelector, range_ms: Option<i64>) -> fmt::Result {
-    let is_name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal;
-    let name = selector.matchers.iter().find(is_name).filter(|m| !m.value().is_empty());
-    let mut inside = Vec::new();
-    if let Some(name) = name {
-        if is_legacy_metric(name.value()) {
-            f.write_str(name.value())?;
-        } else {
-            inside.push(Quoted(name.value()).to_string());
+fn matcher_text(matcher: &Matcher) -> String {
+    format!("{}{}{}", label_text(matcher.name()), match_text(matcher.op()), Quoted(matcher.value()))
+}
+
+/// Name and matchers, without what concerns time.
+fn series_text(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
+    let name = selector.name.as_deref().unwrap_or_default();
+    let is_name =
+        |m: &&Matcher| !name.is_empty() && m.name() == METRIC_NAME && m.op() == MatchOp::Equal && m.value() == name;
+    let mut matchers: Vec<String> = selector.matchers.iter().filter(|m| !is_name(m)).map(matcher_text).collect();
+    matchers.sort_unstable();
+    f.write_str(name)?;
+    // `info` takes `{}`, which Prometheus prints as nothing: that does not parse.
+    if matchers.is_empty() && !name.is_empty() { Ok(()) } else { write!(f, "{{{}}}", matchers.join(",")) }
+}
+
+fn edges_text(edges: Edges) -> &'static str {
+    match edges {
+        Edges::Plain => "",
+        Edges::Anchored => " anchored",
+        Edges::Smoothed => " smoothed",
+    }
+}
+
+fn vector_text(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
+    series_text(f, selector)?;
+    at_text(f, selector.at)?;
+    f.write_str(edges_text(selector.edges))?;
+    offset_text(f, selector.offset_ms, selector.offset_expr.as_deref())
+}
+
+fn matrix_text(f: &mut Formatter<'_>, matrix: &MatrixSelector) -> fmt::Result {
+    let selector = &matrix.selector;
+    series_text(f, selector)?;
+    write!(f, "[{}]", Span(matrix.range_ms, matrix.range_expr.as_deref()))?;
+    f.write_str(edges_text(selector.edges))?;
+    at_text(f, selector.at)?;
+    offset_text(f, selector.offset_ms, selector.offset_expr.as_deref())
+}
+
+fn at_text(f: &mut Formatter<'_>, at: Option<At>) -> fmt::Result {
+    match at {
+        Some(At::Start) => f.write_str(" @ start()"),
+        Some(At::End) => f.write_str(" @ end()"),
+        Some(At::Ms(ms)) => write!(f, " @ {:.3}", ms as f64 / 1000.0),
+        None => Ok(()),
+    }
+}
+
+fn offset_text(f: &mut Formatter<'_>, offset_ms: i64, expr: Option<&DurationExpr>) -> fmt::Result {
+    if offset_ms == 0 && expr.is_none() { Ok(()) } else { write!(f, " offset {}", Span(offset_ms, expr)) }
+}
+
+/// A duration, as an expression if it is one.
+struct Span<'a>(i64, Option<&'a DurationExpr>);
+
+impl Display for Span<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(expr) => write!(f, "{expr}"),
+            None => f.write_str(&duration_text(self.0)),
         }
     }
-    let rest = selector.matchers.iter().filter(|m| !name.is_some_and(|name| std::ptr::eq(name, *m)));
-    inside.extend(rest.map(matcher_text));
-    if !inside.is_empty() || name.is_none() {
-        write!(f, "{{{}}}", inside.join(","))?;
-    }
-    if let Some(range_ms) = range_ms {
-        write!(f, "[{}]", duration_text(range_ms))?;
-    }
-    modifiers(f, selector.at, selector.offset_ms)
 }
 
-fn modifiers(f: &mut Formatter<'_>, at: Option<At>, offset_ms: i64) -> fmt::Result {
-    match at {
-        Some(At::Start) => f.write_str(" @ start()")?,
-        Some(At::End) => f.write_str(" @ end()")?,
-        Some(At::Ms(ms)) => write!(f, " @ {:.3}", ms as f64 / 1000.0)?,
-        None => {}
+/// The times of a subquery: `[1h:5m] offset 1d`.
+pub(crate) struct SubqueryTimes<'a>(pub(crate) &'a Subquery);
+
+impl Display for SubqueryTimes<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let subquery = self.0;
+        write!(f, "[{}:", Span(subquery.range_ms, subquery.range_expr.as_deref()))?;
+        match (&subquery.step_expr, subquery.step_ms) {
+            (Some(expr), _) => write!(f, "{expr}")?,
+            (None, Some(ms)) if ms != 0 => f.write_str(&duration_text(ms))?,
+            (None, _) => {}
+        }
+        f.write_char(']')?;
+        at_text(f, subquery.at)?;
+        offset_text(f, subquery.offset_ms, subquery.offset_expr.as_deref())
     }
-    if offset_ms != 0 {
-        write!(f, " offset {}", duration_text(offset_ms))?;
-    }
-    Ok(())
 }
 
-fn subquery_text(f: &mut Formatter<'_>, subquery: &Subquery) -> fmt::Result {
-    let step = subquery.step_ms.map(duration_text).unwrap_or_default();
-    write!(f, "{}[{}:{step}]", subquery.expr, duration_text(subquery.range_ms))?;
-    modifiers(f, subquery.at, subquery.offset_ms)
+impl Display for DurationExpr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.is_wrapped {
+            f.write_char('(')?;
+        }
+        match &self.kind {
+            DurationKind::Number { seconds, as_duration: true } => f.write_str(&seconds_text(*seconds))?,
+            DurationKind::Number { seconds, as_duration: false } => f.write_str(&float_text::plain(*seconds))?,
+            DurationKind::Step => f.write_str("step()")?,
+            DurationKind::Range => f.write_str("range()")?,
+            DurationKind::Negate(inner) => write!(f, "-{inner}")?,
+            DurationKind::Binary { op: op @ (DurationOp::MinOf | DurationOp::MaxOf), left, right } => {
+                write!(f, "{}({left}, {right})", op.symbol())?;
+            }
+            DurationKind::Binary { op, left, right } => write!(f, "{left} {} {right}", op.symbol())?,
+        }
+        if self.is_wrapped { f.write_char(')') } else { Ok(()) }
+    }
 }
 
-fn aggregate_text(f: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {
-    f.write_str(aggregate.op.name())?;
-    match &aggregate.grouping {
-        Grouping::Without(labels) => write!(f, " without ({}) ", names(labels))?,
-        Grouping::By(labels) if !labels.is_empty() => write!(f, " by ({}) ", names(labels))?,
-        Grouping::By(_) => {}
+/// An aggregation up to its arguments: `sum by (job) `.
+pub(crate) struct AggregateHead<'a>(pub(crate) &'a Aggregate);
+
+impl Display for AggregateHead<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.op.name())?;
+        match &self.0.grouping {
+            Grouping::Without(labels) => write!(f, " without ({}) ", labels_text(labels)),
+            Grouping::By(labels) if !labels.is_empty() => write!(f, " by ({}) ", labels_text(labels)),
+            Grouping::By(_) => Ok(()),
+        }
     }
-    f.write_char('(')?;
-    if let Some(parameter) = &aggregate.parameter {
-        write!(f, "{parameter}, ")?;
-    }
-    write!(f, "{})", aggregate.expr)
 }
 
-fn binary_text(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
-    let returns_bool = if binary.returns_bool { " bool" } else { "" };
-    write!(f, "{} {}{returns_bool}", binary.left, binary.op.symbol())?;
-    matching_text(f, &binary.matching)?;
-    write!(f, " {}", binary.right)
+/// A binary operator with its modifiers: `== bool on (job)`.
+pub(crate) struct Operator<'a>(pub(crate) &'a Binary);
+
+impl Display for Operator<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.op.symbol())?;
+        if self.0.returns_bool {
+            f.write_str(" bool")?;
+        }
+        matching_text(f, &self.0.matching)
+    }
 }
 
 fn matching_text(f: &mut Formatter<'_>, matching: &Matching) -> fmt::Result {
-    if matching.on || !matching.labels.is_empty() {
+    let group = match matching.cardinality {
+        Cardinality::ManyToOne => Some("group_left"),
+        Cardinality::OneToMany => Some("group_right"),
+        Cardinality::OneToOne | Cardinality::ManyToMany => None,
+    };
+    if matching.on || !matching.labels.is_empty() || group.is_some() {
         let word = if matching.on { "on" } else { "ignoring" };
-        write!(f, " {word} ({})", names(&matching.labels))?;
+        write!(f, " {word} ({})", labels_text(&matching.labels))?;
     }
-    match matching.cardinality {
-        Cardinality::ManyToOne => write!(f, " group_left ({})", names(&matching.include))?,
-        Cardinality::OneToMany => write!(f, " group_right ({})", names(&matching.include))?,
-        Cardinality::OneToOne | Cardinality::ManyToMany => {}
+    if let Some(group) = group {
+        write!(f, " {group} ({})", labels_text(&matching.include))?;
     }
     match (matching.fill_left, matching.fill_right) {
-        (Some(left), Some(right)) if left == right => write!(f, " fill ({})", number_text(left)),
+        (Some(left), Some(right)) if left == right => write!(f, " fill ({})", float_text::general(left)),
         (left, right) => {
-            if let Some(left) = left {
-                write!(f, " fill_left ({})", number_text(left))?;
-            }
-            if let Some(right) = right {
-                write!(f, " fill_right ({})", number_text(right))?;
+            for (word, value) in [("fill_left", left), ("fill_right", right)] {
+                if let Some(value) = value {
+                    write!(f, " {word} ({})", float_text::general(value))?;
+                }
             }
             Ok(())
         }

@@ -85,11 +85,7 @@ fn sum(input: &mut Input<'_>, least: u8) -> Parsed<Grown<DurationExpr>> {
 }
 
 /// The operations that follow a left side.
-fn operations(
-    input: &mut Input<'_>,
-    mut left: Grown<DurationExpr>,
-    least: u8,
-) -> Parsed<Grown<DurationExpr>> {
+fn operations(input: &mut Input<'_>, mut left: Grown<DurationExpr>, least: u8) -> Parsed<Grown<DurationExpr>> {
     loop {
         let token = peek(input)?;
         let Some((op, rank)) = operator(token.kind).filter(|(_, rank)| *rank >= least) else { return Ok(left) };

@@ -9,9 +9,7 @@ use super::modifiers::{labels, modifiers};
 use super::postfix::postfixes;
 use super::selector::selector;
 use super::token::{Keyword, Kind, Token};
-use crate::ast::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, ExprKind, Grouping, Position,
-};
+use crate::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, ExprKind, Grouping, Position};
 use crate::function::Function;
 use crate::quoting::{Quoted, unquoted};
 

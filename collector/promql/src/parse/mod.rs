@@ -26,10 +26,9 @@ mod token;
 
 use tenantscope_model::{Matcher, check_regexes};
 use winnow::error::ErrMode;
-use winnow::prelude::*;
 
-use crate::ast::{Expr, ExprKind, Position};
-use crate::check::{check, check_selector};
+use crate::ast::{Expr, Position};
+use crate::check::check;
 use crate::error::ParseError;
 
 pub(crate) use fault::Fault;
@@ -44,22 +43,16 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     Ok(expr)
 }
 
-/// Parses an instant selector alone, as metadata calls take it: `up{job="a"}`.
+/// Parses a series selector alone, as metadata calls take it: `up{job="a"}`. It may select everything: the caller
+/// decides whether that is fair.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    let expr = parsed(text, grammar::selector_alone)?;
-    match &expr.kind {
-        ExprKind::Vector(vector) => {
-            check_selector(vector, expr.position).map_err(|fault| ParseError::new(fault, text))?;
-            Ok(vector.matchers.clone())
-        }
-        _ => Ok(Vec::new()),
-    }
+    parsed(text, selector::alone)
 }
 
-fn parsed<'a>(
+fn parsed<T>(
     text: &str,
-    rule: impl for<'t> FnOnce(&mut input::Input<'t>) -> input::Parsed<Expr>,
-) -> Result<Expr, ParseError> {
+    rule: impl for<'t> FnOnce(&mut input::Input<'t>) -> input::Parsed<T>,
+) -> Result<T, ParseError> {
     let refused = |message: String| ParseError::new(Fault::new(Position::default(), message), text);
     if text.len() > MAX_QUERY_BYTES {
         return Err(refused(format!("query is longer than {MAX_QUERY_BYTES} bytes")));

@@ -18,8 +18,7 @@ const AT: Context = Context { within: "@", expected: "timestamp" };
 const RANGE: Context =
     Context { within: "subquery or range selector", expected: "number, duration, step(), or range()" };
 const AFTER_RANGE: Context = Context { within: "subquery or range", expected: "\":\" or \"]\"" };
-const STEP: Context =
-    Context { within: "subquery selector", expected: "number, duration, step(), range(), or \"]\"" };
+const STEP: Context = Context { within: "subquery selector", expected: "number, duration, step(), range(), or \"]\"" };
 const AFTER_STEP: Context = Context { within: "subquery selector", expected: "\"]\"" };
 
 /// An operand with all that follows it.

@@ -6,7 +6,7 @@ use tenantscope_model::{METRIC_NAME, MatchOp, Matcher};
 use winnow::combinator::opt;
 use winnow::prelude::*;
 
-use super::input::{Context, Input, Parsed, from_to, peek, take, unexpected_in, wrong};
+use super::input::{Context, Input, Parsed, from_to, must, peek, take, unexpected, unexpected_in, wrong};
 use super::regex_fault::regex_message;
 use super::token::{Kind, Token};
 use crate::ast::{BinaryOp, Position, VectorSelector};
@@ -26,6 +26,21 @@ pub(super) fn selector(input: &mut Input<'_>, name: Option<Token<'_>>) -> Parsed
     let name: Option<Arc<str>> = name.map(|name| name.text.into());
     matchers.extend(name.as_deref().map(|name| Matcher::equal(METRIC_NAME, name)));
     Ok((VectorSelector { name, matchers, ..VectorSelector::default() }, position))
+}
+
+/// The matchers of a selector that is the whole text.
+pub(super) fn alone(input: &mut Input<'_>) -> Parsed<Vec<Matcher>> {
+    let first = peek(input)?;
+    let name = if first.kind.names_metric() {
+        Some(take(input)?)
+    } else if first.kind == Kind::LeftBrace {
+        None
+    } else {
+        return Err(unexpected(input));
+    };
+    let (selector, _) = selector(input, name)?;
+    must(Kind::EndOfInput)(input)?;
+    Ok(selector.matchers)
 }
 
 /// The matchers after the opening brace; gives the closing one.

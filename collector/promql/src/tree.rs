@@ -1,0 +1,180 @@
+//! Expressions as the JSON that Prometheus's `/api/v1/parse_query` gives.
+
+use serde_json::{Map, Value, json};
+use tenantscope_model::Matcher;
+
+use crate::ast::{
+    Aggregate, At, Binary, Call, Cardinality, Edges, Expr, ExprKind, Grouping, MatrixSelector, Subquery, ValueType,
+    VectorSelector,
+};
+use crate::duration::{DurationExpr, DurationKind};
+use crate::float_text;
+use crate::function::{Arity, Function};
+use crate::print::match_text;
+
+impl Expr {
+    /// The expression as a tree of JSON.
+    pub fn to_tree(&self) -> Value {
+        match &self.kind {
+            ExprKind::Number { value, .. } => json!({"type": "numberLiteral", "val": float_text::plain(*value)}),
+            ExprKind::Text(text) => json!({"type": "stringLiteral", "val": &**text}),
+            ExprKind::Paren(inner) => json!({"type": "parenExpr", "expr": inner.to_tree()}),
+            ExprKind::Negate(inner) => json!({"type": "unaryExpr", "op": "-", "expr": inner.to_tree()}),
+            ExprKind::Plus(inner) => json!({"type": "unaryExpr", "op": "+", "expr": inner.to_tree()}),
+            ExprKind::Vector(selector) => {
+                let mut tree = selector_tree(selector);
+                tree.insert("type".to_owned(), "vectorSelector".into());
+                Value::Object(tree)
+            }
+            ExprKind::Matrix(matrix) => matrix_tree(matrix),
+            ExprKind::Subquery(subquery) => subquery_tree(subquery),
+            ExprKind::Call(call) => call_tree(call),
+            ExprKind::Aggregate(aggregate) => aggregate_tree(aggregate),
+            ExprKind::Binary(binary) => binary_tree(binary),
+        }
+    }
+}
+
+fn selector_tree(selector: &VectorSelector) -> Map<String, Value> {
+    let (timestamp, start_or_end) = at_tree(selector.at);
+    let members = [
+        ("name", selector.name.as_deref().unwrap_or_default().into()),
+        ("matchers", selector.matchers.iter().map(matcher_tree).collect()),
+        ("offset", selector.offset_ms.into()),
+        ("offsetExpr", span_tree(selector.offset_expr.as_deref())),
+        ("timestamp", timestamp),
+        ("startOrEnd", start_or_end),
+        ("anchored", (selector.edges == Edges::Anchored).into()),
+        ("smoothed", (selector.edges == Edges::Smoothed).into()),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn matcher_tree(matcher: &Matcher) -> Value {
+    json!({"name": matcher.name(), "value": matcher.value(), "type": match_text(matcher.op())})
+}
+
+fn at_tree(at: Option<At>) -> (Value, Value) {
+    match at {
+        Some(At::Ms(ms)) => (ms.into(), Value::Null),
+        Some(At::Start) => (Value::Null, "start".into()),
+        Some(At::End) => (Value::Null, "end".into()),
+        None => (Value::Null, Value::Null),
+    }
+}
+
+fn matrix_tree(matrix: &MatrixSelector) -> Value {
+    let mut tree = selector_tree(&matrix.selector);
+    tree.insert("type".to_owned(), "matrixSelector".into());
+    tree.insert("range".to_owned(), matrix.range_ms.into());
+    tree.insert("rangeExpr".to_owned(), span_tree(matrix.range_expr.as_deref()));
+    Value::Object(tree)
+}
+
+fn subquery_tree(subquery: &Subquery) -> Value {
+    let (timestamp, start_or_end) = at_tree(subquery.at);
+    json!({
+        "type": "subquery",
+        "expr": subquery.expr.to_tree(),
+        "range": subquery.range_ms,
+        "rangeExpr": span_tree(subquery.range_expr.as_deref()),
+        "offset": subquery.offset_ms,
+        "offsetExpr": span_tree(subquery.offset_expr.as_deref()),
+        "step": subquery.step_ms.unwrap_or(0),
+        "stepExpr": span_tree(subquery.step_expr.as_deref()),
+        "timestamp": timestamp,
+        "startOrEnd": start_or_end,
+    })
+}
+
+fn span_tree(expr: Option<&DurationExpr>) -> Value {
+    expr.map_or(Value::Null, duration_tree)
+}
+
+fn duration_tree(expr: &DurationExpr) -> Value {
+    let node = |op: &str, left: Option<&DurationExpr>, right: Value| {
+        let left = span_tree(left);
+        json!({"type": "durationExpr", "op": op, "lhs": left, "rhs": right, "wrapped": expr.is_wrapped})
+    };
+    match &expr.kind {
+        DurationKind::Number { seconds, as_duration } => {
+            let number = json!({"type": "numberLiteral", "val": float_text::plain(*seconds), "duration": as_duration});
+            // Prometheus has no other place for the parentheses of a number than a sign that does nothing.
+            if expr.is_wrapped { node("+", None, number) } else { number }
+        }
+        DurationKind::Step => node("step", None, Value::Null),
+        DurationKind::Range => node("range", None, Value::Null),
+        DurationKind::Negate(inner) => node("-", None, duration_tree(inner)),
+        DurationKind::Binary { op, left, right } => node(op.symbol(), Some(left), duration_tree(right)),
+    }
+}
+
+fn call_tree(call: &Call) -> Value {
+    let types: Vec<&str> = call.function.arguments.iter().map(|kind| kind.name()).collect();
+    json!({
+        "type": "call",
+        "func": {
+            "name": call.function.name,
+            "argTypes": types,
+            "variadic": variadic(call.function),
+            "returnType": call.function.returns.name(),
+        },
+        "args": call.arguments.iter().map(Expr::to_tree).collect::<Vec<_>>(),
+    })
+}
+
+/// How many arguments may be left out or added, as Prometheus counts.
+fn variadic(function: &Function) -> i64 {
+    match function.arity {
+        Arity::Exact => 0,
+        Arity::Optional(most) => i64::try_from(most).unwrap_or(i64::MAX),
+        Arity::Any => -1,
+    }
+}
+
+fn aggregate_tree(aggregate: &Aggregate) -> Value {
+    let (labels, is_without) = match &aggregate.grouping {
+        Grouping::By(labels) => (labels, false),
+        Grouping::Without(labels) => (labels, true),
+    };
+    json!({
+        "type": "aggregation",
+        "op": aggregate.op.name(),
+        "expr": aggregate.expr.to_tree(),
+        "param": aggregate.parameter.as_deref().map_or(Value::Null, Expr::to_tree),
+        "grouping": labels.iter().map(|label| &**label).collect::<Vec<_>>(),
+        "without": is_without,
+    })
+}
+
+fn binary_tree(binary: &Binary) -> Value {
+    let is_vector = |side: &Expr| side.value_type() == ValueType::Vector;
+    let matching = &binary.matching;
+    let names = |labels: &[std::sync::Arc<str>]| labels.iter().map(|label| Value::from(&**label)).collect::<Value>();
+    let matching_tree = (is_vector(&binary.left) && is_vector(&binary.right)).then(|| {
+        json!({
+            "card": cardinality_name(matching.cardinality),
+            "labels": names(&matching.labels),
+            "on": matching.on,
+            "include": names(&matching.include),
+            "fillValues": {"lhs": matching.fill_left, "rhs": matching.fill_right},
+        })
+    });
+    json!({
+        "type": "binaryExpr",
+        "op": binary.op.symbol(),
+        "lhs": binary.left.to_tree(),
+        "rhs": binary.right.to_tree(),
+        "matching": matching_tree,
+        "bool": binary.returns_bool,
+    })
+}
+
+fn cardinality_name(cardinality: Cardinality) -> &'static str {
+    match cardinality {
+        Cardinality::OneToOne => "one-to-one",
+        Cardinality::ManyToOne => "many-to-one",
+        Cardinality::OneToMany => "one-to-many",
+        Cardinality::ManyToMany => "many-to-many",
+    }
+}
