@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 
-use tenantscope_model::{Histogram, Labels, METRIC_NAME};
+use tenantscope_model::{Labels, METRIC_NAME};
 
 use crate::ast::{Aggregate, AggregateOp, Expr, Grouping, Position};
 use crate::column::{Cell, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
-use crate::kahan::{KahanSum, Mean};
-use crate::native::{self, HistogramSum};
-use crate::note::{Note, Operation};
-use crate::quantile;
+use crate::native;
+use crate::note::Note;
 
 /// The labels of the group to which a series belongs.
 pub(crate) fn group_labels(grouping: &Grouping, labels: &Labels) -> Labels {
@@ -23,17 +21,17 @@ pub(crate) fn group_labels(grouping: &Grouping, labels: &Labels) -> Labels {
 }
 
 /// Groups in the order in which they appear.
-struct Groups<T> {
+pub(crate) struct Groups<T> {
     index: HashMap<Labels, usize>,
     groups: Vec<(Labels, bool, T)>,
 }
 
 impl<T> Groups<T> {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { index: HashMap::new(), groups: Vec::new() }
     }
 
-    fn entry(&mut self, labels: Labels, drop_name: bool, new: impl FnOnce() -> T) -> Option<&mut T> {
+    pub(crate) fn entry(&mut self, labels: Labels, drop_name: bool, new: impl FnOnce() -> T) -> Option<&mut T> {
         let groups = &mut self.groups;
         let at = *self.index.entry(labels).or_insert_with_key(|labels| {
             groups.push((labels.clone(), false, new()));
@@ -43,26 +41,14 @@ impl<T> Groups<T> {
         group.1 |= drop_name;
         Some(&mut group.2)
     }
-}
 
-/// What a group has gathered at one time.
-#[derive(Debug, Clone, Default)]
-enum Accumulator {
-    #[default]
-    Empty,
-    Sum(KahanSum),
-    Mean(Mean),
-    Value(f64),
-    Count(f64),
-    Variance {
-        count: f64,
-        mean: f64,
-        squares: f64,
-    },
-    Values(Vec<f64>),
-    Histograms(Box<HistogramSum>),
-    /// Nothing comes of it: floats met histograms, or layouts that don't mix met.
-    Spoiled,
+    pub(crate) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (Labels, T)> {
+        self.groups.into_iter().map(|(labels, _, group)| (labels, group))
+    }
 }
 
 impl Evaluation<'_> {
@@ -82,45 +68,8 @@ impl Evaluation<'_> {
         }
     }
 
-    fn fold(&self, aggregate: &Aggregate, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
-        let op = aggregate.op;
-        let quantiles = match &aggregate.parameter {
-            Some(parameter) => self.scalars(parameter, grid)?,
-            None => Vec::new(),
-        };
-        if let Some(parameter) = &aggregate.parameter {
-            self.note_quantiles(&quantiles, parameter.unparenthesized().position);
-        }
-        let position = aggregate.expr.unparenthesized().position;
-        let mut groups = Groups::new();
-        self.columns(&aggregate.expr, grid, &mut |column| {
-            let labels = group_labels(&aggregate.grouping, &column.labels);
-            let new = || vec![Accumulator::default(); grid.count];
-            if let Some(accumulators) = groups.entry(labels, column.drop_name, new) {
-                for (accumulator, cell) in accumulators.iter_mut().zip(&column.cells) {
-                    self.gather(op, accumulator, cell, &column.labels, position);
-                }
-            }
-            self.check_cells(groups.groups.len(), grid.count)
-        })?;
-        for (labels, drop_name, accumulators) in groups.groups {
-            let finish = |(step, accumulator)| {
-                if matches!(&accumulator, Accumulator::Histograms(sum) if sum.collided()) {
-                    self.note(Note::ResetsCollided(Operation::Aggregation), position);
-                }
-                result(op, accumulator, quantiles.get(step).copied())
-            };
-            let cells = accumulators.into_iter().enumerate().map(finish).collect();
-            let column = Column { labels, drop_name, cells };
-            if column.has_values() {
-                sink(column)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Of quantiles that are none, the farthest ones are noted.
-    fn note_quantiles(&self, quantiles: &[f64], position: Position) {
+    pub(crate) fn note_quantiles(&self, quantiles: &[f64], position: Position) {
         let highest = quantiles.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let lowest = quantiles.iter().copied().fold(f64::INFINITY, f64::min);
         let nan = quantiles.iter().any(|q| q.is_nan()).then_some(f64::NAN);
@@ -128,59 +77,6 @@ impl Evaluation<'_> {
         for q in outside.into_iter().flatten().filter(|_| !quantiles.is_empty()) {
             self.note(Note::InvalidQuantile(q), position);
         }
-    }
-
-    fn gather(&self, op: AggregateOp, accumulator: &mut Accumulator, cell: &Cell, labels: &Labels, position: Position) {
-        match cell {
-            Cell::Empty => {}
-            Cell::Float(value) => {
-                if !gather_float(op, accumulator, *value) {
-                    self.note(Note::MixedInAggregation, position);
-                }
-            }
-            Cell::Histogram(histogram) => match op {
-                AggregateOp::Sum | AggregateOp::Avg => {
-                    self.gather_histogram(op, accumulator, histogram, labels, position);
-                }
-                AggregateOp::Count | AggregateOp::Group => {
-                    gather_float(op, accumulator, 0.0);
-                }
-                _ => self.note(Note::HistogramIgnoredInAggregation(op.name()), position),
-            },
-        }
-    }
-
-    fn gather_histogram(
-        &self,
-        op: AggregateOp,
-        accumulator: &mut Accumulator,
-        histogram: &Histogram,
-        labels: &Labels,
-        position: Position,
-    ) {
-        *accumulator = match std::mem::take(accumulator) {
-            Accumulator::Empty => Accumulator::Histograms(Box::new(HistogramSum::of(histogram))),
-            Accumulator::Histograms(mut sum) => {
-                let added = if op == AggregateOp::Avg { sum.add_to_mean(histogram) } else { sum.add(histogram) };
-                match added {
-                    Ok(reconciled) => {
-                        if reconciled {
-                            self.note(Note::BoundsReconciled(Operation::Aggregation), position);
-                        }
-                        Accumulator::Histograms(sum)
-                    }
-                    Err(native::Incompatible) => {
-                        self.note(Note::MixedExponentialCustom(labels.metric_name()), position);
-                        Accumulator::Spoiled
-                    }
-                }
-            }
-            Accumulator::Spoiled => Accumulator::Spoiled,
-            _ => {
-                self.note(Note::MixedInAggregation, position);
-                Accumulator::Spoiled
-            }
-        };
     }
 
     fn choose(
@@ -344,66 +240,6 @@ impl Evaluation<'_> {
             sink(Column { labels, drop_name: false, cells: counts.into_iter().map(cell).collect() })?;
         }
         Ok(())
-    }
-}
-
-/// Adds a float; false where floats and histograms met.
-fn gather_float(op: AggregateOp, accumulator: &mut Accumulator, value: f64) -> bool {
-    use Accumulator as A;
-    *accumulator = match (std::mem::take(accumulator), op) {
-        (A::Empty, AggregateOp::Sum) => A::Sum(KahanSum::of(value)),
-        (A::Empty, AggregateOp::Avg) => A::Mean(Mean::of(value)),
-        (A::Empty, AggregateOp::Min | AggregateOp::Max) => A::Value(value),
-        (A::Empty, AggregateOp::Group) => A::Value(1.0),
-        (A::Empty, AggregateOp::Count) => A::Count(1.0),
-        (A::Empty, AggregateOp::Stddev | AggregateOp::Stdvar) => {
-            A::Variance { count: 1.0, mean: value, squares: if value.is_finite() { 0.0 } else { f64::NAN } }
-        }
-        (A::Empty, AggregateOp::Quantile) => A::Values(vec![value]),
-        (A::Sum(mut sum), _) => {
-            sum.add(value);
-            A::Sum(sum)
-        }
-        (A::Mean(mut mean), _) => {
-            mean.add(value);
-            A::Mean(mean)
-        }
-        (A::Value(old), AggregateOp::Max) => A::Value(if old < value || old.is_nan() { value } else { old }),
-        (A::Value(old), AggregateOp::Min) => A::Value(if old > value || old.is_nan() { value } else { old }),
-        (A::Value(old), _) => A::Value(old),
-        (A::Count(count), _) => A::Count(count + 1.0),
-        (A::Variance { count, mean, squares }, _) => {
-            let count = count + 1.0;
-            let delta = value - mean;
-            let mean = mean + delta / count;
-            A::Variance { count, mean, squares: squares + delta * (value - mean) }
-        }
-        (A::Values(mut values), _) => {
-            values.push(value);
-            A::Values(values)
-        }
-        (A::Histograms(_), _) => {
-            *accumulator = A::Spoiled;
-            return false;
-        }
-        (A::Spoiled | A::Empty, _) => A::Spoiled,
-    };
-    true
-}
-
-fn result(op: AggregateOp, accumulator: Accumulator, parameter: Option<f64>) -> Cell {
-    match accumulator {
-        Accumulator::Empty | Accumulator::Spoiled => Cell::Empty,
-        Accumulator::Sum(sum) => Cell::Float(sum.value()),
-        Accumulator::Mean(mean) => Cell::Float(mean.value()),
-        Accumulator::Value(value) | Accumulator::Count(value) => Cell::Float(value),
-        Accumulator::Variance { count, squares, .. } => {
-            let variance = squares / count;
-            Cell::Float(if op == AggregateOp::Stddev { variance.sqrt() } else { variance })
-        }
-        Accumulator::Values(mut values) => Cell::Float(quantile::of_values(parameter.unwrap_or(f64::NAN), &mut values)),
-        Accumulator::Histograms(sum) if op == AggregateOp::Avg => Cell::histogram(sum.mean()),
-        Accumulator::Histograms(sum) => Cell::histogram(sum.sum()),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::ast::{Expr, ExprKind, ValueType};
 use crate::column::{Cell, Column, Grid, merge_same_labels, without_name};
 use crate::duration::DurationTimes;
 use crate::error::EngineError;
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, Setting};
 use crate::notes::Notes;
 use crate::totals;
 use crate::value::{Answer, Element, PointValue, Series, Value};
@@ -109,7 +109,8 @@ impl Engine {
         let grid = self.grid(times)?;
         let range_ms = times.end_ms - times.start_ms;
         let expr = &*prepared(expr, DurationTimes { step_ms: times.step_ms, range_ms })?;
-        let evaluation = Evaluation { is_range: true, ..self.evaluation(select, scope, grid, times.end_ms, options) };
+        let mut evaluation = self.evaluation(select, scope, grid, times.end_ms, options);
+        evaluation.setting.is_range = true;
         let columns = match expr.value_type() {
             ValueType::Scalar => vec![Evaluation::scalar_column(evaluation.scalars(expr, &grid)?)],
             ValueType::Vector => finished(evaluation.collect(expr, &grid)?)?,
@@ -153,9 +154,9 @@ impl Engine {
         options: QueryOptions<'a>,
     ) -> Evaluation<'a> {
         let lookback = options.lookback_ms.map_or(Lookback::Widened(self.limits.lookback_ms), Lookback::Fixed);
-        let notes = RefCell::new(Notes::default());
         let (budget, limits) = (options.budget, &self.limits);
-        Evaluation { select, scope, budget, limits, lookback, query, end_ms, is_range: false, notes }
+        let setting = Setting { select, scope, budget, limits, lookback, query, end_ms, is_range: false };
+        Evaluation { setting, share: None, notes: RefCell::default() }
     }
 }
 

@@ -2,6 +2,7 @@
 //! never holds all series of what it aggregates.
 
 use std::cell::RefCell;
+use std::ops::Deref;
 
 use tenantscope_model::{Lookback, QueryBudget, Scope, Select};
 
@@ -13,10 +14,12 @@ use crate::error::EngineError;
 use crate::native;
 use crate::note::Note;
 use crate::notes::Notes;
+use crate::shares::Share;
 use crate::source::Content;
 
 /// What an evaluation needs to know.
-pub(crate) struct Evaluation<'a> {
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
     pub(crate) select: &'a dyn Select,
     pub(crate) scope: &'a Scope,
     pub(crate) budget: &'a QueryBudget,
@@ -27,7 +30,22 @@ pub(crate) struct Evaluation<'a> {
     /// The end that the query gave, which its last time may not reach.
     pub(crate) end_ms: i64,
     pub(crate) is_range: bool,
+}
+
+/// An evaluation on one thread.
+pub(crate) struct Evaluation<'a> {
+    pub(crate) setting: Setting<'a>,
+    /// Those of a selector's series that are evaluated here, if it is not all of them.
+    pub(crate) share: Option<&'a Share<'a>>,
     pub(crate) notes: RefCell<Notes>,
+}
+
+/// What an evaluation needs to know is at hand as if it were the evaluation's own.
+impl<'a> Deref for Evaluation<'a> {
+    type Target = Setting<'a>;
+    fn deref(&self) -> &Setting<'a> {
+        &self.setting
+    }
 }
 
 impl Evaluation<'_> {
@@ -74,6 +92,9 @@ impl Evaluation<'_> {
 
     /// Evaluates an instant vector and holds all of it.
     pub(crate) fn collect(&self, expr: &Expr, grid: &Grid) -> Result<Vec<Column>, EngineError> {
+        if let Some(request) = self.row_request(expr, grid) {
+            return self.collect_rows(&*self.found(&request)?, expr, grid);
+        }
         let mut columns = Vec::new();
         self.columns(expr, grid, &mut |column| {
             columns.push(column);

@@ -20,6 +20,7 @@
 //! - No I/O of its own, no HTTP, no tenant.
 
 mod absent;
+mod accumulator;
 mod aggregate;
 mod ast;
 mod binary;
@@ -34,6 +35,7 @@ mod error;
 mod evaluation;
 mod evaluator;
 mod float_text;
+mod fold;
 mod function;
 mod histograms;
 mod info;
@@ -51,6 +53,7 @@ mod quantile;
 mod quoting;
 mod rate;
 mod regression;
+mod shares;
 mod smoothing;
 mod source;
 mod starts;

@@ -71,6 +71,19 @@ impl Notes {
         }
     }
 
+    /// Takes in the notes of a part of the evaluation.
+    pub(crate) fn join(&mut self, other: Self) {
+        for (kept, others) in [(&mut self.warnings, other.warnings), (&mut self.infos, other.infos)] {
+            for (text, Detail { position, count }) in others {
+                if let Some(known) = kept.get_mut(&text) {
+                    *known = Detail { position, count: known.count.joined(count) };
+                } else if kept.len() < MAX_KEPT {
+                    kept.insert(text, Detail { position, count });
+                }
+            }
+        }
+    }
+
     /// Warnings and infos as Prometheus's API gives them, each sorted, with line and column in the query.
     pub(crate) fn into_parts(self, query: &str) -> (Vec<String>, Vec<String>) {
         (shown(self.warnings, "warning", query), shown(self.infos, "info", query))

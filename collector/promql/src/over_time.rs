@@ -106,7 +106,8 @@ impl Evaluation<'_> {
             if expects_counter && any_float && !is_counter_name(metric) {
                 self.note(Note::PossibleNonCounter(metric), position);
             }
-            let column = Column { labels: series.labels, drop_name: series.drop_name || !keeps_name, cells };
+            let labels = std::mem::take(&mut series.labels);
+            let column = Column { labels, drop_name: series.drop_name || !keeps_name, cells };
             if column.has_values() { sink(column) } else { Ok(()) }
         })
     }

@@ -3,9 +3,7 @@
 
 use std::ops::Range;
 
-use tenantscope_model::{
-    HistogramSample, Labels, Lookback, Sample, SelectRequest, SelectedSeries, Starts, is_stale_nan,
-};
+use tenantscope_model::{HistogramSample, Labels, Lookback, Sample, SelectRequest, SeriesView, Starts, is_stale_nan};
 
 use crate::ast::{At, Edges, Expr, ExprKind, MatrixSelector, Position, Subquery, VectorSelector};
 use crate::column::{Cell, Column, Grid, Sink};
@@ -55,7 +53,7 @@ impl Frames {
 }
 
 /// A series of a range selector, without staleness markers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RangeSeries {
     pub(crate) labels: Labels,
     pub(crate) drop_name: bool,
@@ -154,32 +152,47 @@ impl Bounds {
     }
 }
 
-/// A selected series as ranges see it: without staleness markers, and with hints that can be relied upon.
-fn range_series_of(mut one: SelectedSeries, totals_only: bool) -> RangeSeries {
-    native::settle_hints(&one.samples, &mut one.histograms);
-    if totals_only {
-        native::keep_totals(&mut one.histograms);
-    }
-    let Starts { samples_ms, histograms_ms } = &mut one.starts;
-    drop_stale(&mut one.samples, samples_ms, |sample| is_stale_nan(sample.value));
-    drop_stale(&mut one.histograms, histograms_ms, is_stale_histogram);
-    RangeSeries {
-        labels: one.labels,
-        drop_name: false,
-        floats: one.samples,
-        histograms: one.histograms,
-        starts: one.starts,
+impl RangeSeries {
+    /// Becomes a selected series as ranges see it: without staleness markers, and with hints that can be relied upon.
+    fn take(&mut self, labels: Labels, view: &SeriesView<'_>, totals_only: bool) {
+        self.labels = labels;
+        self.drop_name = false;
+        let Starts { samples_ms, histograms_ms } = view.starts;
+        let is_stale = |sample: &Sample| is_stale_nan(sample.value);
+        copy_fresh(view.samples, samples_ms, is_stale, &mut self.floats, &mut self.starts.samples_ms);
+        self.histograms.clear();
+        self.starts.histograms_ms.clear();
+        if view.histograms.is_empty() {
+            return;
+        }
+        let mut settled = view.histograms.to_vec();
+        native::settle_hints(view.samples, &mut settled);
+        if totals_only {
+            native::keep_totals(&mut settled);
+        }
+        let starts_ms = &mut self.starts.histograms_ms;
+        copy_fresh(&settled, histograms_ms, is_stale_histogram, &mut self.histograms, starts_ms);
     }
 }
 
-fn drop_stale<S>(samples: &mut Vec<S>, starts_ms: &mut Vec<i64>, is_stale: impl Fn(&S) -> bool) {
+/// Copies samples that are no staleness markers, and their starts if there are any.
+fn copy_fresh<S: Clone>(
+    samples: &[S],
+    starts_ms: &[i64],
+    is_stale: impl Fn(&S) -> bool,
+    fresh: &mut Vec<S>,
+    fresh_ms: &mut Vec<i64>,
+) {
+    fresh.clear();
+    fresh_ms.clear();
     if !samples.iter().any(&is_stale) {
+        fresh.extend_from_slice(samples);
+        fresh_ms.extend_from_slice(starts_ms);
         return;
     }
-    let mut stale = samples.iter().map(&is_stale);
-    starts_ms.retain(|_| !stale.next().unwrap_or(false));
-    drop(stale);
-    samples.retain(|sample| !is_stale(sample));
+    fresh.extend(samples.iter().filter(|sample| !is_stale(sample)).cloned());
+    let with_starts = starts_ms.iter().zip(samples).filter(|(_, sample)| !is_stale(sample));
+    fresh_ms.extend(with_starts.map(|(start_ms, _)| *start_ms));
 }
 
 fn is_stale_histogram(sample: &HistogramSample) -> bool {
@@ -204,15 +217,53 @@ impl Evaluation<'_> {
         }
     }
 
-    fn read(
-        &self,
-        selector: &VectorSelector,
-        from_ms: i64,
-        to_ms: i64,
+    fn request<'s>(
+        &'s self,
+        selector: &'s VectorSelector,
+        (from_ms, to_ms): (i64, i64),
         lookback: Lookback,
-    ) -> Result<Vec<SelectedSeries>, EngineError> {
-        let request = SelectRequest { matchers: &selector.matchers, from_ms, to_ms, lookback, budget: self.budget };
-        Ok(self.select.select(self.scope, &request)?)
+    ) -> SelectRequest<'s> {
+        SelectRequest { matchers: &selector.matchers, from_ms, to_ms, lookback, budget: self.budget }
+    }
+
+    /// What an instant selector asks the store for.
+    pub(crate) fn instant_request<'s>(&'s self, selector: &'s VectorSelector, grid: &Grid) -> SelectRequest<'s> {
+        if selector.edges == Edges::Smoothed {
+            return self.request(selector, self.smoothed_frames(selector, grid).reach_ms(), Lookback::Range);
+        }
+        let frames = self.frames(grid, selector.at, selector.offset_ms, 0);
+        self.request(selector, (frames.end_ms(0), frames.last_ms()), self.lookback)
+    }
+
+    /// What a range selector asks the store for.
+    pub(crate) fn matrix_request<'s>(&'s self, matrix: &'s MatrixSelector, grid: &Grid) -> SelectRequest<'s> {
+        self.request(&matrix.selector, self.matrix_frames(matrix, grid).reach_ms(), Lookback::Range)
+    }
+
+    /// Reads the series of a selector one after the other, or those of this evaluation's share.
+    fn each_series(
+        &self,
+        request: &SelectRequest<'_>,
+        visit: &mut dyn FnMut(Labels, &SeriesView<'_>) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        if let Some(share) = self.share {
+            let mut scan = share.selection.scan(share.places());
+            while let Some(view) = scan.next()? {
+                self.budget.check()?;
+                share.arrive(view.place);
+                visit(share.name_of(view.place), &view)?;
+            }
+            return Ok(());
+        }
+        let selection = self.found(request)?;
+        let places: Vec<usize> = (0..selection.len()).collect();
+        let labels = selection.labels(&places)?;
+        let mut scan = selection.scan(0..places.len());
+        while let Some(view) = scan.next()? {
+            self.budget.check()?;
+            visit(labels.get(view.place).cloned().unwrap_or_default(), &view)?;
+        }
+        Ok(())
     }
 
     /// The columns of an instant selector: values, or what else of the samples is wanted.
@@ -224,21 +275,23 @@ impl Evaluation<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), EngineError> {
         let frames = self.frames(grid, selector.at, selector.offset_ms, 0);
-        let series = self.read(selector, frames.end_ms(0), frames.last_ms(), self.lookback)?;
-        for mut one in series {
-            self.budget.check()?;
-            if selector.totals_only {
-                native::settle_hints(&one.samples, &mut one.histograms);
-                native::keep_totals(&mut one.histograms);
-            }
-            let cells = last_samples(&one, &frames, content);
-            let drop_name = content != Content::Values;
-            let column = Column { labels: one.labels, drop_name, cells };
-            if column.has_values() {
-                sink(column)?;
-            }
-        }
-        Ok(())
+        let drop_name = content != Content::Values;
+        self.each_series(&self.instant_request(selector, grid), &mut |labels, view| {
+            let cells = if selector.totals_only && !view.histograms.is_empty() {
+                let mut histograms = view.histograms.to_vec();
+                native::settle_hints(view.samples, &mut histograms);
+                native::keep_totals(&mut histograms);
+                last_samples(&SeriesView { histograms: &histograms, ..*view }, &frames, content)
+            } else {
+                last_samples(view, &frames, content)
+            };
+            let column = Column { labels, drop_name, cells };
+            if column.has_values() { sink(column) } else { Ok(()) }
+        })
+    }
+
+    fn smoothed_frames(&self, selector: &VectorSelector, grid: &Grid) -> Frames {
+        self.frames(grid, selector.at, selector.offset_ms, 0).with_edges(Edges::Smoothed, self.lookback_ms())
     }
 
     /// The columns of a `smoothed` instant selector.
@@ -249,20 +302,15 @@ impl Evaluation<'_> {
         grid: &Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EngineError> {
-        let frames =
-            self.frames(grid, selector.at, selector.offset_ms, 0).with_edges(Edges::Smoothed, self.lookback_ms());
-        let (from_ms, to_ms) = frames.reach_ms();
-        for one in self.read(selector, from_ms, to_ms, Lookback::Range)? {
-            self.budget.check()?;
-            let series = range_series_of(one, selector.totals_only);
+        let frames = self.smoothed_frames(selector, grid);
+        let mut series = RangeSeries::default();
+        self.each_series(&self.instant_request(selector, grid), &mut |labels, view| {
+            series.take(labels, view, selector.totals_only);
             let metric = series.labels.metric_name();
             let cells = series.slide(&frames, |window| smoothing::at_end(self, metric, position, window));
-            let column = Column { labels: series.labels, drop_name: false, cells };
-            if column.has_values() {
-                sink(column)?;
-            }
-        }
-        Ok(())
+            let column = Column { labels: series.labels.clone(), drop_name: false, cells };
+            if column.has_values() { sink(column) } else { Ok(()) }
+        })
     }
 
     /// The series of a range selector or subquery.
@@ -270,7 +318,7 @@ impl Evaluation<'_> {
         &self,
         expr: &Expr,
         grid: &Grid,
-        take: &mut dyn FnMut(RangeSeries, &Frames) -> Result<(), EngineError>,
+        take: &mut dyn FnMut(&mut RangeSeries, &Frames) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         match &expr.kind {
             ExprKind::Paren(inner) => self.range_series(inner, grid, take),
@@ -284,49 +332,56 @@ impl Evaluation<'_> {
         &self,
         matrix: &MatrixSelector,
         grid: &Grid,
-        take: &mut dyn FnMut(RangeSeries, &Frames) -> Result<(), EngineError>,
+        take: &mut dyn FnMut(&mut RangeSeries, &Frames) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        let selector = &matrix.selector;
-        let frames = self
-            .frames(grid, selector.at, selector.offset_ms, matrix.range_ms)
-            .with_edges(selector.edges, self.lookback_ms());
-        let (from_ms, to_ms) = frames.reach_ms();
-        for one in self.read(selector, from_ms, to_ms, Lookback::Range)? {
-            self.budget.check()?;
-            take(range_series_of(one, selector.totals_only), &frames)?;
-        }
-        Ok(())
+        let frames = self.matrix_frames(matrix, grid);
+        let mut series = RangeSeries::default();
+        self.each_series(&self.matrix_request(matrix, grid), &mut |labels, view| {
+            series.take(labels, view, matrix.selector.totals_only);
+            take(&mut series, &frames)
+        })
     }
 
-    fn subquery_series(
-        &self,
-        subquery: &Subquery,
-        grid: &Grid,
-        take: &mut dyn FnMut(RangeSeries, &Frames) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
+    fn matrix_frames(&self, matrix: &MatrixSelector, grid: &Grid) -> Frames {
+        let selector = &matrix.selector;
+        let frames = self.frames(grid, selector.at, selector.offset_ms, matrix.range_ms);
+        frames.with_edges(selector.edges, self.lookback_ms())
+    }
+
+    /// The times at which a subquery evaluates, if there are any, and when it looks at them.
+    pub(crate) fn subquery_grid(&self, subquery: &Subquery, grid: &Grid) -> Option<(Grid, Frames)> {
         let frames = self.frames(grid, subquery.at, subquery.offset_ms, subquery.range_ms);
         let step_ms = subquery.step_ms.unwrap_or(self.limits.subquery_step_ms).max(1);
         let after_ms = frames.end_ms(0) - subquery.range_ms;
         let start_ms = (after_ms.div_euclid(step_ms) + 1) * step_ms;
         let end_ms = frames.last_ms();
         if end_ms < start_ms {
-            return Ok(());
+            return None;
         }
         let count = usize::try_from((end_ms - start_ms) / step_ms + 1).unwrap_or(usize::MAX);
-        self.check_cells(1, count)?;
-        let inner = Grid { start_ms, step_ms, count };
-        self.columns(&subquery.expr, &inner, &mut |column| take(samples_of(column, &inner), &frames))
+        Some((Grid { start_ms, step_ms, count }, frames))
+    }
+
+    fn subquery_series(
+        &self,
+        subquery: &Subquery,
+        grid: &Grid,
+        take: &mut dyn FnMut(&mut RangeSeries, &Frames) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let Some((inner, frames)) = self.subquery_grid(subquery, grid) else { return Ok(()) };
+        self.check_cells(1, inner.count)?;
+        self.columns(&subquery.expr, &inner, &mut |column| take(&mut samples_of(column, &inner), &frames))
     }
 
     /// The window of a range selector at one time, for an instant query of it.
     pub(crate) fn frames_of_range(&self, expr: &Expr, grid: &Grid) -> Result<Vec<RangeSeries>, EngineError> {
         let mut all = Vec::new();
-        self.range_series(expr, grid, &mut |mut series, frames| {
+        self.range_series(expr, grid, &mut |series, frames| {
             let end_ms = frames.end_ms(0);
             if frames.edges != Edges::Plain {
-                series.floats = smoothing::cut_to_range(&series, frames.edges, end_ms - frames.range_ms, end_ms)?;
+                series.floats = smoothing::cut_to_range(series, frames.edges, end_ms - frames.range_ms, end_ms)?;
                 if !series.floats.is_empty() {
-                    all.push(series);
+                    all.push(std::mem::take(series));
                 }
                 return Ok(());
             }
@@ -334,7 +389,7 @@ impl Evaluation<'_> {
             series.floats.retain(|s| inside(s.t_ms));
             series.histograms.retain(|s| inside(s.t_ms));
             if !series.floats.is_empty() || !series.histograms.is_empty() {
-                all.push(series);
+                all.push(std::mem::take(series));
             }
             Ok(())
         })?;
@@ -353,7 +408,7 @@ pub(crate) enum Content {
     StartTimes,
 }
 
-fn last_samples(series: &SelectedSeries, frames: &Frames, content: Content) -> Vec<Cell> {
+fn last_samples(series: &SeriesView<'_>, frames: &Frames, content: Content) -> Vec<Cell> {
     let (mut floats, mut histograms) = (0usize, 0usize);
     let one = |step: usize| {
         let end_ms = frames.end_ms(step);
@@ -368,7 +423,7 @@ fn last_samples(series: &SelectedSeries, frames: &Frames, content: Content) -> V
         let histogram = histogram.filter(|h| float.is_none_or(|f| h.t_ms > f.t_ms));
         let start_ms =
             |starts_ms: &[i64], seen: usize| seen.checked_sub(1).and_then(|at| starts_ms.get(at)).copied().unwrap_or(0);
-        let starts = &series.starts;
+        let starts = series.starts;
         let (t_ms, start_ms, cell) = match (histogram, float) {
             (Some(h), _) if !is_stale_histogram(h) => {
                 (h.t_ms, start_ms(&starts.histograms_ms, histograms), Cell::Histogram(h.histogram.clone()))

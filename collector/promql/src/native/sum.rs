@@ -64,6 +64,26 @@ impl HistogramSum {
         self.accumulate(Flat::of(&divided(histogram, self.count)))
     }
 
+    /// Takes in another running sum or mean; says whether custom bounds had to be reconciled.
+    pub(crate) fn join(&mut self, other: &Self) -> Result<bool, Incompatible> {
+        let mut other = other.clone();
+        let total = self.count + other.count;
+        if self.incremental || other.incremental {
+            for mean in [&mut *self, &mut other] {
+                let divisor = if mean.incremental { 1.0 } else { mean.count };
+                mean.scale(mean.count / divisor / total);
+                mean.incremental = true;
+            }
+        }
+        self.count = total;
+        self.hints_seen.0 |= other.hints_seen.0;
+        self.hints_seen.1 |= other.hints_seen.1;
+        let reconciled = self.accumulate(other.sum)?;
+        other.lost.hint = self.sum.hint;
+        self.accumulate(other.lost)?;
+        Ok(reconciled)
+    }
+
     fn scale(&mut self, factor: f64) {
         for flat in [&mut self.sum, &mut self.lost] {
             flat.each(|value| *value *= factor);
