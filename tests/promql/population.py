@@ -33,6 +33,9 @@ class Population:
         self.gauge("wave", {"job": "edge", "zone": "eu-1"}, ends=True)
         self.gauge("wave", {"job": "edge", "zone": "eu-2"}, ends=True)
         self.gauge("wave", {"job": "edge", "zone": "us-1"}, whole=True)
+        for number in range(40):
+            self.pod(number)
+        self.late = self.hold_back()
 
     def add(self, name, labels, samples):
         self.series.append(({"__name__": name, **TENANT, **labels}, samples))
@@ -74,6 +77,32 @@ class Population:
             samples.append((samples[-1][0] + INTERVAL_MS, STALE))
         self.add(name, labels, samples)
 
+    def pod(self, number):
+        """One of a fleet whose pods are replaced, 5 % an hour: the old series end with a staleness marker."""
+        begin_ms, life = self.start_ms, 0
+        while begin_ms < self.end_ms:
+            end_ms = begin_ms + int(self.random.expovariate(0.05) * 3600_000)
+            labels = {"job": "batch", "zone": f"eu-{number % 3}", "pod": f"pod-{number}-{life}"}
+            times = [time_ms for time_ms in self.times() if begin_ms <= time_ms < end_ms]
+            counted, used = float(self.random.randrange(10**6, 10**7)), self.random.uniform(1e6, 1e8)
+            seconds, memory = [], []
+            for time_ms in times:
+                counted += self.random.uniform(0, 15)
+                used *= self.random.uniform(0.95, 1.05)
+                seconds.append((time_ms, counted))
+                memory.append((time_ms, used))
+            if times and end_ms < self.end_ms:
+                seconds.append((times[-1] + INTERVAL_MS, STALE))
+                memory.append((times[-1] + INTERVAL_MS, STALE))
+            self.add("pod_cpu_seconds_total", labels, seconds)
+            self.add("pod_memory_bytes", labels, memory)
+            begin_ms, life = end_ms, life + 1
+
+    def hold_back(self, share=0.01):
+        """The (series, time) of samples that are sent some minutes after their neighbours."""
+        return {(at, time_ms) for at, (_, samples) in enumerate(self.series) for time_ms, value in samples[:-1]
+                if value == value and self.random.random() < share}
+
     def constant(self, name, labels):
         self.add(name, labels, [(time_ms, 1.0) for time_ms in self.times()])
 
@@ -93,10 +122,16 @@ class Population:
         self.add(f"{name}_sum", labels, [(t, total + 10**5) for t, _, total in rows])
 
     def batches(self, minutes=5):
-        """The series cut into slices of time, oldest first: a peer takes samples in order only."""
-        begin_ms = self.start_ms - 60_000
-        while begin_ms <= self.end_ms + 60_000:
+        """The series cut into slices of time, oldest first; what is held back comes with the next slice but one."""
+        begin_ms, waiting = self.start_ms - 60_000, []
+        while begin_ms <= self.end_ms + 3 * minutes * 60_000:
             until_ms = begin_ms + minutes * 60_000
-            cut = [(labels, [s for s in samples if begin_ms <= s[0] < until_ms]) for labels, samples in self.series]
-            yield [(labels, samples) for labels, samples in cut if samples]
+            cut = [(at, labels, [s for s in samples if begin_ms <= s[0] < until_ms])
+                   for at, (labels, samples) in enumerate(self.series)]
+            yield [(labels, in_time) for at, labels, samples in cut
+                   if (in_time := [s for s in samples if (at, s[0]) not in self.late])]
+            waiting.append([(labels, late) for at, labels, samples in cut
+                            if (late := [s for s in samples if (at, s[0]) in self.late])])
+            if len(waiting) > 2:
+                yield waiting.pop(0)
             begin_ms = until_ms

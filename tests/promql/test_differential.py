@@ -1,47 +1,31 @@
 """The same random series in Debian's Prometheus and in the collector, and the same questions to both.
 
-TENANTSCOPE_PROMQL_SEED chooses other series.
+TENANTSCOPE_PROMQL_SEED chooses other series and other random queries, TENANTSCOPE_PROMQL_QUERIES how many of these (300).
 """
 
-import math
 import os
-import shutil
+import random
 import time
+from pathlib import Path
 
 import pytest
 import remote_write
 import requests
+import yaml
 from collector import Collector
 from conftest import program
-from processes import Process, answers, free_port
 
+from grammar import Grammar
+from peer import PROMETHEUS, Peer, ask, compare, compared
 from population import Population
 from questions import WRONG, questions
 
 SEED = int(os.environ.get("TENANTSCOPE_PROMQL_SEED", "20261124"))
-RELATIVE = 1e-9
-PROMETHEUS = shutil.which("prometheus")
+QUERIES = int(os.environ.get("TENANTSCOPE_PROMQL_QUERIES", "300"))
+# What once differed, by name.
+CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
 
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="Debian's prometheus is not installed")
-
-
-class Peer:
-    """A Prometheus that takes remote write and scrapes nothing."""
-
-    def __init__(self, folder):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        config = folder / "prometheus.yml"
-        config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text("global: {scrape_interval: 1m, evaluation_interval: 1m}\n")
-        self.process = Process("prometheus", [
-            PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{self.port}", "--web.enable-remote-write-receiver",
-            "--enable-feature=promql-at-modifier,promql-negative-offset"], folder / "prometheus.log")
-        self.process.wait_until(lambda: answers(self.url + "/-/ready"), 60, "was not ready")
-
-    def stop(self):
-        self.process.stop()
 
 
 @pytest.fixture(scope="module")
@@ -66,54 +50,10 @@ def both(tmp_path_factory):
         ours.stop()
 
 
-def ask(url, path, **parameters):
-    answer = requests.post(url + path, data=parameters, timeout=60)
-    return answer.status_code, answer.json()
-
-
-def samples(result):
-    """A result as {labels: {time: value}}."""
-    kind, data = result["resultType"], result["result"]
-    if kind in ("scalar", "string"):
-        return {(): {data[0]: data[1]}}
-    points = (lambda one: [one["value"]]) if kind == "vector" else (lambda one: one["values"])
-    return {tuple(sorted(one["metric"].items())): dict(map(tuple, points(one))) for one in data}
-
-
-def close(ours, theirs):
-    a, b = float(ours), float(theirs)
-    if a == b or (math.isnan(a) and math.isnan(b)):
-        return True
-    # What cancels out to almost nothing may keep another rest of rounding.
-    return abs(a - b) <= max(RELATIVE * max(abs(a), abs(b)), 1e-9)
-
-
-def differences(ours, theirs):
-    """What differs between two results, in words."""
-    found = []
-    if ours["resultType"] != theirs["resultType"]:
-        return [f"a {ours['resultType']}, not a {theirs['resultType']}"]
-    a, b = samples(ours), samples(theirs)
-    found += [f"more: {dict(labels)} {list(a[labels].items())[:3]}" for labels in a.keys() - b.keys()]
-    found += [f"missing: {dict(labels)} {list(b[labels].items())[:3]}" for labels in b.keys() - a.keys()]
-    for labels in a.keys() & b.keys():
-        for at in sorted(a[labels].keys() | b[labels].keys()):
-            x, y = a[labels].get(at), b[labels].get(at)
-            if x is None or y is None or not close(x, y):
-                found.append(f"{dict(labels)} at {at}: {x}, not {y}")
-    return found
-
-
-def compare(both, query, path, **parameters):
-    ours_url, theirs_url, _ = both
-    our_status, ours = ask(ours_url, path, query=query, **parameters)
-    their_status, theirs = ask(theirs_url, path, query=query, **parameters)
-    assert our_status == their_status, (ours.get("error"), theirs.get("error"))
-    if their_status == 200:
-        found = differences(ours["data"], theirs["data"])
-        assert not found, "\n".join([f"{len(found)} differences:"] + found[:8])
-    else:
-        assert ours["errorType"] == theirs["errorType"]
+@pytest.fixture(scope="module")
+def tally():
+    """Of each random query that was compared: whether it was meant to be wrong, and whether it had an answer."""
+    return []
 
 
 @pytest.mark.parametrize("query", questions())
@@ -125,6 +65,29 @@ def test_at_one_time(both, query):
 @pytest.mark.parametrize("query", questions())
 def test_over_a_range(both, query):
     compare(both, query, "/api/v1/query_range", start=both[2] - 55 * 60, end=both[2], step=60)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_what_once_differed(both, case):
+    for minutes in (0, 5, 17, 33):
+        compare(both, case["query"], "/api/v1/query", time=both[2] - minutes * 60)
+    for step in (60, 15):
+        compare(both, case["query"], "/api/v1/query_range", start=both[2] - 40 * 60, end=both[2], step=step)
+
+
+@pytest.mark.parametrize("number", range(QUERIES))
+def test_a_random_query(both, tally, number):
+    chance = random.Random(SEED * 1_000_003 + number)
+    query, wrong = Grammar(chance, both[2]).query()
+    if chance.random() < 0.5:
+        path, asked = "/api/v1/query", {"time": both[2] - 60 * chance.randrange(0, 50)}
+    else:
+        step_s, steps = chance.choice([15, 30, 60, 120, 300]), chance.randrange(1, 50)
+        end_s = both[2] - 60 * chance.randrange(0, 20)
+        path, asked = "/api/v1/query_range", {"start": end_s - step_s * steps, "end": end_s, "step": step_s}
+    found, answered = compared(both, query, path, **asked)
+    assert not found, "\n".join([f"{query}\n{path} {asked}: {len(found)} differences:"] + found[:8])
+    tally.append((wrong, answered))
 
 
 @pytest.mark.parametrize("query", WRONG)
@@ -144,6 +107,12 @@ def test_series_and_labels(both):
         values = [requests.get(f"{url}/api/v1/label/{label}/values", params=window, timeout=60).json()["data"]
                   for url in (ours_url, theirs_url)]
         assert values[0] == values[1]
+
+
+def test_the_random_queries_have_answers(tally):
+    """That both agree means nothing where both refuse."""
+    right = [answered for wrong, answered in tally if not wrong]
+    assert sum(right) >= 0.85 * len(right), f"{sum(right)} of {len(right)} have an answer"
 
 
 def test_the_questions_have_answers(both):
