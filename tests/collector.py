@@ -16,7 +16,7 @@ class Collector:
 
     def __init__(self, program, folder, config=None):
         self.program, self.folder, self.config = program, folder, config
-        self.process = None
+        self.process, self.env = None, None
         self.ports = {name: free_port() for name in ("http", "otlp_grpc", "otlp_http")}
         self.session = requests.Session()
 
@@ -44,7 +44,7 @@ class Collector:
         return command
 
     def start(self, seconds=60):
-        self.process = Process("collector", self.command(), self.folder / "collector.log")
+        self.process = Process("collector", self.command(), self.folder / "collector.log", self.env)
         self.process.wait_until(lambda: answers(self.url + "/-/ready"), seconds, "was not ready")
 
     def kill(self):

@@ -11,6 +11,9 @@ CONFIG = {"metrics": {"flush_interval": "300ms"}, "lake": {"flush_interval": "30
 
 PAGE = 1000
 
+# Hours ago that closed windows get samples of: these become blocks, and blocks that late data rewrite.
+PAST_HOURS = (6, 9, 13, 27, 31)
+
 
 def lines(collector, service, first_ns):
     """All lines of a service, page by page."""
@@ -37,7 +40,7 @@ def traces(collector, service):
 
 
 def samples(collector, service):
-    found = collector.query(f'kill_samples{{job="{service}"}}[1h]', tenant="acme", time_s=time.time() + 60)
+    found = collector.query(f'kill_samples{{job="{service}"}}[2d]', tenant="acme", time_s=time.time() + 60)
     return [(series["metric"]["series"], round(float(at) * 1000), float(value))
             for series in found for at, value in series["values"]]
 
@@ -69,7 +72,8 @@ class Load:
         self.spans = load.lane_of_spans(collector, f"spans-{number}")
         self.deltas = load.lane_of_deltas(collector, f"deltas-{number}")
         self.samples = load.remote_write_of(collector, f"samples-{number}")
-        self.senders = [self.logs, self.plain_logs, self.spans, self.deltas, self.samples]
+        self.backfill = load.remote_write_of(collector, f"backfill-{number}", windows=PAST_HOURS)
+        self.senders = [self.logs, self.plain_logs, self.spans, self.deltas, self.samples, self.backfill]
 
     def start(self):
         for sender in self.senders:
@@ -87,5 +91,6 @@ class Load:
         at_least_what_was_acknowledged(lines(ask, f"plain-{n}", self.first_ns), self.plain_logs, f"log lines of round {n}")
         exactly_once(traces(ask, f"spans-{n}"), self.spans.acknowledged, f"traces in round {n}'s lane")
         at_least_what_was_acknowledged(samples(ask, f"samples-{n}"), self.samples, f"samples of round {n}")
+        at_least_what_was_acknowledged(samples(ask, f"backfill-{n}"), self.backfill, f"old samples of round {n}")
         counted = ask.value(f'max_over_time(kill_events_total{{job="deltas-{n}"}}[1h])', tenant="acme")
         assert (counted or 0) == len(self.deltas.acknowledged), f"the counter of round {n}'s deltas"

@@ -111,9 +111,10 @@ def lane_of_deltas(collector, service):
     return Sender(collector, collector.otlp_http + "/v1/metrics", batch, {**TENANT, **PROTOBUF}, lane=service)
 
 
-def remote_write_of(collector, service):
-    """Samples whose value is their number, each at a time of its own."""
-    times = itertools.count(int(time.time() * 1000))
+def remote_write_of(collector, service, windows=(0,)):
+    """Samples whose value is their number, each at a time of its own: in turn so many hours ago."""
+    numbers, now_ms = itertools.count(), int(time.time() * 1000)
+    times = (now_ms - windows[number % len(windows)] * 3600_000 + number for number in numbers)
 
     def batch(number):
         time_ms = next(times)

@@ -1,7 +1,7 @@
 """kill -9 while data flows: everything acknowledged is there, counted record by record, and nothing twice of what came
 in lanes.
 
-TENANTSCOPE_KILL_ROUNDS is the number of rounds (3), TENANTSCOPE_SEED the seed of the moments (random, and printed).
+TENANTSCOPE_KILL_ROUNDS is the number of rounds (10), TENANTSCOPE_SEED the seed of the moments (random, and printed).
 """
 
 import os
@@ -11,7 +11,7 @@ import time
 from ledger import CONFIG, Load
 from processes import Process
 
-ROUNDS = int(os.environ.get("TENANTSCOPE_KILL_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("TENANTSCOPE_KILL_ROUNDS", "10"))
 SEED = int(os.environ.get("TENANTSCOPE_SEED") or random.SystemRandom().randrange(2**32))
 
 
@@ -36,7 +36,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_in_a_lane_is_there_twice(colle
     for one in rounds:
         one.check()
     sent = {what: sum(len(getattr(one, what).acknowledged) for one in rounds)
-            for what in ("logs", "plain_logs", "spans", "deltas", "samples")}
+            for what in ("logs", "plain_logs", "spans", "deltas", "samples", "backfill")}
     print(f"acknowledged and found: {sent}")
 
 
