@@ -157,7 +157,7 @@ impl Evaluation<'_> {
         let swapped = std::ptr::eq(vector, &*binary.right);
         let position = place(binary);
         let scalars = self.scalars(scalar, grid)?;
-        let changes_meaning = !binary.op.is_comparison() || binary.returns_bool;
+        let changes_meaning = makes_new_values(binary.op) || binary.returns_bool;
         self.columns(vector, grid, &mut |mut column| {
             for (cell, scalar) in column.cells.iter_mut().zip(&scalars) {
                 let element = std::mem::take(cell);
@@ -237,6 +237,11 @@ impl Evaluation<'_> {
 /// Where a binary operation stands: it begins with its left side.
 fn place(binary: &Binary) -> Position {
     Position { start: binary.left.position.start, end: binary.right.position.end }
+}
+
+/// Whether an operator's values are no longer those of its left side's metric.
+fn makes_new_values(op: BinaryOp) -> bool {
+    !op.is_comparison() && !matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
 }
 
 fn truth(outcome: &Outcome) -> Cell {
@@ -440,7 +445,7 @@ fn cell_at(columns: &[Column], at: usize, step: usize) -> Option<Cell> {
 }
 
 /// Labels as Prometheus's messages show them: `{__name__="up", a="b"}`.
-fn braces(labels: &Labels) -> String {
+pub(crate) fn braces(labels: &Labels) -> String {
     let one = |label: &tenantscope_model::Label| format!("{}={:?}", label.name, label.value);
     format!("{{{}}}", labels.iter().map(one).collect::<Vec<_>>().join(", "))
 }
@@ -448,7 +453,7 @@ fn braces(labels: &Labels) -> String {
 fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {
     let matching = &binary.matching;
     let listed = |name: &Arc<str>| matching.labels.contains(name);
-    let mut labels = if binary.op.is_comparison() { many.clone() } else { without_name(many) };
+    let mut labels = if makes_new_values(binary.op) { without_name(many) } else { many.clone() };
     if matching.cardinality == Cardinality::OneToOne {
         labels = labels.filter(|label| listed(&label.name) == matching.on);
     }

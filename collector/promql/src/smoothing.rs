@@ -35,6 +35,10 @@ pub(crate) fn at_end(evaluation: &Evaluation<'_>, metric: &str, position: Positi
     match around(window.histograms, at_ms, |sample| sample.t_ms) {
         (_, Some(exact)) if exact.t_ms == at_ms => Cell::Histogram(Arc::clone(&exact.histogram)),
         (Some(before), Some(after)) => {
+            if native::is_custom(&before.histogram) != native::is_custom(&after.histogram) {
+                context.note(Note::MixedExponentialCustom(metric));
+                return Cell::Empty;
+            }
             let is_gauge = |sample: &HistogramSample| sample.histogram.reset_hint == ResetHint::Gauge;
             let is_counter = !(is_gauge(before) && is_gauge(after));
             histogram_on_line(&context, before, after, at_ms, is_counter).map_or(Cell::Empty, Cell::histogram)

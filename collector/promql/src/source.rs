@@ -404,6 +404,8 @@ pub(crate) enum Content {
     Values,
     /// The samples' times in seconds.
     Times,
+    /// Of floats, the samples' times in seconds; histograms as they are.
+    FloatTimes,
     /// The times, in seconds, at which the counting of the samples began; 0 where that is not known.
     StartTimes,
 }
@@ -436,7 +438,8 @@ fn last_samples(series: &SeriesView<'_>, frames: &Frames, content: Content) -> V
         match content {
             _ if t_ms <= end_ms - series.lookback_ms => Cell::Empty,
             Content::Values => cell,
-            Content::Times => Cell::Float(t_ms as f64 / 1000.0),
+            Content::FloatTimes if matches!(cell, Cell::Histogram(_)) => cell,
+            Content::Times | Content::FloatTimes => Cell::Float(t_ms as f64 / 1000.0),
             Content::StartTimes => Cell::Float(start_ms as f64 / 1000.0),
         }
     };

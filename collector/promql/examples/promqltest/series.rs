@@ -114,7 +114,7 @@ fn expand(token: &str, points: &mut Vec<Point>) -> Result<(), String> {
         points.extend(std::iter::repeat_n(Point::Float(stale_nan()), times + 1));
         return Ok(());
     }
-    let number = r"(?i:[-+]?(?:nan|inf|0x[0-9a-f]+|\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?))";
+    let number = r"(?i:[-+]?(?:nan|inf|\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?))";
     let pattern = Regex::new(&format!("^({number})(?:((?:[-+]){number})?x(\\d+))?$")).map_err(|e| e.to_string())?;
     let captures = pattern.captures(token).ok_or_else(wrong)?;
     let mut value = float(&captures[1]).ok_or_else(wrong)?;

@@ -3,7 +3,7 @@
 use tenantscope_promql::{At, Expr, ExprKind};
 
 /// Functions whose value depends on the time of evaluation even where their arguments' values don't.
-const OF_THE_TIME: [&str; 16] = [
+const OF_THE_TIME: [&str; 15] = [
     "day_of_month",
     "day_of_week",
     "day_of_year",
@@ -19,7 +19,6 @@ const OF_THE_TIME: [&str; 16] = [
     "time",
     "timestamp",
     "year",
-    "info",
 ];
 
 fn calls(expr: &Expr, names: &[&str]) -> bool {
@@ -63,7 +62,7 @@ fn fix(expr: &mut Expr, at_ms: i64) {
             fix(&mut binary.right, at_ms);
         }
         ExprKind::Negate(inner) | ExprKind::Plus(inner) | ExprKind::Paren(inner) => fix(inner, at_ms),
-        ExprKind::Number { .. } | ExprKind::Text(_) => {}
+        ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Bytes(_) => {}
     }
 }
 
