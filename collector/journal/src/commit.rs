@@ -119,6 +119,7 @@ impl Committer {
         file.write_all(&header(self.shared.id, first))?;
         file.sync_all()?;
         sync_folder(&self.shared.dir)?;
+        Telemetry::get().fsynced(self.shared.name(), 2);
         let bytes = HEADER_BYTES as u64;
         let opened = SystemTime::now();
         let replaced = self.shared.segments.lock().insert(first, SegmentFile { path, bytes, last_written: opened });

@@ -77,6 +77,31 @@ fn a_write_that_the_disk_refuses_fails_the_whole_group() {
 }
 
 #[test]
+fn a_disk_that_takes_nothing_is_refused_until_it_works_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("journal");
+    let journal = Journal::open(&dir, Options::default()).unwrap();
+    let mut committer = committer(&journal);
+    assert_eq!(commit(&mut committer, b"one").unwrap(), 1);
+    committer.active.as_mut().unwrap().file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let away = parent.path().join("away");
+    fs::rename(&dir, &away).unwrap();
+    for _ in 0..3 {
+        assert!(
+            matches!(commit(&mut committer, b"two"), Err(AppendError::Io(_))),
+            "not even a new segment can be made"
+        );
+        assert_eq!(journal.end(), 1);
+    }
+    fs::rename(&away, &dir).unwrap();
+    assert_eq!(payloads(&journal), [(1, b"one".to_vec())], "what was acknowledged can be read meanwhile");
+    assert_eq!(commit(&mut committer, b"two").unwrap(), 2);
+    drop((committer, journal));
+    let reopened = Journal::open(&dir, Options::default()).unwrap();
+    assert_eq!(payloads(&reopened), [(1, b"one".to_vec()), (2, b"two".to_vec())]);
+}
+
+#[test]
 fn old_segments_go_by_age_and_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let max_age = Duration::from_secs(3600);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::OpenError;
-use crate::segment::{HEADER_BYTES, HeaderVerdict, judge_header, scan};
+use crate::segment::{Damage, HEADER_BYTES, HeaderVerdict, judge_header, scan};
 
 /// What is known of a segment without reading it.
 #[derive(Debug, Clone)]
@@ -23,8 +23,8 @@ pub(crate) struct Opened {
     pub(crate) segments: BTreeMap<u64, SegmentFile>,
     /// The last position in the files; 0 when there is none.
     pub(crate) end: u64,
-    /// Damage in the last segment: its first position, offset, length.
-    pub(crate) damage: Vec<(u64, u64, u64)>,
+    /// Damage in the last segment.
+    pub(crate) damage: Vec<Damage>,
 }
 
 pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
@@ -84,7 +84,7 @@ pub(crate) fn open_segments(dir: &Path, id: u128) -> Result<Opened, OpenError> {
     file.sync_all().map_err(io)?;
     segment.bytes = found.valid_bytes;
     opened.end = found.last.unwrap_or_else(|| first.saturating_sub(1));
-    opened.damage = found.damage.into_iter().map(|(offset, bytes)| (*first, offset, bytes)).collect();
+    opened.damage = found.damage;
     sync_folder(dir).map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })?;
     Ok(opened)
 }

@@ -67,9 +67,8 @@ impl Journal {
         let end = cursors.values().copied().fold(opened.end, u64::max);
         let last_in_files = opened.end;
         let shared = Arc::new(Shared::new(dir, lock, id, options, opened.segments, cursors, end));
-        for (first, offset, bytes) in opened.damage {
-            shared.report_damage(first, offset, bytes);
-        }
+        let last = shared.segments.lock().keys().next_back().copied().unwrap_or(0);
+        opened.damage.iter().for_each(|damage| shared.report_damage(last, damage));
         let writer = Arc::new(Writer::start(Arc::clone(&shared), last_in_files)?);
         retention::free_passed(&shared);
         Ok(Self { shared, writer })
@@ -112,6 +111,11 @@ impl Journal {
     /// Records dropped because the journal was full or they were too old, since it was opened.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Records that stood in damaged places, as far as what is behind them tells their number.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
     }
 
     /// Bytes that were skipped because they were damaged, as far as it was read since it was opened.

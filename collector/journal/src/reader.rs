@@ -3,7 +3,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, find_record};
+use crate::segment::{Damage, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, find_record};
 use crate::{ReadError, Shared};
 
 /// A record, as it was appended.
@@ -167,12 +167,14 @@ fn resync(
     let mut rest = Vec::new();
     file.by_ref().take(bounds.bytes.saturating_sub(start)).read_to_end(&mut rest)?;
     let Some((found, header)) = find_record(&rest, 0, *seen, shared.id) else {
-        shared.report_damage(first, start, bounds.bytes.saturating_sub(start));
+        let bytes = bounds.bytes.saturating_sub(start);
+        shared.report_damage(first, &Damage { offset: start, bytes, after: *seen, before: bounds.next });
         *offset = bounds.bytes;
         file.seek(SeekFrom::Start(*offset))?;
         return Ok(None);
     };
-    shared.report_damage(first, start, found as u64);
+    let before = Some(header.position);
+    shared.report_damage(first, &Damage { offset: start, bytes: found as u64, after: *seen, before });
     let payload = found + RECORD_HEADER_BYTES;
     let bytes = rest.get(payload..payload + header.length).unwrap_or_default().to_vec();
     *offset = start + (payload + header.length) as u64;

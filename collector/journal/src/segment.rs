@@ -117,8 +117,27 @@ pub(crate) struct Scan {
     pub(crate) last: Option<u64>,
     /// Where the last valid record ends.
     pub(crate) valid_bytes: u64,
-    /// Damage that valid records follow: offset and length.
-    pub(crate) damage: Vec<(u64, u64)>,
+    /// Damage that valid records follow.
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// Bytes of a segment that are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// The last position before them.
+    pub(crate) after: u64,
+    /// The first position behind them; `None` where nothing says so yet.
+    pub(crate) before: Option<u64>,
+}
+
+impl Damage {
+    /// First and last position of the records that were there; `None` where there were none, or nobody can say.
+    pub(crate) fn lost(&self) -> Option<(u64, u64)> {
+        let (first, last) = (self.after + 1, self.before?.saturating_sub(1));
+        (first <= last).then_some((first, last))
+    }
 }
 
 /// Looks at every record of a segment that begins at position `first`.
@@ -128,7 +147,8 @@ pub(crate) fn scan(bytes: &[u8], first: u64, id: u128) -> Scan {
     let mut after = first.saturating_sub(1);
     while let Some((found, header)) = find_record(bytes, offset, after, id) {
         if found > offset {
-            scan.damage.push((offset as u64, (found - offset) as u64));
+            let (offset, bytes) = (offset as u64, (found - offset) as u64);
+            scan.damage.push(Damage { offset, bytes, after, before: Some(header.position) });
         }
         offset = found + RECORD_HEADER_BYTES + header.length;
         after = header.position;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::folder::SegmentFile;
-use crate::segment::HEADER_BYTES;
+use crate::segment::{Damage, HEADER_BYTES};
 use crate::telemetry::{Telemetry, journal_label};
 use crate::{Options, WhenFull};
 
@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) total_bytes: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) damaged: AtomicU64,
+    pub(crate) lost: AtomicU64,
     /// Damage that was reported already: first position of the segment, and offset.
     reported: Mutex<BTreeSet<(u64, u64)>>,
     name: &'static str,
@@ -61,6 +62,7 @@ impl Shared {
             total_bytes: AtomicU64::new(total_bytes),
             dropped: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             reported: Mutex::new(BTreeSet::new()),
             _lock: lock,
         }
@@ -103,7 +105,8 @@ impl Shared {
     }
 
     /// Logs and counts a damaged place, the first time that it is met.
-    pub(crate) fn report_damage(&self, first: u64, offset: u64, bytes: u64) {
+    pub(crate) fn report_damage(&self, first: u64, damage: &Damage) {
+        let Damage { offset, bytes, .. } = *damage;
         if bytes == 0 {
             return;
         }
@@ -116,10 +119,16 @@ impl Shared {
                 reported.insert((first, offset));
             }
         }
+        let lost = damage.lost();
+        let records = lost.map_or(0, |(first, last)| last - first + 1);
         self.damaged.fetch_add(bytes, Ordering::Relaxed);
-        Telemetry::get().damaged(self.name, bytes);
-        let path = crate::folder::segment_path(&self.dir, first);
-        tracing::error!(segment = %path.display(), offset, bytes, "skipped damage in a journal segment");
+        self.lost.fetch_add(records, Ordering::Relaxed);
+        Telemetry::get().damaged(self.name, bytes, records);
+        let segment = crate::folder::segment_path(&self.dir, first);
+        let (first_lost, last_lost) = lost.unzip();
+        tracing::error!(
+            segment = %segment.display(), offset, bytes, first_lost, last_lost, "skipped damage in a journal segment"
+        );
     }
 
     pub(crate) fn forget_damage(&self, first: u64) {

@@ -17,6 +17,8 @@ pub(crate) struct Telemetry {
     bytes: Option<IntCounterVec>,
     dropped: Option<IntCounterVec>,
     damaged: Option<IntCounterVec>,
+    lost: Option<IntCounterVec>,
+    fsyncs: Option<IntCounterVec>,
     failures: Option<IntCounterVec>,
     size: Option<IntGaugeVec>,
 }
@@ -45,6 +47,11 @@ impl Telemetry {
                 "Records dropped, oldest first, because the journal was full or they were too old.",
             ),
             damaged: counter("tenantscope_journal_damaged_bytes_total", "Bytes skipped because they were damaged."),
+            lost: counter("tenantscope_journal_lost_records_total", "Records that stood in damaged places."),
+            fsyncs: counter(
+                "tenantscope_journal_fsyncs_total",
+                "Fsyncs of segments and of the journal's folder: one for each group of records, two for each new segment.",
+            ),
             failures: counter("tenantscope_journal_write_failures_total", "Group commits that the disk refused."),
             size: register_int_gauge_vec!("tenantscope_journal_size_bytes", "Bytes in all segments.", label).ok(),
         }
@@ -53,6 +60,7 @@ impl Telemetry {
     pub(crate) fn committed(&self, journal: &str, records: u64, bytes: u64, fsync: Duration) {
         add(self.records.as_ref(), journal, records);
         add(self.bytes.as_ref(), journal, bytes);
+        self.fsynced(journal, 1);
         if let Some(histogram) = &self.fsync_seconds {
             histogram.with_label_values(&[journal]).observe(fsync.as_secs_f64());
         }
@@ -62,8 +70,13 @@ impl Telemetry {
         add(self.dropped.as_ref(), journal, records);
     }
 
-    pub(crate) fn damaged(&self, journal: &str, bytes: u64) {
+    pub(crate) fn fsynced(&self, journal: &str, n: u64) {
+        add(self.fsyncs.as_ref(), journal, n);
+    }
+
+    pub(crate) fn damaged(&self, journal: &str, bytes: u64, records: u64) {
         add(self.damaged.as_ref(), journal, bytes);
+        add(self.lost.as_ref(), journal, records);
     }
 
     pub(crate) fn failed(&self, journal: &str) {

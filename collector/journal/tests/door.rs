@@ -53,6 +53,37 @@ async fn concurrent_appends_get_each_position_once_and_callbacks_run_in_order() 
     assert_eq!(*journal.watch().borrow(), 400);
 }
 
+/// From the journal's own metrics.
+fn fsyncs_of(journal: &str) -> u64 {
+    let families = prometheus::gather();
+    let family = families.iter().find(|family| family.name() == "tenantscope_journal_fsyncs_total").unwrap();
+    let of_journal = |metric: &&prometheus::proto::Metric| metric.get_label().iter().any(|l| l.value() == journal);
+    family.get_metric().iter().filter(of_journal).map(|metric| metric.get_counter().get_value() as u64).sum()
+}
+
+#[test]
+fn what_waits_for_one_fsync_shares_the_next() {
+    let parent = tempfile::tempdir().unwrap();
+    // The label of its metrics, which no other test of this program uses.
+    let journal = Journal::open(parent.path().join("spool"), Options::default()).unwrap();
+    let (entered, has_entered) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let holds_up = move |_| {
+        entered.send(()).unwrap();
+        may_go_on.recv().unwrap();
+    };
+    let first = journal.append_then(b"first".to_vec(), holds_up).unwrap();
+    has_entered.recv().unwrap();
+    let before = fsyncs_of("spool");
+    let waiting: Vec<_> = (0..200_u8).map(|n| journal.append_then(vec![n; 50], |_| {}).unwrap()).collect();
+    go_on.send(()).unwrap();
+    assert_eq!(first.wait().unwrap(), 1);
+    for (position, append) in (2..).zip(waiting) {
+        assert_eq!(append.wait().unwrap(), position);
+    }
+    assert_eq!(fsyncs_of("spool") - before, 1);
+}
+
 #[test]
 fn a_reopened_journal_has_its_id_records_and_cursors_and_goes_on_counting() {
     let dir = tempfile::tempdir().unwrap();
