@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
+use std::path::Path;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
@@ -53,9 +54,14 @@ impl Store {
         self.table.write_file(partition, &rows, properties(rows.num_rows())?)
     }
 
+    /// The folder in which the table lies.
+    pub(crate) fn folder(&self) -> &Path {
+        self.table.folder().unwrap_or_else(|| Path::new(""))
+    }
+
     /// Reads a file of the table whole.
     pub(crate) fn read_file(&self, path: &str) -> Result<Vec<RecordBatch>, TableError> {
-        let full = self.table.root().join(path);
+        let full = self.folder().join(path);
         let file = File::open(&full).map_err(|source| TableError::Io { path: full, source })?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)?.build()?;
         Ok(reader.collect::<Result<Vec<_>, ArrowError>>()?)

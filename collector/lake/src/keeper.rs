@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arrow::compute::concat_batches;
 use tenantscope_model::Position;
-use tenantscope_table::{Change, LiveFile, Partition, TableError};
+use tenantscope_table::{Change, Expired, LiveFile, Partition, TableError};
 
 use crate::files::day_text;
 use crate::store::{Store, now_ns};
@@ -133,8 +133,10 @@ impl Store {
         self.state.lock().files = self.table.files();
         self.show_files();
         match self.table.expire(self.options.removed_grace) {
-            Ok(0) => {}
-            Ok(files) => tracing::debug!(signal = self.form.signal, files, "deleted files without a version"),
+            Ok(Expired { files: 0, .. }) => {}
+            Ok(Expired { files, bytes }) => {
+                tracing::debug!(signal = self.form.signal, files, bytes, "deleted files without a version");
+            }
             Err(error) => tracing::warn!(signal = self.form.signal, %error, "expiry failed"),
         }
         if let Err(error) = self.table.trim_log(LOG_KEPT) {
@@ -252,7 +254,7 @@ mod tests {
         store.flush().unwrap();
         assert_eq!((store.durable(), rows(&store)), (Position(1), 1));
         store.maintain();
-        assert!(!store.table.root().join(&written[0].as_live().path).exists(), "what was not committed is deleted");
+        assert!(!store.folder().join(&written[0].as_live().path).exists(), "what was not committed is deleted");
         assert_eq!(rows(&store), 1);
     }
 

@@ -53,7 +53,7 @@ impl ScopedTable {
         let view = store.view();
         let memory = view.memory.iter().map(|rows| within(rows, scope)).collect::<Result<Vec<_>>>()?;
         let wanted = view.files.iter().filter(|file| may_match(file, scope, range));
-        let root = store.table.root();
+        let root = store.folder();
         let files = wanted.map(|file| partitioned_file(&root.join(&file.path), file)).collect::<Result<Vec<_>>>()?;
         let columns = Arc::clone(&store.form.columns);
         Ok(Self { columns, scope: scope.clone(), memory, files })

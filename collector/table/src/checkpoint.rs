@@ -8,23 +8,21 @@ use std::path::{Path, PathBuf};
 use crate::TableError;
 use crate::engine::{sync_file, sync_folder};
 
-const HINT: &str = "_last_checkpoint";
+/// Names the newest checkpoint.
+pub(crate) const HINT: &str = "_last_checkpoint";
 
-fn checkpoint_path(log: &Path, version: u64) -> PathBuf {
-    log.join(format!("{version:020}.checkpoint.parquet"))
+pub(crate) fn checkpoint_name(version: u64) -> String {
+    format!("{version:020}.checkpoint.parquet")
 }
 
-/// The version that `_last_checkpoint` names, if that checkpoint is there.
-pub(crate) fn newest_checkpoint(log: &Path) -> Result<Option<u64>, TableError> {
-    let hint = log.join("_last_checkpoint");
-    let text = match fs::read_to_string(&hint) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(TableError::io(hint)(error)),
-    };
-    let hint: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    let version = hint.and_then(|hint| hint.get("version")?.as_u64());
-    Ok(version.filter(|version| checkpoint_path(log, *version).exists()))
+fn checkpoint_path(log: &Path, version: u64) -> PathBuf {
+    log.join(checkpoint_name(version))
+}
+
+/// The version that the content of `_last_checkpoint` names.
+pub(crate) fn hinted_version(hint: &[u8]) -> Option<u64> {
+    let hint: serde_json::Value = serde_json::from_slice(hint).ok()?;
+    hint.get("version")?.as_u64()
 }
 
 /// The version with which the name of an entry of the log begins.

@@ -7,6 +7,7 @@ use delta_kernel::{KernelError, KernelResult};
 use delta_kernel_default_engine::executor::TaskExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use futures::future::BoxFuture;
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 use tokio::runtime::{EnterGuard, Handle, Runtime};
@@ -62,21 +63,29 @@ impl TaskExecutor for Executor {
     }
 }
 
-/// The process's engine. It has threads of its own and no state of a table, and it is never dropped, because a tokio
-/// runtime must not be dropped where a caller may be async.
-pub(crate) fn engine() -> Result<Arc<Engine>, TableError> {
-    static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
+/// What runs the engines of all tables. It has threads of its own, and is never dropped, because a tokio runtime must not
+/// be dropped where a caller may be async.
+pub(crate) fn executor() -> Result<Arc<Executor>, TableError> {
+    static EXECUTOR: OnceLock<Arc<Executor>> = OnceLock::new();
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock();
-    if let Some(engine) = ENGINE.get() {
-        return Ok(Arc::clone(engine));
+    if let Some(executor) = EXECUTOR.get() {
+        return Ok(Arc::clone(executor));
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).max_blocking_threads(4).thread_name("delta").enable_all().build();
-    let executor = Executor(runtime.map_err(TableError::io("delta runtime"))?);
-    let builder = DefaultEngineBuilder::new(Arc::new(LocalFileSystem::new()));
-    let engine = Arc::new(builder.with_task_executor(Arc::new(executor)).build());
-    Ok(Arc::clone(ENGINE.get_or_init(|| engine)))
+    let executor = Arc::new(Executor(runtime.map_err(TableError::io("delta runtime"))?));
+    Ok(Arc::clone(EXECUTOR.get_or_init(|| executor)))
+}
+
+/// The engine of the tables in folders. It has no state of a table.
+pub(crate) fn local_engine() -> Result<Arc<Engine>, TableError> {
+    Ok(engine_over(Arc::new(LocalFileSystem::new()), executor()?))
+}
+
+/// An engine over a store of objects.
+pub(crate) fn engine_over(store: Arc<dyn ObjectStore>, executor: Arc<Executor>) -> Arc<Engine> {
+    Arc::new(DefaultEngineBuilder::new(store).with_task_executor(executor).build())
 }
 
 /// Makes a file's content durable.

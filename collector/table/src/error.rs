@@ -14,6 +14,18 @@ pub enum TableError {
         /// What the system said.
         source: io::Error,
     },
+    /// The object store did not do what it was asked.
+    #[error("object store: {0}")]
+    Store(#[from] object_store::Error),
+    /// An object is shorter than the log says.
+    #[error("{path}: ends early")]
+    Short {
+        /// The object within the table.
+        path: String,
+    },
+    /// The URL names no place for a table.
+    #[error("table URL: {0}")]
+    Url(String),
     /// The Delta log could not be read or extended.
     #[error("delta: {0}")]
     Delta(#[from] KernelError),

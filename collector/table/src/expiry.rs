@@ -1,84 +1,62 @@
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::checkpoint::{newest_checkpoint, version_of};
+use crate::checkpoint::version_of;
 use crate::{Table, TableError};
 
+/// What was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expired {
+    /// How many files.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 impl Table {
-    /// Deletes files that are not live and have not been for `grace`, and returns how many.
+    /// Deletes files that are not live and have not been for `grace`.
     ///
     /// A file that a crash left uncommitted is one of them. A query that began before a file was removed still reads it,
-    /// so `grace` is longer than any query.
-    pub fn expire(&self, grace: Duration) -> Result<usize, TableError> {
+    /// so `grace` is longer than any query. Nobody may write files meanwhile if `grace` is shorter than that takes.
+    pub fn expire(&self, grace: Duration) -> Result<Expired, TableError> {
         let (live, removed) = {
             let state = self.state.lock();
-            (std::sync::Arc::clone(&state.live), state.removed.clone())
+            (Arc::clone(&state.live), state.removed.clone())
         };
         let live: BTreeSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
-        let mut files = Vec::new();
-        parquet_files(&self.root, &mut files)?;
-
+        let mut expired = Expired::default();
         let mut deleted = Vec::new();
-        for path in files {
-            let Some(relative) = path.strip_prefix(&self.root).ok().and_then(Path::to_str) else { continue };
-            if live.contains(relative) {
+        for file in self.place.parquet_files()? {
+            let dead_for = removed.get(&file.path).map_or(file.age, |since| since.elapsed());
+            if live.contains(file.path.as_str()) || dead_for < grace {
                 continue;
             }
-            let dead_for = match removed.get(relative) {
-                Some(since) => since.elapsed(),
-                None => age(&path)?,
-            };
-            if dead_for >= grace {
-                fs::remove_file(&path).map_err(TableError::io(&path))?;
-                deleted.push(relative.to_owned());
-            }
+            self.place.delete(&file.path)?;
+            expired.files += 1;
+            expired.bytes += file.size_bytes;
+            deleted.push(file.path);
         }
         let mut state = self.state.lock();
         for path in &deleted {
             state.removed.remove(path);
         }
-        Ok(deleted.len())
+        Ok(expired)
     }
 
     /// Deletes entries of the log that the newest checkpoint covers and that are older than `keep`, and returns how many.
     /// Versions before the checkpoint can't be read any more then.
     pub fn trim_log(&self, keep: Duration) -> Result<usize, TableError> {
-        let log = self.root.join("_delta_log");
-        let Some(checkpoint) = newest_checkpoint(&log)? else { return Ok(0) };
+        let Some(checkpoint) = self.place.newest_checkpoint()? else { return Ok(0) };
         let mut deleted = 0;
-        for entry in fs::read_dir(&log).map_err(TableError::io(&log))? {
-            let path = entry.map_err(TableError::io(&log))?.path();
-            let is_covered = version_of(&path).is_some_and(|version| version < checkpoint);
-            if is_covered && age(&path)? >= keep {
-                fs::remove_file(&path).map_err(TableError::io(&path))?;
+        for entry in self.place.log_entries()? {
+            let is_covered = version_of(Path::new(&entry.path)).is_some_and(|version| version < checkpoint);
+            if is_covered && entry.age >= keep {
+                self.place.delete(&entry.path)?;
                 deleted += 1;
             }
         }
         Ok(deleted)
     }
-}
-
-fn age(path: &Path) -> Result<Duration, TableError> {
-    let modified = fs::metadata(path).and_then(|meta| meta.modified()).map_err(TableError::io(path))?;
-    // A clock that was set back makes a file look young, which only keeps it longer.
-    Ok(SystemTime::now().duration_since(modified).unwrap_or_default())
-}
-
-/// The Parquet files under a folder; folders that begin with an underscore are not data.
-fn parquet_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), TableError> {
-    for entry in fs::read_dir(folder).map_err(TableError::io(folder))? {
-        let entry = entry.map_err(TableError::io(folder))?;
-        let path = entry.path();
-        let name = entry.file_name();
-        if path.is_dir() {
-            if !name.to_string_lossy().starts_with('_') {
-                parquet_files(&path, found)?;
-            }
-        } else if name.to_string_lossy().ends_with(".parquet") {
-            found.push(path);
-        }
-    }
-    Ok(())
 }

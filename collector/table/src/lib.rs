@@ -1,4 +1,4 @@
-//! Delta tables on a local folder: commit, snapshot, expiry. Knows no signal.
+//! Delta tables in a local folder or a bucket: commit, snapshot, expiry. Knows no signal.
 //!
 //! ```text
 //! RecordBatch ─ write_file ─→ Parquet file, fsynced ─┐
@@ -8,22 +8,27 @@
 //! ```
 //!
 //! # Invariants
-//! - A commit is there whole or not at all, also after a power cut: its content is fsynced under another name, then
-//!   linked to its own, then the folder is fsynced. A file that a commit adds was fsynced before.
+//! - A commit is there whole or not at all, also after a power cut: in a folder its content is fsynced under another
+//!   name, then linked to its own, then the folder is fsynced; in a bucket it is put only where there is none. A file that a commit adds was fsynced before.
 //! - One committer per table and process: a [`Table`] is that committer, and its list of live files is the truth.
 //! - A file is deleted only when it is not live and has not been for the grace period.
 //! - Calls block on files: call them from a thread that may.
 
+mod bucket;
 mod checkpoint;
 mod committer;
 mod engine;
 mod error;
 mod expiry;
 mod file;
+mod piece_cache;
+mod place;
 mod reader;
 mod table;
 
 pub use error::TableError;
+pub use expiry::Expired;
 pub use file::{ColumnRange, LiveFile, Partition, WrittenFile};
+pub use place::{Location, S3Location};
 pub use reader::FileReader;
 pub use table::{Change, Draft, Table, TableSpec};

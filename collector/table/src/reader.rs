@@ -1,17 +1,33 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::bucket::Bucket;
+use crate::place::Place;
 use crate::{LiveFile, Table, TableError};
 
-/// A file of a table, open for reading pieces. It stays readable after its removal until it expires.
-#[derive(Debug)]
+/// A file of a table, open for reading pieces. In a folder it stays readable for whoever has it open.
 pub struct FileReader {
-    path: PathBuf,
     size_bytes: u64,
-    file: File,
+    source: Source,
+}
+
+enum Source {
+    File(PathBuf, File),
+    Object(String, Arc<Bucket>),
+}
+
+impl std::fmt::Debug for FileReader {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = match &self.source {
+            Source::File(path, _) => path.display().to_string(),
+            Source::Object(path, _) => path.clone(),
+        };
+        formatter.debug_struct("FileReader").field("path", &path).finish_non_exhaustive()
+    }
 }
 
 impl FileReader {
@@ -22,17 +38,28 @@ impl FileReader {
 
     /// Reads a piece. Blocks.
     pub fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, TableError> {
-        let mut piece = vec![0; length];
-        self.file.read_exact_at(&mut piece, offset).map_err(TableError::io(&self.path))?;
-        Ok(piece.into())
+        match &self.source {
+            Source::File(path, file) => {
+                let mut piece = vec![0; length];
+                file.read_exact_at(&mut piece, offset).map_err(TableError::io(path))?;
+                Ok(piece.into())
+            }
+            Source::Object(path, bucket) => bucket.read_at(path, self.size_bytes, offset, length),
+        }
     }
 }
 
 impl Table {
     /// Opens a file of the table.
     pub fn open_file(&self, file: &LiveFile) -> Result<FileReader, TableError> {
-        let path = self.root.join(&file.path);
-        let opened = File::open(&path).map_err(TableError::io(&path))?;
-        Ok(FileReader { path, size_bytes: file.size_bytes, file: opened })
+        let source = match &self.place {
+            Place::Folder(root) => {
+                let path = root.join(&file.path);
+                let opened = File::open(&path).map_err(TableError::io(&path))?;
+                Source::File(path, opened)
+            }
+            Place::Bucket(bucket) => Source::Object(file.path.clone(), Arc::clone(bucket)),
+        };
+        Ok(FileReader { size_bytes: file.size_bytes, source })
     }
 }

@@ -1,5 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -24,10 +24,9 @@ use parquet::file::properties::WriterProperties;
 use url::Url;
 use uuid::Uuid;
 
-use crate::checkpoint::{discard_newest, sync_checkpoint};
-use crate::committer::LocalCommitter;
-use crate::engine::{Engine, engine, sync_folder};
+use crate::engine::Engine;
 use crate::file::live_files;
+use crate::place::{Location, Place};
 use crate::{LiveFile, Partition, TableError, WrittenFile};
 
 const ENGINE_INFO: &str = concat!("tenantscope/", env!("CARGO_PKG_VERSION"));
@@ -84,9 +83,9 @@ pub(crate) struct State {
     pub(crate) removed: HashMap<String, Instant>,
 }
 
-/// A Delta table on a local folder, and its only committer.
+/// A Delta table in a folder or a bucket, and its only committer.
 pub struct Table {
-    pub(crate) root: PathBuf,
+    pub(crate) place: Place,
     url: Url,
     engine: Arc<Engine>,
     checkpoint_interval: u64,
@@ -97,21 +96,23 @@ pub struct Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Table").field("root", &self.root).finish_non_exhaustive()
+        formatter.debug_struct("Table").field("url", &self.url.as_str()).finish_non_exhaustive()
     }
 }
 
 impl Table {
     /// Opens the table in a folder, or makes it.
     pub fn open(dir: &Path, spec: &TableSpec) -> Result<Self, TableError> {
-        fs::create_dir_all(dir.join("_staged")).map_err(TableError::io(dir))?;
-        let root = dir.canonicalize().map_err(TableError::io(dir))?;
-        let url = Url::from_directory_path(&root).map_err(|()| TableError::Folder(root.clone()))?;
-        let engine = engine()?;
-        if !has_commits(&root)? {
-            create(&engine, &root, &url, spec)?;
+        Self::open_at(&Location::Folder(dir.to_owned()), spec)
+    }
+
+    /// Opens the table at a location, or makes it.
+    pub fn open_at(location: &Location, spec: &TableSpec) -> Result<Self, TableError> {
+        let (place, url, engine) = Place::take(location)?;
+        if !place.has_commits()? {
+            create(&engine, &place, &url, spec)?;
         }
-        let (snapshot, live) = read(&engine, &root, &url)?;
+        let (snapshot, live) = read(&engine, &place, &url)?;
         check_schema(&snapshot, &spec.schema)?;
         let live = Arc::new(live);
         let state = State { snapshot, live, removed: HashMap::new() };
@@ -119,12 +120,20 @@ impl Table {
             |name: &&String| spec.schema.field_with_name(name).is_ok_and(|f| f.data_type() == &DataType::Date32);
         let date_columns = spec.partition_columns.iter().filter(is_date).cloned().collect();
         let checkpoint_interval = spec.checkpoint_interval.max(1);
-        Ok(Self { root, url, engine, checkpoint_interval, date_columns, state: Mutex::new(state) })
+        Ok(Self { place, url, engine, checkpoint_interval, date_columns, state: Mutex::new(state) })
     }
 
-    /// The table's folder.
-    pub fn root(&self) -> &Path {
-        &self.root
+    /// The table's folder; `None` for one in a bucket.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Folder(root) => Some(root),
+            Place::Bucket(_) => None,
+        }
+    }
+
+    /// The table's URL, as other programs open it.
+    pub fn url(&self) -> &Url {
+        &self.url
     }
 
     /// The newest version.
@@ -164,9 +173,7 @@ impl Table {
     pub fn draft(&self, partition: &Partition) -> Result<Draft, TableError> {
         let folder = partition_folder(partition)?;
         let path = format!("{folder}{}.parquet", Uuid::new_v4());
-        let full = self.root.join(&path);
-        let parent = self.root.join(&folder);
-        fs::create_dir_all(&parent).map_err(TableError::io(&parent))?;
+        let full = self.place.draft_path(&path)?;
         Ok(Draft { path, full, partition: partition.clone() })
     }
 
@@ -177,14 +184,7 @@ impl Table {
     pub fn seal(&self, draft: Draft, bounds: &RecordBatch, row_count: u64) -> Result<WrittenFile, TableError> {
         let state = self.write_state()?;
         let context = self.write_context(&state, &draft.partition)?;
-        let file = File::open(&draft.full).map_err(TableError::io(&draft.full))?;
-        file.sync_all().map_err(TableError::io(&draft.full))?;
-        let size_bytes = file.metadata().map_err(TableError::io(&draft.full))?.len();
-        // The folders on the way may be new, too.
-        for folder in draft.full.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root)) {
-            sync_folder(folder)?;
-        }
-
+        let size_bytes = self.place.finish(&draft.full, &draft.path)?;
         let mut stats = FileStatsAccumulator::new(context.stats_columns(), context.physical_data_schema());
         stats.merge(bounds)?;
         let stats = stats.finish()?.ok_or_else(|| KernelError::generic("no statistics of a written file"))?;
@@ -200,7 +200,7 @@ impl Table {
         if let Some((application, version)) = &change.transaction {
             builder = builder.with_transaction_id(application.clone(), *version);
         }
-        let committer = Box::new(LocalCommitter::new(&self.root));
+        let committer = self.place.committer();
         let mut transaction = builder.build(self.engine.as_ref(), committer)?;
         if !change.add.is_empty() {
             let write_state = transaction.write_state()?;
@@ -249,21 +249,20 @@ impl Table {
 
     /// A checkpoint only makes opening quicker, so a failure is told and no more.
     fn checkpoint(&self, state: &mut State) {
-        let log = self.root.join("_delta_log");
         let written = state.snapshot.checkpoint(self.engine.as_ref(), None).map_err(TableError::from);
         let synced = written.and_then(|(_, snapshot)| {
-            sync_checkpoint(&log, snapshot.version())?;
+            self.place.finish_checkpoint(snapshot.version())?;
             Ok(snapshot)
         });
         match synced {
             Ok(snapshot) => state.snapshot = snapshot,
-            Err(error) => tracing::warn!(table = %self.root.display(), %error, "checkpoint failed"),
+            Err(error) => tracing::warn!(table = %self.url, %error, "checkpoint failed"),
         }
     }
 
     fn write_state(&self) -> Result<Arc<WriteState>, TableError> {
         let snapshot = Arc::clone(&self.state.lock().snapshot);
-        let committer = Box::new(LocalCommitter::new(&self.root));
+        let committer = self.place.committer();
         let builder = snapshot.update_table(UpdateTableOperation::Write, ENGINE_INFO, true);
         Ok(builder.build(self.engine.as_ref(), committer)?.write_state()?)
     }
@@ -286,8 +285,7 @@ impl Table {
     }
 
     fn file_metadata(&self, file: &WrittenFile) -> Result<DataFileMetadata, TableError> {
-        let full = self.root.join(&file.live.path);
-        let location = Url::from_file_path(&full).map_err(|()| TableError::Folder(full))?;
+        let location = self.url.join(&file.live.path).map_err(|error| TableError::Url(error.to_string()))?;
         let meta = FileMeta::new(location, file.live.modified_ms, file.live.size_bytes);
         Ok(DataFileMetadata::new(meta, file.stats.clone()))
     }
@@ -305,22 +303,12 @@ fn with_row_count(stats: &StructArray, row_count: u64) -> Result<StructArray, Ta
     Ok(StructArray::try_new(stats.fields().clone(), columns.collect(), stats.nulls().cloned())?)
 }
 
-fn has_commits(root: &Path) -> Result<bool, TableError> {
-    let log = root.join("_delta_log");
-    if !log.exists() {
-        return Ok(false);
-    }
-    let mut entries = fs::read_dir(&log).map_err(TableError::io(&log))?;
-    Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".json"))))
-}
-
-fn create(engine: &Engine, root: &Path, url: &Url, spec: &TableSpec) -> Result<(), TableError> {
+fn create(engine: &Engine, place: &Place, url: &Url, spec: &TableSpec) -> Result<(), TableError> {
     let schema: StructType = spec.schema.as_ref().try_into_kernel()?;
     let builder = create_table(url.as_str(), Arc::new(schema), ENGINE_INFO, true)
         .with_data_layout(DataLayout::partitioned(&spec.partition_columns))
         .with_table_properties([("delta.dataSkippingStatsColumns", spec.stats_columns.join(","))]);
-    let committer = Box::new(LocalCommitter::new(root));
-    match builder.build(engine, committer)?.commit(engine)? {
+    match builder.build(engine, place.committer())?.commit(engine)? {
         CommitResult::Committed(_) => Ok(()),
         CommitResult::Conflicted(conflict) => Err(TableError::Conflict(conflict.conflict_version())),
         CommitResult::Retryable(retryable) => Err(TableError::Doubtful(retryable.error)),
@@ -337,15 +325,15 @@ fn check_schema(snapshot: &Snapshot, wanted: &Schema) -> Result<(), TableError> 
 }
 
 /// The newest version and its files. A checkpoint that can't be read is taken away, once, if its commits are still there.
-fn read(engine: &Engine, root: &Path, url: &Url) -> Result<(SnapshotRef, Vec<LiveFile>), TableError> {
+fn read(engine: &Engine, place: &Place, url: &Url) -> Result<(SnapshotRef, Vec<LiveFile>), TableError> {
     let attempt = || {
         let snapshot = Snapshot::builder_for(url.as_str()).build(engine)?;
         let live = list(engine, &snapshot)?;
         Ok((snapshot, live))
     };
     attempt().or_else(|error: TableError| {
-        tracing::error!(table = %root.display(), %error, "the log can't be read, trying without its newest checkpoint");
-        if discard_newest(&root.join("_delta_log"))? { attempt() } else { Err(error) }
+        tracing::error!(table = %url, %error, "the log can't be read, trying without its newest checkpoint");
+        if place.discard_checkpoint()? { attempt() } else { Err(error) }
     })
 }
 
