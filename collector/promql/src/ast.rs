@@ -17,7 +17,7 @@ pub struct Position {
 impl Position {
     /// Line and column of the first byte in the text, counted from 1 and in bytes: `1:13`.
     pub fn line_and_column(self, text: &str) -> String {
-        if text.is_empty() && self.start > 0 {
+        if text.is_empty() {
             return "unknown position".to_owned();
         }
         let Some(before) = text.as_bytes().get(..self.start) else { return "invalid position".to_owned() };
@@ -48,6 +48,8 @@ pub enum ExprKind {
     },
     /// A string.
     Text(Arc<str>),
+    /// A string whose escapes name bytes that are no UTF-8: good for nothing but to be printed.
+    Bytes(Arc<[u8]>),
     /// `name{matchers}`.
     Vector(VectorSelector),
     /// `name{matchers}[range]`.
@@ -361,7 +363,7 @@ impl Expr {
     pub fn value_type(&self) -> ValueType {
         match &self.kind {
             ExprKind::Number { .. } => ValueType::Scalar,
-            ExprKind::Text(_) => ValueType::String,
+            ExprKind::Text(_) | ExprKind::Bytes(_) => ValueType::String,
             ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
             ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
             ExprKind::Call(call) => call.function.returns,
@@ -384,7 +386,11 @@ impl Expr {
     /// The direct parts.
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
-            ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => Vec::new(),
+            ExprKind::Number { .. }
+            | ExprKind::Text(_)
+            | ExprKind::Bytes(_)
+            | ExprKind::Vector(_)
+            | ExprKind::Matrix(_) => Vec::new(),
             ExprKind::Subquery(subquery) => vec![&subquery.expr],
             ExprKind::Call(call) => call.arguments.iter().collect(),
             ExprKind::Aggregate(aggregate) => {
@@ -398,7 +404,11 @@ impl Expr {
     /// The direct parts, to change them.
     pub(crate) fn children_mut(&mut self) -> Vec<&mut Self> {
         match &mut self.kind {
-            ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => Vec::new(),
+            ExprKind::Number { .. }
+            | ExprKind::Text(_)
+            | ExprKind::Bytes(_)
+            | ExprKind::Vector(_)
+            | ExprKind::Matrix(_) => Vec::new(),
             ExprKind::Subquery(subquery) => vec![&mut subquery.expr],
             ExprKind::Call(call) => call.arguments.iter_mut().collect(),
             ExprKind::Aggregate(aggregate) => {
@@ -421,7 +431,7 @@ impl Expr {
     /// Whether each time of evaluation gives the same answer, because every selector is fixed by `@`.
     pub(crate) fn is_step_invariant(&self) -> bool {
         match &self.kind {
-            ExprKind::Number { .. } | ExprKind::Text(_) => true,
+            ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Bytes(_) => true,
             ExprKind::Vector(selector) => selector.at.is_some(),
             ExprKind::Matrix(matrix) => matrix.selector.at.is_some(),
             ExprKind::Subquery(subquery) => subquery.at.is_some(),

@@ -17,7 +17,7 @@ type Checked = Result<(), Fault>;
 pub(crate) fn check(expr: &mut Expr, text: &str) -> Checked {
     let position = expr.position;
     match &mut expr.kind {
-        ExprKind::Number { .. } | ExprKind::Text(_) => Ok(()),
+        ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Bytes(_) => Ok(()),
         ExprKind::Paren(inner) => check(inner, text),
         ExprKind::Vector(selector) => check_selector(selector, position),
         ExprKind::Matrix(matrix) => check_selector(&matrix.selector, position),

@@ -89,6 +89,7 @@ impl Engine {
             }
             ValueType::String => match &expr.unparenthesized().kind {
                 ExprKind::Text(text) => Value::String { t_ms: at_ms, text: text.clone() },
+                ExprKind::Bytes(bytes) => Value::String { t_ms: at_ms, text: String::from_utf8_lossy(bytes).into() },
                 _ => return Err(EngineError::execution("string literal expected")),
             },
             ValueType::Vector => Value::Vector(elements(finished(evaluation.collect(expr, &grid)?)?, at_ms)),

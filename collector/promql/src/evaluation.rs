@@ -14,6 +14,7 @@ use crate::error::EngineError;
 use crate::native;
 use crate::note::Note;
 use crate::notes::Notes;
+use crate::quoting::QuotedBytes;
 use crate::shares::Share;
 use crate::source::Content;
 
@@ -84,9 +85,11 @@ impl Evaluation<'_> {
             ExprKind::Call(call) => self.call(call, expr.position, grid, sink),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.position, grid, sink),
             ExprKind::Binary(binary) => self.binary(binary, grid, sink),
-            ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
-                Err(EngineError::execution(format!("{expr} is no instant vector")))
-            }
+            ExprKind::Number { .. }
+            | ExprKind::Text(_)
+            | ExprKind::Bytes(_)
+            | ExprKind::Matrix(_)
+            | ExprKind::Subquery(_) => Err(EngineError::execution(format!("{expr} is no instant vector"))),
         }
     }
 
@@ -159,6 +162,10 @@ impl Evaluation<'_> {
     pub(crate) fn text<'e>(&self, expr: Option<&'e Expr>) -> Result<&'e str, EngineError> {
         match expr.map(|e| &e.unparenthesized().kind) {
             Some(ExprKind::Text(text)) => Ok(text),
+            // Strings end in labels, whose names and values are UTF-8.
+            Some(ExprKind::Bytes(bytes)) => {
+                Err(EngineError::execution(format!("invalid label name {}", QuotedBytes(bytes))))
+            }
             _ => Err(EngineError::execution("string argument expected")),
         }
     }

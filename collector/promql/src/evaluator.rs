@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use tenantscope_model::{Evaluate, EvaluateError, Evaluated, Labels, QueryBudget, Scope, Select};
 
 use crate::ast::Expr;
-use crate::parse::parse;
 use crate::engine::{Engine, QueryOptions};
 use crate::error::{EngineError, ParseError};
+use crate::parse::parse;
 use crate::value::{PointValue, Value};
 
 /// How many parsed expressions are kept: rules and objectives evaluate the same ones again and again.

@@ -30,9 +30,11 @@ fn pretty(expr: &Expr, level: usize) -> String {
         ExprKind::Negate(inner) => format!("{margin}-{}", pretty(inner, level).trim()),
         ExprKind::Plus(inner) => format!("{margin}+{}", pretty(inner, level).trim()),
         _ if is_short => format!("{margin}{line}"),
-        ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => {
-            format!("{margin}{line}")
-        }
+        ExprKind::Number { .. }
+        | ExprKind::Text(_)
+        | ExprKind::Bytes(_)
+        | ExprKind::Vector(_)
+        | ExprKind::Matrix(_) => format!("{margin}{line}"),
         ExprKind::Paren(inner) => format!("{margin}(\n{}\n{margin})", pretty(inner, level + 1)),
         ExprKind::Call(call) => {
             let arguments: Vec<String> = call.arguments.iter().map(|argument| pretty(argument, level + 1)).collect();

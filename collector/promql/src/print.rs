@@ -11,7 +11,7 @@ use crate::ast::{
 };
 use crate::duration::{DurationExpr, DurationKind, DurationOp};
 use crate::float_text;
-use crate::quoting::Quoted;
+use crate::quoting::{Quoted, QuotedBytes};
 
 impl ValueType {
     /// Its name in Prometheus's JSON.
@@ -41,6 +41,7 @@ impl Display for Expr {
             ExprKind::Number { value, as_duration: true } => f.write_str(&seconds_text(*value)),
             ExprKind::Number { value, as_duration: false } => f.write_str(&float_text::plain(*value)),
             ExprKind::Text(text) => write!(f, "{}", Quoted(text)),
+            ExprKind::Bytes(bytes) => write!(f, "{}", QuotedBytes(bytes)),
             ExprKind::Vector(selector) => vector_text(f, selector),
             ExprKind::Matrix(matrix) => matrix_text(f, matrix),
             ExprKind::Subquery(subquery) => write!(f, "{}{}", subquery.expr, SubqueryTimes(subquery)),
@@ -126,7 +127,7 @@ fn is_legacy_label(name: &str) -> bool {
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn label_text(name: &str) -> String {
+pub(crate) fn label_text(name: &str) -> String {
     if is_legacy_label(name) { name.to_owned() } else { Quoted(name).to_string() }
 }
 

@@ -13,6 +13,20 @@ impl Display for Quoted<'_> {
     }
 }
 
+/// Bytes in double quotes, escaped as Go does.
+pub(crate) struct QuotedBytes<'a>(pub(crate) &'a [u8]);
+
+impl Display for QuotedBytes<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for chunk in self.0.utf8_chunks() {
+            chunk.valid().chars().try_for_each(|character| escaped(f, character, '"'))?;
+            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        f.write_char('"')
+    }
+}
+
 /// A character in single quotes, as Go's `%q` writes it; the end of the text is the replacement character.
 pub(crate) struct QuotedCharacter(pub(crate) Option<char>);
 
@@ -72,15 +86,20 @@ fn is_printable(character: char) -> bool {
     buffer.iter().collect::<String>().escape_debug().nth(1) == Some(character)
 }
 
-/// The string that a literal means; the lexer saw that quotes and escapes are right. A literal may name bytes that
-/// are no UTF-8; these become the replacement character, as they do in Prometheus's answers.
+/// The string that a literal means; bytes that are no UTF-8 become the replacement character.
 pub(crate) fn unquoted(literal: &str) -> String {
+    String::from_utf8(unquoted_bytes(literal))
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// The bytes that a literal means; the lexer saw that quotes and escapes are right.
+pub(crate) fn unquoted_bytes(literal: &str) -> Vec<u8> {
     let mut inside = literal.chars();
     let quote = inside.next();
     inside.next_back();
     let inside = inside.as_str();
     if quote == Some('`') || !inside.contains('\\') {
-        return inside.to_owned();
+        return inside.as_bytes().to_vec();
     }
     let mut bytes = Vec::with_capacity(inside.len());
     let mut characters = inside.chars();
@@ -91,7 +110,7 @@ pub(crate) fn unquoted(literal: &str) -> String {
             push_character(&mut bytes, character);
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }
 
 fn push_escape(bytes: &mut Vec<u8>, characters: &mut std::str::Chars<'_>) {

@@ -18,6 +18,7 @@ impl Expr {
         match &self.kind {
             ExprKind::Number { value, .. } => json!({"type": "numberLiteral", "val": float_text::plain(*value)}),
             ExprKind::Text(text) => json!({"type": "stringLiteral", "val": &**text}),
+            ExprKind::Bytes(bytes) => json!({"type": "stringLiteral", "val": String::from_utf8_lossy(bytes)}),
             ExprKind::Paren(inner) => json!({"type": "parenExpr", "expr": inner.to_tree()}),
             ExprKind::Negate(inner) => json!({"type": "unaryExpr", "op": "-", "expr": inner.to_tree()}),
             ExprKind::Plus(inner) => json!({"type": "unaryExpr", "op": "+", "expr": inner.to_tree()}),
@@ -157,7 +158,7 @@ fn binary_tree(binary: &Binary) -> Value {
             "labels": names(&matching.labels),
             "on": matching.on,
             "include": names(&matching.include),
-            "fillValues": {"lhs": matching.fill_left, "rhs": matching.fill_right},
+            "fillValues": {"lhs": number_tree(matching.fill_left), "rhs": number_tree(matching.fill_right)},
         })
     });
     json!({
@@ -168,6 +169,15 @@ fn binary_tree(binary: &Binary) -> Value {
         "matching": matching_tree,
         "bool": binary.returns_bool,
     })
+}
+
+/// A float as Go's JSON has it: whole numbers without `.0`.
+fn number_tree(value: Option<f64>) -> Value {
+    const EXACT: f64 = (1u64 << 53) as f64;
+    match value {
+        Some(value) if value.fract() == 0.0 && value.abs() <= EXACT => Value::from(value as i64),
+        value => value.into(),
+    }
 }
 
 fn cardinality_name(cardinality: Cardinality) -> &'static str {

@@ -11,7 +11,7 @@ use super::selector::selector;
 use super::token::{Keyword, Kind, Token};
 use crate::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, ExprKind, Grouping, Position};
 use crate::function::Function;
-use crate::quoting::{Quoted, unquoted};
+use crate::quoting::{Quoted, unquoted_bytes};
 
 /// The rank of `^`. A sign binds like `*`, so that only powers go into its operand.
 const POWER: u8 = 6;
@@ -105,7 +105,11 @@ pub(super) fn operand(input: &mut Input<'_>) -> Parsed<Grown<Expr>> {
         }
         Kind::Text => {
             take(input)?;
-            Ok(leaf(ExprKind::Text(unquoted(first.text).into()), first.position))
+            let kind = match String::from_utf8(unquoted_bytes(first.text)) {
+                Ok(text) => ExprKind::Text(text.into()),
+                Err(error) => ExprKind::Bytes(error.into_bytes().into()),
+            };
+            Ok(leaf(kind, first.position))
         }
         Kind::LeftParen => parenthesized(input),
         Kind::LeftBrace => selected(input, None),
