@@ -249,14 +249,29 @@ fn in_ratio(ratio: f64, labels: &Labels) -> bool {
     (ratio >= 0.0 && offset < ratio) || (ratio < 0.0 && offset >= 1.0 + ratio)
 }
 
-/// The hash by which Prometheus samples: xxHash64 of names and values with separators.
+/// The label that is set on all that comes in, whatever its sender says.
+const STAMPED: &str = "tenant";
+
+/// The hash by which Prometheus samples: xxHash64 of names and values, each after its length. The stamped label does
+/// not count, so that the same series are chosen as where it is not set.
 fn labels_hash(labels: &Labels) -> u64 {
     let mut bytes = Vec::with_capacity(128);
-    for label in labels {
-        bytes.extend_from_slice(label.name.as_bytes());
-        bytes.push(0xff);
-        bytes.extend_from_slice(label.value.as_bytes());
-        bytes.push(0xff);
+    for label in labels.iter().filter(|label| &*label.name != STAMPED) {
+        for text in [&label.name, &label.value] {
+            push_length(&mut bytes, text.len());
+            bytes.extend_from_slice(text.as_bytes());
+        }
     }
     crate::xxhash::hash(&bytes)
+}
+
+/// One byte, or 255 and three bytes from the lowest.
+fn push_length(bytes: &mut Vec<u8>, length: usize) {
+    match u8::try_from(length) {
+        Ok(short @ ..=254) => bytes.push(short),
+        _ => {
+            bytes.push(255);
+            bytes.extend(length.to_le_bytes().iter().take(3));
+        }
+    }
 }

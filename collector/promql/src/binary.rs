@@ -11,6 +11,8 @@ use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::native::{self, Combined, Incompatible, Kept};
 use crate::note::{Note, Operation};
+use crate::print::label_text;
+use crate::quoting::Quoted;
 
 /// The value of an operation on two floats, and whether a comparison keeps the element.
 pub(crate) fn float_operation(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
@@ -446,7 +448,7 @@ fn cell_at(columns: &[Column], at: usize, step: usize) -> Option<Cell> {
 
 /// Labels as Prometheus's messages show them: `{__name__="up", a="b"}`.
 pub(crate) fn braces(labels: &Labels) -> String {
-    let one = |label: &tenantscope_model::Label| format!("{}={:?}", label.name, label.value);
+    let one = |label: &tenantscope_model::Label| format!("{}={}", label_text(&label.name), Quoted(&label.value));
     format!("{{{}}}", labels.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 

@@ -132,6 +132,7 @@ impl Evaluation<'_> {
                 Ok(())
             })?;
         } else {
+            over_time::check_edges(call.function.name, argument)?;
             self.range_series(argument, grid, &mut |series, frames| {
                 mark(&series.slide(frames, |_| Cell::Float(1.0)));
                 Ok(())

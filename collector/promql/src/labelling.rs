@@ -110,36 +110,37 @@ fn by_labels(a: &Labels, b: &Labels, names: &[&str]) -> Ordering {
     a.cmp(b)
 }
 
-/// The natural order: runs of digits compare as numbers.
+/// The natural order: the texts are cut into runs of digits and of other characters; two runs of digits compare as
+/// numbers, others as texts.
 fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a_rest, mut b_rest) = (a, b);
-    while let (Some(a_first), Some(b_first)) = (a_rest.chars().next(), b_rest.chars().next()) {
-        if a_first.is_ascii_digit() && b_first.is_ascii_digit() {
-            let (a_digits, b_digits) = (digits(a_rest), digits(b_rest));
-            let (a_number, b_number) = (a_digits.trim_start_matches('0'), b_digits.trim_start_matches('0'));
-            let order = a_number.len().cmp(&b_number.len()).then_with(|| a_number.cmp(b_number));
-            if order != Ordering::Equal {
-                return order;
-            }
-            let order = a_digits.len().cmp(&b_digits.len());
-            if order != Ordering::Equal {
-                return order;
-            }
-            a_rest = a_rest.get(a_digits.len()..).unwrap_or("");
-            b_rest = b_rest.get(b_digits.len()..).unwrap_or("");
-        } else if a_first == b_first {
-            a_rest = a_rest.get(a_first.len_utf8()..).unwrap_or("");
-            b_rest = b_rest.get(b_first.len_utf8()..).unwrap_or("");
-        } else {
-            return a_first.cmp(&b_first);
+    let (mut a_runs, mut b_runs) = (runs(a), runs(b));
+    loop {
+        let (a_run, b_run) = match (a_runs.next(), b_runs.next()) {
+            (Some(a_run), Some(b_run)) => (a_run, b_run),
+            // Texts that differ in leading zeroes alone still have an order.
+            (None, None) => return a.cmp(b),
+            (a_run, b_run) => return a_run.is_some().cmp(&b_run.is_some()),
+        };
+        let order = match (a_run.parse::<u64>(), b_run.parse::<u64>()) {
+            (Ok(a_number), Ok(b_number)) => a_number.cmp(&b_number),
+            _ => a_run.cmp(b_run),
+        };
+        if order != Ordering::Equal {
+            return order;
         }
     }
-    a_rest.len().cmp(&b_rest.len())
 }
 
-fn digits(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text.get(..end).unwrap_or("")
+/// Runs of digits and of other characters.
+fn runs(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let is_digit = rest.chars().next()?.is_ascii_digit();
+        let end = rest.find(|c: char| c.is_ascii_digit() != is_digit).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        rest = after;
+        Some(run)
+    })
 }
 
 /// A replacement as Go's regular expressions expand it: `$1`, `$name`, `${name}`, `$$`.
@@ -198,9 +199,9 @@ mod tests {
 
     #[test]
     fn numbers_in_labels_sort_as_numbers() {
-        let mut names = ["node10", "node2", "node1", "a"];
+        let mut names = ["node10", "node2", "node1", "a", "node1-b", "node-1", "node01"];
         names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["a", "node1", "node2", "node10"]);
+        assert_eq!(names, ["a", "node01", "node1", "node1-b", "node2", "node10", "node-1"]);
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn noted_position(argument: &Expr) -> Position {
 }
 
 /// Refuses functions that would take the samples beyond a range's edges for samples within it.
-fn check_edges(name: &str, range: &Expr) -> Result<(), EngineError> {
+pub(crate) fn check_edges(name: &str, range: &Expr) -> Result<(), EngineError> {
     let ExprKind::Matrix(matrix) = &range.unparenthesized().kind else { return Ok(()) };
     let (edges, allowed): (&str, &[&str]) = match matrix.selector.edges {
         Edges::Plain => return Ok(()),

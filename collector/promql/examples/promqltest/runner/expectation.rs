@@ -4,8 +4,8 @@ use regex::Regex;
 use tenantscope_model::Labels;
 use tenantscope_promql::{ExprKind, parse};
 
-use crate::script::duration_ms;
-use crate::series::{self, Point};
+use super::script::duration_ms;
+use super::series::{self, Point};
 
 /// What an annotation or error must say.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use tenantscope_model::{Histogram, HistogramSample, Labels, ResetHint, Spans, is_stale_nan};
 use tenantscope_promql::{Element, PointValue, Series, Value, histogram_buckets};
 
-use crate::expectation::Expected;
-use crate::series::Point;
+use super::expectation::Expected;
+use super::series::Point;
 
 /// Relative error that is allowed, as in Prometheus's own runner.
 const TOLERANCE: f64 = 1e-6;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tenantscope_model::{Histogram, Labels, METRIC_NAME, Span, Spans};
 
-use crate::loading::{Load, LoadedSeries};
-use crate::series::{Point, float};
+use super::loading::{Load, LoadedSeries};
+use super::series::{Point, float};
 
 /// A classic histogram at one time.
 #[derive(Default)]

@@ -7,9 +7,9 @@ use tenantscope_metrics::{MetricStore, Options};
 use tenantscope_model::{HistogramSample, Position, Sample, Sink, StampedBatch, StampedSeries, Starts};
 use tenantscope_promql::settle_hints;
 
-use crate::custom_buckets;
-use crate::loading::{Load, LoadedSeries};
-use crate::series::Point;
+use super::custom_buckets;
+use super::loading::{Load, LoadedSeries};
+use super::series::Point;
 
 /// A store and its folder.
 pub(crate) struct Storage {

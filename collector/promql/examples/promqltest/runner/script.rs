@@ -1,7 +1,7 @@
 //! A script's commands.
 
-use crate::case::{Case, Kind};
-use crate::loading::{self, Load};
+use super::case::{Case, Kind};
+use super::loading::{self, Load};
 
 /// One command.
 pub(crate) enum Command {

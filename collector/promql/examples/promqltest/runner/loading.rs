@@ -2,8 +2,8 @@
 
 use tenantscope_model::Labels;
 
-use crate::script::duration_ms;
-use crate::series::{self, Point};
+use super::script::duration_ms;
+use super::series::{self, Point};
 
 /// A series with its values.
 #[derive(Debug, Clone)]

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use tenantscope_model::{HistogramSample, QueryBudget, Sample, Scope};
 use tenantscope_promql::{Answer, Element, Engine, Expr, PointValue, QueryOptions, Times, Value, parse};
 
-use crate::check;
-use crate::expectation::Expected;
-use crate::storage::Storage;
-use crate::variants;
+use super::check;
+use super::expectation::Expected;
+use super::storage::Storage;
+use super::variants;
 
 /// When the query is evaluated.
 #[derive(Debug, Clone, Copy)]
