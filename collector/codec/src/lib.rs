@@ -7,7 +7,9 @@
 //! ```
 //!
 //! # Invariants
-//! - Pure: no I/O, no clock, no randomness, no state but what the caller hands in.
+//! - Pure: no I/O, no clock, no randomness, no state but what the caller hands in. (The fingerprints of unmade labels
+//!   are keyed by the process; nothing that is kept or compared depends on them.)
+//! - What a remote write's series are called is not made into strings unless somebody asks for it.
 //! - No input makes it panic, and nothing is decompressed past [`DecodeLimits::max_decoded_bytes`].
 //! - What a batch says of its tenant, account and region never reaches a label or attribute of that name, unless the
 //!   decision says the same.

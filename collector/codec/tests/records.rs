@@ -14,8 +14,8 @@ use tenantscope_codec::{
     Accumulators, Claim, Decision, DecodeLimits, Origin, OtlpRequest, Record, RecordBody, RecordError, decode, stamp,
 };
 use tenantscope_model::{
-    Cadence, FamilyMetadata, Labels, METRIC_NAME, Metadata, MetricKind, Sample, Signal, StampedBatch, StampedSeries,
-    stale_nan,
+    Cadence, FamilyMetadata, Histogram, HistogramSample, Labels, METRIC_NAME, Metadata, MetricKind, ResetHint, Sample,
+    Signal, StampedBatch, StampedSeries, Starts, stale_nan,
 };
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, Name, Positions, ReceivedBody};
 
@@ -211,12 +211,13 @@ fn a_record_replays_to_the_same_batch() {
 
 #[test]
 fn series_of_our_own_are_a_form_of_their_own() {
+    let histogram = Histogram { count: 1.0, reset_hint: ResetHint::Gauge, ..Histogram::default() };
     let series = StampedSeries {
         labels: Labels::from_pairs([(METRIC_NAME, "ALERTS"), ("alertname", "Down")]),
         samples: vec![Sample { t_ms: 5, value: 1.0 }],
-        histograms: Vec::new(),
+        histograms: vec![HistogramSample { t_ms: 6, histogram: histogram.into() }],
         exemplars: Vec::new(),
-        starts: Default::default(),
+        starts: Starts { samples_ms: vec![2], histograms_ms: vec![3] },
         cadence: Some(Cadence::capped(60_000, 1000)),
     };
     let metadata = FamilyMetadata {
@@ -236,7 +237,7 @@ fn series_of_our_own_are_a_form_of_their_own() {
     assert_eq!(read, record);
     let batch = read.replay(&Accumulators::new(0)).unwrap().batch;
     assert_eq!(batch, StampedBatch::Metrics { series: vec![series], metadata: vec![metadata] });
-    assert_eq!(read.to_otlp().unwrap().records(), 1);
+    assert_eq!(read.to_otlp().unwrap().records(), 2);
 }
 
 #[test]

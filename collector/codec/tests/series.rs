@@ -11,8 +11,8 @@ use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::B
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 use opentelemetry_proto::tonic::metrics::v1::{
-    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Histogram, HistogramDataPoint, Summary,
-    SummaryDataPoint, exemplar,
+    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Histogram, HistogramDataPoint, NumberDataPoint,
+    Summary, SummaryDataPoint, exemplar,
 };
 use tenantscope_codec::{Accumulators, CLOUDWATCH_SCOPE, Origin};
 use tenantscope_model::{Cadence, MetricKind, is_stale_nan};
@@ -100,6 +100,51 @@ fn claims_in_a_points_attributes_never_become_the_stamp() {
             r#"a{exported_account_id="111122223333", exported_tenant="other", key__name__="x", region="us-east-1", tenant="anonymous"} 1 @1"#
         ]
     );
+}
+
+/// The points count since `start_ms`.
+fn since(start_ms: u64, mut points: Vec<NumberDataPoint>) -> Vec<NumberDataPoint> {
+    points.iter_mut().for_each(|point| point.start_time_unix_nano = start_ms * 1_000_000);
+    points
+}
+
+#[test]
+fn what_counts_has_the_start_of_its_counting() {
+    let metrics = vec![
+        metric("hits", "", sum(since(500, vec![point(2_000, 7.0, &[])]), 2)),
+        metric("unknown", "", sum(since(2_000, vec![point(2_000, 7.0, &[])]), 2)),
+        metric("level", "", gauge(since(500, vec![point(2_000, 7.0, &[])]))),
+    ];
+    let result = stamped(&metrics_body(vec![resource_metrics(&[], "", metrics)]), &open("t"));
+    let starts = |name: &str| {
+        let of_name = series(&result).iter().find(|series| series.labels.metric_name() == name).unwrap();
+        of_name.starts.samples_ms.clone()
+    };
+    assert_eq!((starts("hits_total"), starts("unknown_total"), starts("level")), (vec![500], vec![], vec![]));
+}
+
+#[test]
+fn a_total_of_deltas_counts_since_the_first_of_them() {
+    let mut accumulators = Accumulators::new(10);
+    for (start_ms, t_ms, total) in [(1_000, 2_000, 1.0), (2_000, 3_000, 2.0), (3_000, 4_000, 3.0)] {
+        let delta = metric("hits", "", sum(since(start_ms, vec![point(t_ms, 1.0, &[])]), 1));
+        let body = metrics_body(vec![resource_metrics(&[], "", vec![delta])]);
+        let result = stamped_with(&body, &open("t"), Origin::default(), &accumulators);
+        let [hits] = series(&result) else { panic!("{result:?}") };
+        assert_eq!((hits.samples[0].value, hits.starts.samples_ms.as_slice()), (total, [1_000].as_slice()));
+        accumulators.commit(result.deltas);
+        accumulators = Accumulators::from_bytes(accumulators.to_bytes().into(), 10).unwrap();
+    }
+}
+
+#[test]
+fn points_too_far_ahead_do_not_count() {
+    let points = vec![point(1_000, 1.0, &[]), point(9_000, 1.0, &[("k", "v")])];
+    let body = metrics_body(vec![resource_metrics(&[], "", vec![metric("hits", "", sum(points, 1))])]);
+    let origin = Origin { latest_ms: Some(5_000), ..Origin::default() };
+    let result = stamped_with(&body, &open("t"), origin, &Accumulators::new(10));
+    assert_eq!(result.rejected.by_reason().collect::<Vec<_>>(), [("too_far_ahead", 1)]);
+    assert_eq!(series(&result).len(), 1);
 }
 
 fn histogram(t_ms: u64, counts: &[u64], temporality: i32, flags: u32) -> Data {

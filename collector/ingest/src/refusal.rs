@@ -1,5 +1,6 @@
 //! What senders are told when a batch is not taken, in one place.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tenantscope_journal::AppendError;
@@ -12,10 +13,14 @@ pub(crate) fn of_append(error: &AppendError) -> Refused {
         AppendError::Full { .. } => Refused::unavailable("journal_full", message, Duration::from_secs(10)),
         AppendError::Busy => Refused::unavailable("journal_busy", message, Duration::from_secs(1)),
         AppendError::TooLarge { .. } => Refused::too_large("record_too_large", message),
-        AppendError::Io(_) => {
+        AppendError::Io(cause) => {
             tracing::error!(%error, "journal could not be written");
             // The system's words are for the log; the sender need not learn our paths.
-            Refused::unavailable("journal_io", "the batch could not be written", Duration::from_secs(10))
+            let reason = match cause.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "disk_full",
+                _ => "journal_io",
+            };
+            Refused::unavailable(reason, "the batch could not be written", Duration::from_secs(10))
         }
         AppendError::Closed => Refused::unavailable("shutting_down", message, Duration::from_secs(5)),
     }

@@ -1,5 +1,6 @@
 //! A remote write as it was read, in either version, and what reading the two has in common.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -134,6 +135,10 @@ pub(super) struct Mark {
 }
 
 impl Points {
+    pub(super) fn expecting(series: usize) -> Self {
+        Self { samples: Vec::with_capacity(series), ..Self::default() }
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark { samples: self.samples.len(), histograms: self.histograms.len(), exemplars: self.exemplars.len() }
     }
@@ -230,6 +235,12 @@ fn set_start(starts_ms: &mut Vec<i64>, count: usize, start_ms: i64) {
     }
 }
 
+/// How many series a body probably has, told by its first one; bounded, since that may be the smallest.
+pub(super) fn expected_series(body_bytes: usize, first_bytes: usize) -> usize {
+    const MAX_EXPECTED: usize = 1 << 14;
+    (body_bytes / first_bytes.max(1)).min(MAX_EXPECTED)
+}
+
 /// Bodies are bounded below 4 GiB, which is checked before anything is read.
 pub(super) fn place(range: Range<usize>) -> Place {
     let end = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
@@ -239,7 +250,8 @@ pub(super) fn place(range: Range<usize>) -> Place {
 /// What series' labels have to be, and what is learned while that is checked.
 #[derive(Debug, Default)]
 pub(super) struct LabelCheck<'a> {
-    previous: Option<&'a [u8]>,
+    /// Empty before the first.
+    previous: &'a [u8],
     is_unsorted: bool,
     has_metric_name: bool,
     claim: ClaimText<'a>,
@@ -249,13 +261,19 @@ impl<'a> LabelCheck<'a> {
     /// Looks at one label after another; UTF-8 is the caller's affair. The error is a fixed word for a counter.
     #[inline]
     pub(super) fn label(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), &'static str> {
-        match self.previous {
-            _ if name.is_empty() => return Err("empty_label_name"),
-            Some(previous) if previous == name => return Err(DUPLICATE),
-            Some(previous) => self.is_unsorted |= previous > name,
+        let Some(first) = name.first() else { return Err("empty_label_name") };
+        match self.previous.first() {
+            // Nearly always the first letters tell.
+            Some(before) if before < first => {}
+            Some(before) if before == first => match self.previous.cmp(name) {
+                Ordering::Less => {}
+                Ordering::Equal => return Err(DUPLICATE),
+                Ordering::Greater => self.is_unsorted = true,
+            },
+            Some(_) => self.is_unsorted = true,
             None => {}
         }
-        self.previous = Some(name);
+        self.previous = name;
         // No other length is one of ours.
         if matches!(name.len(), 6 | 8 | 10) && !value.is_empty() {
             match name {

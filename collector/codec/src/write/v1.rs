@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use tenantscope_model::{Claim, Labels, LabelsBuilder, Metadata};
 
-use super::body::{FamilyEntry, Fault, LabelCheck, NOT_UTF8, Points, SeriesEntry, WriteBody, place};
+use super::body::{FamilyEntry, Fault, LabelCheck, NOT_UTF8, Points, SeriesEntry, WriteBody, expected_series, place};
 use super::claiming::Claims;
 use super::cursor::{Fields, Malformed, Value};
 use super::fingerprint::{self, Domain};
@@ -78,7 +78,14 @@ impl Reader {
         let mut fields = Fields::new(body);
         while let Some(field) = fields.next() {
             match field? {
-                (1, Value::Bytes(message)) => self.series(message, fields.offset())?,
+                (1, Value::Bytes(message)) => {
+                    if self.series.capacity() == 0 {
+                        let expected = expected_series(body.len(), message.len());
+                        self.series.reserve(expected);
+                        self.points = Points::expecting(expected);
+                    }
+                    self.series(message, fields.offset())?;
+                }
                 (3, Value::Bytes(message)) => self.metadata(message)?,
                 (4 | 5, _) => return Err(Fault::Wrong("it has fields of remote write 2.0")),
                 (number @ (1 | 3), _) => return Err(Malformed::Type(number).into()),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use tenantscope_model::{Labels, LabelsBuilder, METRIC_NAME, Metadata, MetricKind};
 
-use super::body::{FamilyEntry, Fault, LabelCheck, NOT_UTF8, Points, SeriesEntry, WriteBody, place};
+use super::body::{FamilyEntry, Fault, LabelCheck, NOT_UTF8, Points, SeriesEntry, WriteBody, expected_series, place};
 use super::claiming::Claims;
 use super::cursor::{Fields, Malformed, Value, varint};
 use super::fingerprint::{self, Domain};
@@ -24,7 +24,7 @@ const OUT_OF_RANGE: &str = "symbol_out_of_range";
 pub(crate) fn read(body: &Bytes, max_bytes: usize) -> Result<WriteBody, DecodeError> {
     let mut memory = Memory::new(max_bytes);
     let parts = Parts::of(body, &mut memory).map_err(|fault| fault.into_error(FORM))?;
-    let mut reader = Reader::new(&parts.symbols, memory);
+    let mut reader = Reader::new(&parts.symbols, expected_series(parts.series.len(), 1), memory);
     for series in &parts.series {
         reader.series(series.of(body)).map_err(|fault| fault.into_error(FORM))?;
     }
@@ -102,14 +102,14 @@ struct SeriesMetadata {
 }
 
 impl<'a> Reader<'a> {
-    fn new(symbols: &'a [Symbol<'a>], memory: Memory) -> Self {
+    fn new(symbols: &'a [Symbol<'a>], expected: usize, memory: Memory) -> Self {
         Self {
             symbols,
             memory,
             claims: Claims::default(),
-            series: Vec::new(),
+            series: Vec::with_capacity(expected),
             refs: Vec::new(),
-            points: Points::default(),
+            points: Points::expecting(expected),
             families: Vec::new(),
             said: HashSet::new(),
             rejected: Rejected::default(),
