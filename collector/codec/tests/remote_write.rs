@@ -405,6 +405,22 @@ fn a_million_empty_series_take_no_memory_and_a_million_symbols_are_bounded() {
     }
     let bomb = snappy(BodyForm::RemoteWriteV2, &[0x22, 0].repeat(1_000_000));
     assert_eq!(decode(&bomb, &limits), Err(DecodeError::TooMuchMemory { max_bytes: 16 << 20 }));
+    let mut symbols = Symbols::new();
+    let long = "x".repeat(1 << 20);
+    let refs = symbols.refs(&[(METRIC_NAME, "up"), ("long", &long)]);
+    let bomb = body(symbols, vec![one_sample(refs); 100]);
+    assert_eq!(
+        decode(&bomb, &limits),
+        Err(DecodeError::TooMuchMemory { max_bytes: 16 << 20 }),
+        "one text, many labels"
+    );
+    let mut symbols = Symbols::new();
+    let metadata = Some(SeriesMetadata { kind: 1, help_ref: symbols.of(&long), unit_ref: 0 });
+    let series =
+        (0..100).map(|i| TimeSeries { metadata, ..one_sample(symbols.refs(&[(METRIC_NAME, &format!("m{i}"))])) });
+    let series = series.collect();
+    let bomb = body(symbols, series);
+    assert_eq!(decode(&bomb, &limits), Err(DecodeError::TooMuchMemory { max_bytes: 16 << 20 }), "one text, many helps");
     let samples = [0x12, 0].repeat(500_000);
     let mut series = vec![0x0a];
     prost::encoding::encode_varint(samples.len() as u64, &mut series);

@@ -133,11 +133,13 @@ impl Reader {
         }
         self.records += records;
         let mut gathered = std::mem::take(&mut self.gathered);
-        let checked = self.check(labels.bytes(message, &mut gathered), labels.count);
+        let label_messages = labels.bytes(message, &mut gathered);
+        let labels_bytes = labels.count * LABEL_BYTES + label_messages.len();
+        let checked = self.check(label_messages, labels.count);
         self.gathered = gathered;
         match checked? {
             Ok((fingerprint, claim)) => {
-                self.memory.charge(SERIES_BYTES + labels.count * LABEL_BYTES)?;
+                self.memory.charge(SERIES_BYTES + labels_bytes)?;
                 self.rejected.add("invalid_histogram", wrong_histograms);
                 let labels = place(end - message.len()..end);
                 self.series.push(self.points.entry(mark, labels, fingerprint, claim));

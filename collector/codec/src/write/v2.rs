@@ -149,11 +149,14 @@ impl<'a> Reader<'a> {
         });
         match checked {
             Ok((fingerprint, claim, name)) => {
-                self.memory.charge(SERIES_BYTES + refs.of(&self.refs).len() / 2 * LABEL_BYTES)?;
+                // A symbol is one text here, but one for each series that refers to it once labels are made.
+                let texts_bytes: usize =
+                    refs.of(&self.refs).iter().map(|symbol| text_of(self.symbols, *symbol).len()).sum();
+                self.memory.charge(SERIES_BYTES + refs.of(&self.refs).len() / 2 * LABEL_BYTES + texts_bytes)?;
                 self.rejected.add("invalid_histogram", wrong_histograms);
                 self.rejected.add("invalid_exemplar", wrong_exemplars);
                 self.series.push(self.points.entry(mark, refs, fingerprint, claim));
-                self.metadata(name, metadata, claim);
+                self.metadata(name, metadata, claim)?;
             }
             Err(reason) => {
                 self.points.go_back(mark);
@@ -219,16 +222,16 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes note of what a series says of its family, once for all series that say it.
-    fn metadata(&mut self, name: u32, metadata: SeriesMetadata, claim: u32) {
-        let text = |reference: u32| {
-            let symbol = self.symbols.get(reference as usize);
-            symbol.and_then(|symbol| std::str::from_utf8(symbol.text).ok()).unwrap_or_default()
-        };
+    fn metadata(&mut self, name: u32, metadata: SeriesMetadata, claim: u32) -> Result<(), Fault> {
+        let symbols = self.symbols;
+        let text = |symbol: u32| std::str::from_utf8(text_of(symbols, symbol)).unwrap_or_default();
         let (help, unit) = (text(metadata.help), text(metadata.unit));
         let says_nothing = metadata.kind == 0 && help.is_empty() && unit.is_empty();
-        if says_nothing || !self.said.insert((name, metadata, claim)) {
-            return;
+        if says_nothing || self.said.contains(&(name, metadata, claim)) {
+            return Ok(());
         }
+        self.memory.charge(LABEL_BYTES + text(name).len() + help.len() + unit.len())?;
+        self.said.insert((name, metadata, claim));
         let kind = kind_of(i32::try_from(metadata.kind).unwrap_or(0));
         let family = family_name(text(name), kind).into();
         let metadata = Metadata { kind, unit: unit.into(), help: help.into() };
@@ -236,7 +239,13 @@ impl<'a> Reader<'a> {
         if !self.families.iter().rev().take(8).any(|known| *known == entry) {
             self.families.push(entry);
         }
+        Ok(())
     }
+}
+
+/// A symbol's text; empty where there is no such symbol.
+fn text_of<'a>(symbols: &[Symbol<'a>], symbol: u32) -> &'a [u8] {
+    symbols.get(symbol as usize).map(|symbol| symbol.text).unwrap_or_default()
 }
 
 /// The name of the family that a series of that name belongs to.
