@@ -250,7 +250,7 @@ fn in_ratio(ratio: f64, labels: &Labels) -> bool {
 }
 
 /// The label that is set on all that comes in, whatever its sender says.
-const STAMPED: &str = "tenant";
+pub(crate) const STAMPED: &str = "tenant";
 
 /// The hash by which Prometheus samples: xxHash64 of names and values, each after its length. The stamped label does
 /// not count, so that the same series are chosen as where it is not set.

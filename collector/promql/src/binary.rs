@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tenantscope_model::{Labels, METRIC_NAME};
 
+use crate::aggregate::STAMPED;
 use crate::ast::{Binary, BinaryOp, Cardinality, Expr, Matching, Position};
 use crate::column::{Cell, Column, Grid, Sink, without_name};
 use crate::error::EngineError;
@@ -427,10 +428,11 @@ impl<'a> Join<'a> {
             return known;
         }
         let signature = self.signatures.get(number).cloned().unwrap_or_default();
-        let of = |columns: &[Column], at: Option<usize>| {
-            at.and_then(|at| columns.get(at)).map_or_else(|| signature.clone(), |c| c.labels.clone())
-        };
-        let labels = result_labels(self.binary, &of(&self.many, many_at), &of(&self.one, one_at));
+        let many = many_at.and_then(|at| self.many.get(at)).map(|column| &column.labels);
+        let one = one_at.and_then(|at| self.one.get(at)).map(|column| &column.labels);
+        let filled = |present: Option<&Labels>| filled_labels(&signature, present);
+        let many_labels = many.cloned().unwrap_or_else(|| filled(one));
+        let labels = result_labels(self.binary, &many_labels, &one.cloned().unwrap_or_else(|| filled(many)));
         let output = *self.output_by_labels.entry(labels.clone()).or_insert_with(|| {
             let cells = vec![Cell::Empty; self.count];
             self.outputs.push(Column { labels, drop_name: self.binary.returns_bool, cells });
@@ -450,6 +452,15 @@ fn cell_at(columns: &[Column], at: usize, step: usize) -> Option<Cell> {
 pub(crate) fn braces(labels: &Labels) -> String {
     let one = |label: &tenantscope_model::Label| format!("{}={}", label_text(&label.name), Quoted(&label.value));
     format!("{{{}}}", labels.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// The labels of an element that is filled in: those by which it would have matched. It is of the tenant of the
+/// element that it is missing for.
+fn filled_labels(signature: &Labels, present: Option<&Labels>) -> Labels {
+    let Some(tenant) = present.and_then(|labels| labels.shared(STAMPED)) else { return signature.clone() };
+    let mut labels = signature.to_builder();
+    labels.set(STAMPED, Arc::clone(tenant));
+    labels.build()
 }
 
 fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {

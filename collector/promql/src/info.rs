@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tenantscope_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
+use crate::aggregate::STAMPED;
 use crate::ast::{At, Call, Expr, ExprKind, VectorSelector};
 use crate::binary::braces;
 use crate::column::{Cell, Column, Grid, Sink};
@@ -16,9 +17,6 @@ use crate::evaluation::Evaluation;
 use crate::source::Content;
 
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
-
-/// Series with this label are of one tenant; a series without it is of all whom the reader may see.
-const TENANT: &str = "tenant";
 
 /// So many values of an identifying label are asked for by name; more are filtered after reading.
 const MAX_NAMED_VALUES: usize = 500;
@@ -158,8 +156,8 @@ fn first_selector(expr: &Expr) -> Option<(Option<At>, i64)> {
 
 /// One column for each set of added labels that holds at some time.
 fn enriched(column: &Column, infos: &[&Column], wanted: &Wanted) -> Result<Vec<Column>, EngineError> {
-    let tenant = column.labels.get(TENANT);
-    let of_tenant = |info: &&Column| tenant.is_none() || info.labels.get(TENANT).is_none_or(|of| Some(of) == tenant);
+    let tenant = column.labels.get(STAMPED);
+    let of_tenant = |info: &&Column| tenant.is_none() || info.labels.get(STAMPED).is_none_or(|of| Some(of) == tenant);
     let infos: Vec<&Column> = infos.iter().copied().filter(of_tenant).collect();
     let mut outputs: BTreeMap<Labels, Column> = BTreeMap::new();
     for (step, cell) in column.cells.iter().enumerate().filter(|(_, cell)| !cell.is_empty()) {

@@ -154,7 +154,8 @@ impl Bounds {
 
 impl RangeSeries {
     /// Becomes a selected series as ranges see it: without staleness markers, and with hints that can be relied upon.
-    fn take(&mut self, labels: Labels, view: &SeriesView<'_>, totals_only: bool) {
+    /// Where only totals are looked at, they are known from a time on; what is before it tells of the first of them.
+    fn take(&mut self, labels: Labels, view: &SeriesView<'_>, totals_from_ms: Option<i64>) {
         self.labels = labels;
         self.drop_name = false;
         let Starts { samples_ms, histograms_ms } = view.starts;
@@ -167,11 +168,15 @@ impl RangeSeries {
         }
         let mut settled = view.histograms.to_vec();
         native::settle_hints(view.samples, &mut settled);
-        if totals_only {
+        let mut view_starts_ms: &[i64] = histograms_ms;
+        if let Some(from_ms) = totals_from_ms {
+            let before = settled.partition_point(|sample| sample.t_ms < from_ms);
+            settled.drain(..before);
+            view_starts_ms = view_starts_ms.get(before..).unwrap_or_default();
             native::keep_totals(&mut settled);
         }
         let starts_ms = &mut self.starts.histograms_ms;
-        copy_fresh(&settled, histograms_ms, is_stale_histogram, &mut self.histograms, starts_ms);
+        copy_fresh(&settled, view_starts_ms, is_stale_histogram, &mut self.histograms, starts_ms);
     }
 }
 
@@ -237,7 +242,11 @@ impl Evaluation<'_> {
 
     /// What a range selector asks the store for.
     pub(crate) fn matrix_request<'s>(&'s self, matrix: &'s MatrixSelector, grid: &Grid) -> SelectRequest<'s> {
-        self.request(&matrix.selector, self.matrix_frames(matrix, grid).reach_ms(), Lookback::Range)
+        let (mut from_ms, to_ms) = self.matrix_frames(matrix, grid).reach_ms();
+        if matrix.selector.totals_only {
+            from_ms -= self.lookback_ms();
+        }
+        self.request(&matrix.selector, (from_ms, to_ms), Lookback::Range)
     }
 
     /// Reads the series of a selector one after the other, or those of this evaluation's share.
@@ -305,7 +314,7 @@ impl Evaluation<'_> {
         let frames = self.smoothed_frames(selector, grid);
         let mut series = RangeSeries::default();
         self.each_series(&self.instant_request(selector, grid), &mut |labels, view| {
-            series.take(labels, view, selector.totals_only);
+            series.take(labels, view, selector.totals_only.then_some(i64::MIN));
             let metric = series.labels.metric_name();
             let cells = series.slide(&frames, |window| smoothing::at_end(self, metric, position, window));
             let column = Column { labels: series.labels.clone(), drop_name: false, cells };
@@ -337,7 +346,7 @@ impl Evaluation<'_> {
         let frames = self.matrix_frames(matrix, grid);
         let mut series = RangeSeries::default();
         self.each_series(&self.matrix_request(matrix, grid), &mut |labels, view| {
-            series.take(labels, view, matrix.selector.totals_only);
+            series.take(labels, view, totals_from_ms);
             take(&mut series, &frames)
         })
     }
@@ -345,6 +354,7 @@ impl Evaluation<'_> {
     fn matrix_frames(&self, matrix: &MatrixSelector, grid: &Grid) -> Frames {
         let selector = &matrix.selector;
         let frames = self.frames(grid, selector.at, selector.offset_ms, matrix.range_ms);
+        let totals_from_ms = matrix.selector.totals_only.then_some(frames.reach_ms().0);
         frames.with_edges(selector.edges, self.lookback_ms())
     }
 
