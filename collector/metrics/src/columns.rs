@@ -94,6 +94,34 @@ impl Columns {
         overlay(&mut self.histograms, &mut self.starts.histograms_ms, newer.histograms, newer.starts.histograms_ms);
     }
 
+    /// Lays newer samples over these, and empties them without giving up their memory where that is possible.
+    pub(crate) fn lay_over(&mut self, newer: &mut Self) {
+        let only_floats = newer.histograms.is_empty() && newer.starts.samples_ms.is_empty();
+        let plain = self.histograms.is_empty() && self.starts.samples_ms.is_empty();
+        if self.is_empty() {
+            std::mem::swap(self, newer);
+        } else if only_floats && plain && follows(&self.samples, &newer.samples) {
+            self.samples.append(&mut newer.samples);
+        } else {
+            self.overlay(std::mem::take(newer));
+        }
+    }
+
+    /// Empties the lists and keeps their memory.
+    pub(crate) fn clear(&mut self) {
+        self.samples.clear();
+        self.histograms.clear();
+        self.starts.samples_ms.clear();
+        self.starts.histograms_ms.clear();
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn bytes(&self) -> usize {
+        let histograms = self.histograms.iter().map(|sample| crate::head::histogram_bytes(&sample.histogram));
+        let starts = self.starts.samples_ms.capacity() + self.starts.histograms_ms.capacity();
+        self.samples.capacity() * size_of::<Sample>() + histograms.sum::<usize>() + starts * size_of::<i64>()
+    }
+
     pub(crate) fn time_range(&self) -> TimeRange {
         let mut range = TimeRange::EMPTY;
         let floats = [self.samples.first(), self.samples.last()];
@@ -109,6 +137,12 @@ impl Columns {
         let (histograms, histograms_ms) = split_off(&mut self.histograms, &mut self.starts.histograms_ms, t_ms);
         Self { samples, histograms, starts: Starts { samples_ms, histograms_ms } }
     }
+}
+
+/// Whether all of the newer ones are later.
+fn follows(samples: &[Sample], newer: &[Sample]) -> bool {
+    let ends = samples.last().zip(newer.first());
+    ends.is_none_or(|(last, first)| last.t_ms < first.t_ms)
 }
 
 /// Empties a list in which no start is known.

@@ -56,6 +56,20 @@ impl Families {
         self.version += 1;
     }
 
+    /// Forgets what a tenant says, and how many families that were.
+    pub(crate) fn remove_tenant(&mut self, tenant: &TenantId) -> u64 {
+        let tenant = Some(tenant.clone());
+        let mut removed = 0;
+        self.by_name.retain(|_, tenants| {
+            removed += u64::from(tenants.remove(&tenant).is_some());
+            !tenants.is_empty()
+        });
+        self.counts.remove(&tenant);
+        self.version += u64::from(removed > 0);
+        self.shared.retain(|metadata| Arc::strong_count(metadata) > 1);
+        removed
+    }
+
     fn share(&mut self, metadata: Metadata) -> Arc<Metadata> {
         if let Some(known) = self.shared.get(&metadata) {
             return Arc::clone(known);

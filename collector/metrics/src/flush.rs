@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use tenantscope_model::Exemplar;
 
+use crate::chunk::floats;
 use crate::columns::{Columns, TimeRange};
 use crate::error::StoreError;
 use crate::families_file;
-use crate::index::LabelRank;
-use crate::part::{Part, PartWriter, WINDOW_MS, window_of};
+use crate::head::Content;
+use crate::index::{LabelTexts, order_values};
+use crate::part::{MAX_FLOATS_IN_CHUNK, Part, PartWriter, WINDOW_MS, window_of};
 use crate::series::{Series, SeriesId};
 use crate::store::{Change, MetricStore, remove_file};
 use crate::telemetry;
@@ -25,7 +27,7 @@ pub(crate) const MAX_EXEMPLARS_IN_PART: usize = 128;
 pub(crate) struct Frozen {
     generation: u64,
     position: u64,
-    /// In the order of labels once `rank` is there.
+    /// In the order of the part, once it is written.
     series: Vec<Arc<Series>>,
 }
 
@@ -44,6 +46,7 @@ impl MetricStore {
         self.thaw(frozen);
         *flushing = None;
         drop(flushing);
+        order_values(&self.index);
         telemetry::FLUSH_SECONDS.observe(started.elapsed().as_secs_f64());
         self.show_sizes();
         Ok(())
@@ -62,10 +65,10 @@ impl MetricStore {
 
     #[tracing::instrument(name = "flush", skip_all, fields(store = "metrics", series = frozen.series.len()))]
     fn flush_frozen(&self, frozen: &mut Frozen) -> Result<(), StoreError> {
-        let rank = self.index.read().rank();
-        frozen.series.sort_by(|a, b| rank.compare(a, b));
+        let texts = self.index.read().texts();
+        texts.sort(&mut frozen.series);
         let mut add = Vec::new();
-        let written = self.write_windows(frozen, &rank, &mut add).and_then(|()| self.write_families());
+        let written = self.write_windows(frozen, &texts, &mut add).and_then(|()| self.write_families());
         let families = match written {
             Ok(families) => families,
             Err(error) => {
@@ -79,13 +82,14 @@ impl MetricStore {
         Ok(())
     }
 
-    fn write_windows(&self, frozen: &Frozen, rank: &LabelRank, out: &mut Vec<Arc<Part>>) -> Result<(), StoreError> {
+    fn write_windows(&self, frozen: &Frozen, texts: &LabelTexts, out: &mut Vec<Arc<Part>>) -> Result<(), StoreError> {
         let mut done: BTreeSet<i64> = BTreeSet::new();
         loop {
-            let mut pass = Pass { store: self, rank, done: &done, writers: BTreeMap::new(), left_out: false };
+            let mut pass = Pass { store: self, texts, done: &done, writers: BTreeMap::new(), left_out: false };
+            let mut chunk = Vec::new();
             let written = frozen.series.iter().try_for_each(|series| {
-                let (columns, exemplars) = series.freeze(frozen.generation);
-                pass.add(series, columns, exemplars)
+                let content = series.freeze(frozen.generation, &mut chunk);
+                pass.add_content(series, content, &chunk)
             });
             let Pass { writers, left_out, .. } = pass;
             if let Err(error) = written {
@@ -106,7 +110,7 @@ impl MetricStore {
     }
 
     /// Writes the metadata file if something changed: its number and version.
-    fn write_families(&self) -> Result<Option<(u64, u64)>, StoreError> {
+    pub(crate) fn write_families(&self) -> Result<Option<(u64, u64)>, StoreError> {
         let (version, bytes) = {
             let families = self.families.read();
             if families.version() == self.families_version() {
@@ -133,13 +137,35 @@ impl MetricStore {
 /// One pass over the frozen series.
 struct Pass<'a> {
     store: &'a MetricStore,
-    rank: &'a LabelRank,
+    texts: &'a LabelTexts,
     done: &'a BTreeSet<i64>,
     writers: BTreeMap<i64, PartWriter>,
     left_out: bool,
 }
 
 impl Pass<'_> {
+    /// A chunk that lies in one window goes as it is.
+    fn add_content(&mut self, series: &Series, content: Content, chunk: &[u8]) -> Result<(), StoreError> {
+        let (columns, exemplars) = match content {
+            Content::Nothing => return Ok(()),
+            Content::Decoded(columns, exemplars) => (columns, exemplars),
+            Content::Chunk { count, range } => {
+                let window_ms = window_of(range.min_ms);
+                if window_ms == window_of(range.max_ms) && count as usize <= MAX_FLOATS_IN_CHUNK {
+                    let texts = self.texts;
+                    let Some(writer) = self.writer(window_ms)? else { return Ok(()) };
+                    let added = writer.add_chunk(series, texts, (count, range), chunk);
+                    return added.map_err(|error| StoreError::io(writer.path())(error));
+                }
+                let mut columns = Columns::default();
+                // Only a chunk of our own making is read here, so it is never damaged.
+                let _ = floats::read(chunk, count, TimeRange::ALL, &mut columns.samples);
+                (columns, Vec::new())
+            }
+        };
+        self.add(series, columns, exemplars)
+    }
+
     fn add(&mut self, series: &Series, mut columns: Columns, exemplars: Vec<Exemplar>) -> Result<(), StoreError> {
         let mut exemplars = sorted(exemplars);
         loop {
@@ -152,10 +178,10 @@ impl Pass<'_> {
             let end_ms = window_ms.saturating_add(WINDOW_MS);
             let later_columns = columns.split_off(end_ms);
             let later_exemplars = exemplars.split_off(exemplars.partition_point(|exemplar| exemplar.t_ms < end_ms));
-            let rank = self.rank;
+            let texts = self.texts;
             if let Some(writer) = self.writer(window_ms)? {
                 let path = writer.path().to_owned();
-                writer.add(series, rank, &columns, &exemplars).map_err(StoreError::io(&path))?;
+                writer.add(series, texts, &columns, &exemplars).map_err(StoreError::io(&path))?;
             }
             (columns, exemplars) = (later_columns, later_exemplars);
         }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dirty::KeptRange;
 use crate::error::OpenError;
 use crate::part::Part;
+use crate::removal::Tombstone;
 use crate::store::Change;
 
 pub(crate) const FILE_NAME: &str = "MANIFEST";
@@ -41,6 +43,12 @@ pub(crate) struct Manifest {
     /// How far an instant selector looks back at most, over the cadences of all series.
     #[serde(default)]
     pub(crate) widest_lookback_ms: i64,
+    /// Tenants that were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tombstones: Vec<Tombstone>,
+    /// What was written to times that had been summed, and is not settled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dirty: Vec<KeptRange>,
 }
 
 /// Parts on their way into the table of blocks.
@@ -90,6 +98,8 @@ impl Manifest {
             conversion: change.begin_conversion.clone().or(kept),
             blocks_until_ms: self.blocks_until_ms.max(change.blocks_until_ms),
             widest_lookback_ms: self.widest_lookback_ms,
+            tombstones: with_tombstone(&self.tombstones, change.tombstone.as_ref()),
+            dirty: self.dirty.clone(),
         }
     }
 
@@ -103,6 +113,12 @@ impl Manifest {
         fs::rename(&temporary, dir.join(FILE_NAME))?;
         sync_folder(dir)
     }
+}
+
+/// A tenant has one tombstone, the newest.
+fn with_tombstone(before: &[Tombstone], new: Option<&Tombstone>) -> Vec<Tombstone> {
+    let others = before.iter().filter(|stone| new.is_none_or(|new| new.tenant != stone.tenant));
+    others.chain(new).cloned().collect()
 }
 
 /// Makes the names in a folder durable.

@@ -1,4 +1,4 @@
-//! Fewer and larger parts, and none past retention.
+//! Fewer and larger parts.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,32 +27,13 @@ impl MetricStore {
     /// Merges parts of one window, if some should be, and says whether it did. Writers and readers go on meanwhile.
     pub fn merge(&self) -> Result<bool, StoreError> {
         let _one_at_a_time = self.merging.lock();
-        let Some(inputs) = next_inputs(&self.parts()) else { return Ok(false) };
+        let is_converting = |window_ms: i64| self.is_converting(window_ms);
+        let Some(inputs) = next_inputs(&self.parts(), is_converting) else { return Ok(false) };
         let started = Instant::now();
         self.merge_parts(&inputs).inspect_err(|_| telemetry::FAILURES.with_label_values(&["merge"]).inc())?;
         telemetry::MERGE_SECONDS.observe(started.elapsed().as_secs_f64());
         self.show_sizes();
         Ok(true)
-    }
-
-    /// Drops the parts whose samples are all older than retention keeps them.
-    pub fn expire(&self) -> Result<(), StoreError> {
-        let Some(retention) = self.options.retention else { return Ok(()) };
-        let _one_at_a_time = self.merging.lock();
-        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-        let oldest_ms = (self.options.now_ms)().saturating_sub(retention_ms);
-        let parts = self.parts();
-        let remove: Vec<Arc<Part>> =
-            parts.iter().filter(|part| part.footer().range.max_ms < oldest_ms).cloned().collect();
-        drop(parts);
-        if remove.is_empty() {
-            return Ok(());
-        }
-        tracing::info!(parts = remove.len(), oldest_ms, "dropping parts past retention");
-        self.commit(&Change { remove, ..Change::default() })
-            .inspect_err(|_| telemetry::FAILURES.with_label_values(&["expire"]).inc())?;
-        self.show_sizes();
-        Ok(())
     }
 
     fn merge_parts(&self, inputs: &[Arc<Part>]) -> Result<(), StoreError> {
@@ -78,11 +59,11 @@ impl MetricStore {
             let index = self.index.read();
             series.extend(piece.iter().filter_map(|id| index.get(*id).cloned()));
         }
-        let rank = self.index.read().rank();
-        series.sort_by(|a, b| rank.compare(a, b));
+        let texts = self.index.read().texts();
+        texts.sort(&mut series);
         for piece in series.chunks(PIECE) {
             for (series, (columns, exemplars)) in piece.iter().zip(read_piece(inputs, piece)?) {
-                writer.add(series, &rank, &columns, &sorted(exemplars)).map_err(StoreError::io(&path))?;
+                writer.add(series, &texts, &columns, &sorted(exemplars)).map_err(StoreError::io(&path))?;
             }
         }
         Ok(())
@@ -90,7 +71,7 @@ impl MetricStore {
 }
 
 /// What the parts hold of some series, newer parts over older ones.
-fn read_piece(inputs: &[Arc<Part>], piece: &[Arc<Series>]) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
+pub(crate) fn read_piece(inputs: &[Arc<Part>], piece: &[Arc<Series>]) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
     let mut wanted: Vec<Wanted> =
         piece.iter().enumerate().map(|(slot, series)| Wanted { id: series.id(), slot }).collect();
     wanted.sort_unstable_by_key(|wanted| wanted.id);
@@ -109,10 +90,13 @@ fn read_piece(inputs: &[Arc<Part>], piece: &[Arc<Series>]) -> Result<Vec<(Column
 }
 
 /// Neighbours of one window that should become one part, from older to newer.
-fn next_inputs(parts: &[Arc<Part>]) -> Option<Vec<Arc<Part>>> {
+fn next_inputs(parts: &[Arc<Part>], is_converting: impl Fn(i64) -> bool) -> Option<Vec<Arc<Part>>> {
     let newest_window_ms = parts.last()?.footer().window_ms;
     parts.chunk_by(|a, b| a.footer().window_ms == b.footer().window_ms).find_map(|window| {
         let window_ms = window.first()?.footer().window_ms;
+        if is_converting(window_ms) {
+            return None;
+        }
         let is_closed = newest_window_ms.saturating_sub(window_ms) > WINDOW_MS;
         let sizes: Vec<u64> = window.iter().map(|part| part.bytes()).collect();
         let count = merged_count(&sizes, is_closed)?;

@@ -1,5 +1,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tenantscope_table::Location;
+
+use crate::retention::Retention;
+
 /// What a store may use and how long it keeps what.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -10,6 +14,8 @@ pub struct Options {
     pub flush_interval: Duration,
     /// How long samples are kept, by their own time; `None`: for ever. Default: 30 days.
     pub retention: Option<Duration>,
+    /// Other classes of retention, and which tenants have them.
+    pub classes: Retention,
     /// How closed windows become blocks.
     pub blocks: BlockOptions,
     /// How far ahead of the clock a sample's time may be. Later ones are dropped and counted, since one wrong clock
@@ -25,6 +31,7 @@ impl Default for Options {
             memory_max_bytes: 2400 << 20,
             flush_interval: Duration::from_secs(300),
             retention: Some(Duration::from_secs(30 * 86_400)),
+            classes: Retention::default(),
             blocks: BlockOptions::default(),
             future_max: Some(Duration::from_secs(86_400)),
             now_ms: system_now_ms,
@@ -37,6 +44,8 @@ impl Default for Options {
 pub struct BlockOptions {
     /// Whether windows become blocks at all. Default: yes.
     pub enabled: bool,
+    /// Where the table lies; `None`: in the store's folder `blocks`.
+    pub location: Option<Location>,
     /// How long after a window's end it becomes a block. Default: two hours.
     pub after: Duration,
     /// How long a closed window's parts must not have changed before, so that a backfill is not rewritten with every
@@ -59,6 +68,7 @@ impl Default for BlockOptions {
         const HOUR: Duration = Duration::from_secs(3600);
         Self {
             enabled: true,
+            location: None,
             after: HOUR * 2,
             settle: Duration::from_secs(300),
             late_settle: HOUR,
@@ -67,13 +77,6 @@ impl Default for BlockOptions {
             index_cache_bytes: 256 << 20,
             footer_cache_bytes: 64 << 20,
         }
-    }
-}
-
-impl Options {
-    /// The retention class of a tenant, or of our own series.
-    pub(crate) fn retention_class(&self, _tenant: Option<&str>) -> &str {
-        "default"
     }
 }
 

@@ -1,34 +1,24 @@
-//! Reading: from the scope's postings to memory, then to the parts.
+//! Reading: samples by selections, and what series there are and say of themselves.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use tenantscope_model::{
-    Exemplar, Labels, Lookback, Metadata, MetadataRequest, QueryBudget, Scope, Select, SelectError, SelectRequest,
-    SelectedSeries, SeriesRequest,
+    Exemplar, Labels, Metadata, MetadataRequest, Scope, Select, SelectError, SelectRequest,
+    SelectedSeries, Selection, SeriesRequest,
 };
 
-use crate::block::{BlockError, LoadedBlocks, LoadedFile, What};
-use crate::columns::{Columns, TimeRange};
+use crate::block::{BlockError, LoadedBlocks, What};
+use crate::columns::TimeRange;
 use crate::error::StoreError;
 use crate::index;
-use crate::part::{Part, Problem, Wanted};
+use crate::selection::wanted;
 use crate::series::Series;
 use crate::store::MetricStore;
 
 /// Labels made under one lock, and series between two charges.
 const PIECE: usize = 1024;
-
-/// A series on its way to the reader.
-struct Reading {
-    series: Arc<Series>,
-    range: TimeRange,
-    lookback_ms: i64,
-    /// From the parts, from older to newer.
-    parts: Columns,
-    memory: Columns,
-}
 
 impl From<StoreError> for SelectError {
     fn from(error: StoreError) -> Self {
@@ -46,19 +36,11 @@ impl From<BlockError> for SelectError {
 
 impl Select for MetricStore {
     fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SelectError> {
-        let range = self.widest_range(request);
-        // Blocks before the index: their series are in it as long as they are held.
-        let blocks = self.load_blocks(&What { scope, matchers: request.matchers, range }, || request.budget.check())?;
-        let found = index::find(&self.index, scope, request.matchers, request.budget)?;
-        // Memory before parts: samples leave memory only after their parts came in.
-        let mut reading = read_memory(&found, request)?;
-        for file in &blocks.files {
-            read_blocks(file, &mut reading, request.budget)?;
-        }
-        for part in self.parts_since(&blocks.parts).iter() {
-            read_part(part, &mut reading, request.budget)?;
-        }
-        self.finish(reading)
+        self.look_for(scope, request)?.read_all()
+    }
+
+    fn find<'a>(&'a self, scope: &Scope, request: &SelectRequest<'a>) -> Result<Box<dyn Selection + 'a>, SelectError> {
+        Ok(Box::new(self.look_for(scope, request)?))
     }
 
     fn series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Labels>, SelectError> {
@@ -113,7 +95,7 @@ impl Select for MetricStore {
         let found = self.find_any(scope, request)?;
         request.budget.charge_series(found.len())?;
         let mut exemplars: Vec<Vec<Exemplar>> = found.iter().map(|series| series.exemplars(range)).collect();
-        let wanted = wanted(found.iter());
+        let wanted = wanted(&found);
         let mut push = |slot: usize, read: Vec<Exemplar>| exemplars.get_mut(slot).into_iter().for_each(|all| all.extend_from_slice(&read));
         for file in blocks.iter().flat_map(|blocks| &blocks.files) {
             file.exemplars(&wanted, range, &mut push).map_err(StoreError::from)?;
@@ -139,16 +121,6 @@ impl Select for MetricStore {
 }
 
 impl MetricStore {
-    /// All times that may be wanted of a series.
-    fn widest_range(&self, request: &SelectRequest<'_>) -> TimeRange {
-        let lookback_ms = match request.lookback {
-            Lookback::Range => 0,
-            Lookback::Fixed(lookback_ms) => lookback_ms,
-            Lookback::Widened(lookback_ms) => self.widest_lookback_ms(lookback_ms),
-        };
-        TimeRange { min_ms: request.from_ms.saturating_sub(lookback_ms), max_ms: request.to_ms }
-    }
-
     /// Blocks with what a metadata call asks for.
     fn load_any_blocks(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<LoadedBlocks>, SelectError> {
         let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
@@ -157,31 +129,6 @@ impl MetricStore {
             [] => Ok(vec![load(&[])?]),
             sets => sets.iter().map(|matchers| load(matchers)).collect(),
         }
-    }
-
-    /// Labels for those series that have samples, and everything in the order of labels.
-    fn finish(&self, reading: Vec<Reading>) -> Result<Vec<SelectedSeries>, SelectError> {
-        let mut selected = Vec::with_capacity(reading.len());
-        let mut reading = reading.into_iter().peekable();
-        while reading.peek().is_some() {
-            let index = self.index.read();
-            for Reading { series, lookback_ms, parts, memory, .. } in reading.by_ref().take(PIECE) {
-                let mut columns = parts;
-                columns.overlay(memory);
-                if !columns.is_empty() {
-                    let Columns { samples, histograms, starts } = columns;
-                    selected.push(SelectedSeries {
-                        labels: index.labels_of(&series),
-                        lookback_ms,
-                        samples,
-                        histograms,
-                        starts,
-                    });
-                }
-            }
-        }
-        selected.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(selected)
     }
 
     /// Series that fulfil one of the matcher sets, by rising number.
@@ -222,70 +169,6 @@ impl MetricStore {
         found.retain(|series| in_memory.contains(&series.id()) || in_parts.contains(series.id()));
         Ok((blocks, found))
     }
-}
-
-fn read_memory(found: &[Arc<Series>], request: &SelectRequest<'_>) -> Result<Vec<Reading>, SelectError> {
-    let mut reading = Vec::with_capacity(found.len());
-    for piece in found.chunks(PIECE) {
-        let mut samples = 0;
-        for series in piece {
-            let (range, lookback_ms) = range_of(series, request);
-            let memory = series.read(range);
-            samples += memory.len();
-            reading.push(Reading { series: Arc::clone(series), range, lookback_ms, parts: Columns::default(), memory });
-        }
-        request.budget.charge(samples)?;
-    }
-    Ok(reading)
-}
-
-/// The times that are wanted of a series, and the lookback that holds for it.
-fn range_of(series: &Series, request: &SelectRequest<'_>) -> (TimeRange, i64) {
-    let lookback_ms = match request.lookback {
-        Lookback::Range => 0,
-        Lookback::Fixed(lookback_ms) => lookback_ms,
-        Lookback::Widened(lookback_ms) => {
-            series.cadence().map_or(lookback_ms, |cadence| cadence.lookback_ms(lookback_ms))
-        }
-    };
-    let min_ms = match request.lookback {
-        Lookback::Range => request.from_ms,
-        // Open on the left.
-        Lookback::Widened(_) | Lookback::Fixed(_) => request.from_ms.saturating_sub(lookback_ms).saturating_add(1),
-    };
-    (TimeRange { min_ms, max_ms: request.to_ms }, lookback_ms)
-}
-
-fn read_part(part: &Part, reading: &mut [Reading], budget: &QueryBudget) -> Result<(), SelectError> {
-    let overlapping = reading.iter().enumerate().filter(|(_, one)| part.overlaps(one.range));
-    let wanted: Vec<Wanted> = overlapping.map(|(slot, one)| Wanted { id: one.series.id(), slot }).collect();
-    part.read::<SelectError>(&wanted, |slot, block| {
-        let Some(one) = reading.get_mut(slot) else { return Ok(()) };
-        let columns = block.columns(one.range)?;
-        budget.charge(columns.len()).map_err(Problem::Other)?;
-        one.parts.overlay(columns);
-        Ok(())
-    })
-}
-
-fn read_blocks(file: &LoadedFile, reading: &mut [Reading], budget: &QueryBudget) -> Result<(), SelectError> {
-    let range = file.file().range();
-    let overlapping = reading.iter().enumerate().filter(|(_, one)| one.range.overlaps(range));
-    let wanted: Vec<Wanted> = overlapping.map(|(slot, one)| Wanted { id: one.series.id(), slot }).collect();
-    let ranges: Vec<TimeRange> = reading.iter().map(|one| one.range).collect();
-    let range_of = |slot: usize| ranges.get(slot).copied().unwrap_or(TimeRange::EMPTY);
-    file.read::<SelectError>(&wanted, range_of, |slot, rows| {
-        let Some(one) = reading.get_mut(slot) else { return Ok(()) };
-        let columns = rows.columns(one.range);
-        budget.charge(columns.len())?;
-        one.parts.overlay(columns);
-        Ok(())
-    })?;
-    Ok(())
-}
-
-fn wanted<'a>(series: impl Iterator<Item = &'a Arc<Series>>) -> Vec<Wanted> {
-    series.enumerate().map(|(slot, series)| Wanted { id: series.id(), slot }).collect()
 }
 
 fn ids_of(series: &[Arc<Series>]) -> RoaringBitmap {

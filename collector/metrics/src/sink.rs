@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantscope_model::{FamilyMetadata, Position, Refusal, Sink, StampedBatch, StampedSeries};
+use tenantscope_model::{FamilyMetadata, Labels, Position, Refusal, Sink, StampedBatch, StampedSeries, TenantId};
 
 use crate::columns::TimeRange;
-use crate::index::hash_labels;
+use crate::head::histogram_bytes;
+use crate::index::{Identity, hash_labels};
 use crate::memory::Reservation;
-use crate::series::{Series, histogram_bytes};
+use crate::removal::{is_removed, tenant_of};
+use crate::series::{Removed, Series};
 use crate::store::{Applied, MetricStore};
 use crate::telemetry;
 
 /// Bytes of a series' head apart from its samples.
-const HEAD_BYTES: usize = 200;
+const HEAD_BYTES: usize = 120;
 /// Bytes that a sample takes at worst.
 const SAMPLE_BYTES: usize = 18;
 /// Bytes that a new series takes apart from its label texts.
-const NEW_SERIES_BYTES: usize = 512;
+const NEW_SERIES_BYTES: usize = 320;
 /// New series that are made under one lock.
 const PIECE: usize = 256;
 /// When a sender may try again, once memory is full: a flush takes seconds.
@@ -33,37 +35,65 @@ pub struct PreparedBatch {
 
 #[derive(Debug)]
 struct PreparedSeries {
-    hash: u64,
     /// As it was when the batch was prepared; the index may have forgotten it since.
     known: Option<Arc<Series>>,
+    /// Made where the sender's own text did not tell which series it is.
+    identity: Option<Identity>,
     new: StampedSeries,
 }
 
 impl MetricStore {
     fn resolve(&self, series: Vec<StampedSeries>) -> (Vec<PreparedSeries>, usize) {
         let range = self.accepted_times();
-        let mut prepared: Vec<PreparedSeries> = series
-            .into_iter()
-            .map(|mut new| {
-                drop_outside(&mut new, range);
-                new.cadence.into_iter().for_each(|cadence| self.note_cadence(cadence));
-                PreparedSeries { hash: hash_labels(&self.hasher, &new.labels), known: None, new }
-            })
-            .collect();
-        let index = self.index.read();
-        for series in &mut prepared {
-            series.known = index.lookup(series.hash, &series.new.labels).cloned();
+        let mut prepared: Vec<PreparedSeries> = Vec::with_capacity(series.len());
+        for mut new in series {
+            new.cadence.into_iter().for_each(|cadence| self.note_cadence(cadence));
+            let accepted = self.accepted_times_of(&new, range);
+            drop_outside(&mut new, accepted);
+            prepared.push(PreparedSeries { known: None, identity: None, new });
         }
-        drop(index);
+        {
+            let index = self.index.read();
+            for series in &mut prepared {
+                series.known = series.new.labels.fingerprint().and_then(|print| index.known(print)).cloned();
+            }
+        }
+        let mut unknown: Vec<&mut PreparedSeries> = prepared.iter_mut().filter(|one| one.known.is_none()).collect();
+        if !unknown.is_empty() {
+            unknown.iter_mut().for_each(|one| one.identity = Some(self.identity_of(&one.new.labels)));
+            let index = self.index.read();
+            for series in unknown {
+                series.known = series.identity.and_then(|identity| index.lookup(identity)).cloned();
+            }
+        }
         let bytes = prepared.iter().map(PreparedSeries::bytes).sum();
         (prepared, bytes)
+    }
+
+    fn identity_of(&self, labels: &Labels) -> Identity {
+        hash_labels(&self.hasher, labels)
+    }
+
+    /// What the tenant's class of retention leaves of them.
+    fn accepted_times_of(&self, new: &StampedSeries, range: TimeRange) -> TimeRange {
+        if self.options.classes.classes.is_empty() {
+            return range;
+        }
+        let now_ms = (self.options.now_ms)();
+        let all_keep_ms = self.options.youngest_of_all_ms(now_ms);
+        let mut times = new.samples.iter().map(|s| s.t_ms).chain(new.histograms.iter().map(|s| s.t_ms));
+        if times.all(|t_ms| t_ms >= all_keep_ms) {
+            return range;
+        }
+        let min_ms = self.options.oldest_of_tenant_ms(tenant_of(&new.labels), now_ms);
+        TimeRange { min_ms: min_ms.max(range.min_ms), ..range }
     }
 
     fn accepted_times(&self) -> TimeRange {
         let now_ms = (self.options.now_ms)();
         let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         TimeRange {
-            min_ms: self.options.retention.map_or(i64::MIN, |kept| now_ms.saturating_sub(ms(kept))),
+            min_ms: self.options.oldest_of_all_ms(now_ms),
             max_ms: self.options.future_max.map_or(i64::MAX, |ahead| now_ms.saturating_add(ms(ahead))),
         }
     }
@@ -76,46 +106,48 @@ impl MetricStore {
         }
     }
 
-    fn write(&self, applied: &mut Applied, prepared: &PreparedSeries) {
-        let known = prepared.known.as_ref().map(Arc::clone);
-        if known.is_some_and(|series| self.write_to(applied, series, &prepared.new)) {
-            return;
+    /// Writes one series and returns the bytes of memory that it took.
+    fn write(&self, applied: &mut Applied, prepared: &mut PreparedSeries) -> usize {
+        let known = prepared.known.take().ok_or(Removed);
+        if let Ok(bytes) = known.and_then(|series| write_to(applied, series, &prepared.new)) {
+            return bytes;
         }
-        let taken = self.index.write().take(prepared.hash, &prepared.new.labels);
+        let identity = prepared.identity.unwrap_or_else(|| self.identity_of(&prepared.new.labels));
+        let taken = self.index.write().take(identity, &prepared.new.labels);
         match taken {
-            Ok(series) => drop(self.write_to(applied, series, &prepared.new)),
+            Ok(series) => write_to(applied, series, &prepared.new).unwrap_or_default(),
             Err(_) => {
                 let lost = prepared.new.samples.len() + prepared.new.histograms.len();
                 telemetry::DROPPED.with_label_values(&["series_numbers"]).inc_by(lost as u64);
                 tracing::error!("all series numbers are spent: a restart gives new ones");
+                0
             }
         }
     }
 
-    fn write_to(&self, applied: &mut Applied, series: Arc<Series>, new: &StampedSeries) -> bool {
-        let Ok(written) = series.write(applied.generation, new) else { return false };
-        self.memory.add_samples(written.bytes);
-        if written.first {
-            applied.touched.push(series);
-        }
-        true
-    }
-
-    /// Makes the series that are new, some under each lock, so that readers get their turn.
+    /// Makes the series that are new, and remembers how senders write those whose text told nothing, some under each
+    /// lock, so that readers get their turn.
     fn make_new(&self, series: &mut [PreparedSeries]) {
         let mut new: Vec<&mut PreparedSeries> =
-            series.iter_mut().filter(|series| series.known.is_none() && !series.is_empty()).collect();
-        let made = new.len();
+            series.iter_mut().filter(|series| series.identity.is_some() && !series.is_empty()).collect();
+        if new.is_empty() {
+            return;
+        }
+        let mut made = 0;
         for piece in new.chunks_mut(PIECE) {
             let mut index = self.index.write();
             for series in piece {
-                series.known = index.take(series.hash, &series.new.labels).ok();
+                if let (None, Some(identity)) = (&series.known, series.identity) {
+                    series.known = index.take(identity, &series.new.labels).ok();
+                    made += 1;
+                }
+                if let (Some(known), Some(print)) = (&series.known, series.new.labels.fingerprint()) {
+                    index.remember(print, known.id());
+                }
             }
         }
-        if made > 0 {
-            telemetry::SERIES_CREATED.inc_by(made as u64);
-            self.memory.set_index(self.index.read().bytes());
-        }
+        telemetry::SERIES_CREATED.inc_by(made);
+        self.memory.set_index(self.index.read().bytes());
     }
 
     fn take_metadata(&self, metadata: Vec<FamilyMetadata>) {
@@ -155,18 +187,25 @@ impl Sink for MetricStore {
     }
 
     fn apply(&self, prepared: PreparedBatch, position: Position) {
-        let PreparedBatch { mut series, metadata, reservation } = prepared;
+        let PreparedBatch { mut series, mut metadata, reservation } = prepared;
         let mut applied = self.applied.lock();
         if position <= self.durable_position() {
             tracing::debug!(%position, "a batch that the parts hold was applied again");
             return;
         }
+        let stones = self.tombstones();
+        if !stones.is_empty() {
+            series.retain(|one| !is_removed(&stones, tenant_of(&one.new.labels), position));
+            metadata.retain(|family| !is_removed(&stones, family.tenant.as_ref().map(TenantId::as_str), position));
+        }
+        series.iter().for_each(|one| self.note_dirty(&one.new, one.known.as_deref()));
         self.make_new(&mut series);
-        let mut samples = 0;
-        for series in series.iter().filter(|series| !series.is_empty()) {
-            self.write(&mut applied, series);
+        let (mut samples, mut bytes) = (0, 0);
+        for series in series.iter_mut().filter(|series| !series.is_empty()) {
+            bytes += self.write(&mut applied, series);
             samples += series.new.samples.len() + series.new.histograms.len();
         }
+        self.memory.add_samples(bytes);
         self.take_metadata(metadata);
         applied.position = applied.position.max(position.0);
         drop(applied);
@@ -188,6 +227,14 @@ impl Sink for MetricStore {
     fn durable(&self) -> Position {
         self.durable_position()
     }
+}
+
+fn write_to(applied: &mut Applied, series: Arc<Series>, new: &StampedSeries) -> Result<usize, Removed> {
+    let written = series.write(applied.generation, new)?;
+    if written.first {
+        applied.touched.push(series);
+    }
+    Ok(written.bytes)
 }
 
 impl PreparedSeries {

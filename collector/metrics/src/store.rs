@@ -6,21 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use hashbrown::DefaultHashBuilder;
 use parking_lot::{Mutex, RwLock};
-use tenantscope_model::{Cadence, Labels, Position, SelectError};
+use tenantscope_model::{Cadence, Position, SelectError};
 
 use crate::block::{BlockFile, Blocks};
 use crate::columns::TimeRange;
+use crate::dirty::Dirty;
 use crate::error::{OpenError, StoreError};
 use crate::families::Families;
 use crate::families_file;
 use crate::flush::Frozen;
-use crate::index::{Index, hash_labels};
+use crate::index::{Identities, Index};
 use crate::manifest::{Conversion, Manifest, sync_folder};
 use crate::memory::Memory;
 use crate::options::Options;
 use crate::part::Part;
+use crate::removal::Tombstone;
 use crate::series::{Series, SeriesId};
 use crate::telemetry;
 use crate::upkeep::Upkeep;
@@ -33,7 +34,7 @@ const PIECE: usize = 1024;
 pub struct MetricStore {
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
-    pub(crate) hasher: DefaultHashBuilder,
+    pub(crate) hasher: Identities,
     pub(crate) index: RwLock<Index>,
     pub(crate) memory: Memory,
     pub(crate) families: RwLock<Families>,
@@ -44,6 +45,9 @@ pub struct MetricStore {
     pub(crate) merging: Mutex<()>,
     pub(crate) upkeep: Upkeep,
     pub(crate) blocks: Blocks,
+    pub(crate) dirty: Dirty,
+    /// As in `MANIFEST`; looked at by the writer.
+    tombstones: RwLock<Arc<Vec<Tombstone>>>,
     /// Over the cadences of all series, those included of which only blocks know.
     widest_lookback_ms: AtomicI64,
     view: RwLock<Arc<View>>,
@@ -100,6 +104,8 @@ pub(crate) struct Change {
     pub(crate) blocks: Option<Arc<Vec<Arc<BlockFile>>>>,
     /// Blocks reach up to here.
     pub(crate) blocks_until_ms: Option<i64>,
+    /// A tenant is removed.
+    pub(crate) tombstone: Option<Tombstone>,
 }
 
 /// What the store holds, for status pages.
@@ -158,6 +164,8 @@ impl MetricStore {
             flushing: Mutex::default(),
             merging: Mutex::default(),
             upkeep: Upkeep::default(),
+            dirty: Dirty::new(&manifest.dirty),
+            tombstones: RwLock::new(Arc::new(manifest.tombstones.clone())),
             widest_lookback_ms: AtomicI64::new(widest_lookback_ms.max(manifest.widest_lookback_ms)),
             view: RwLock::new(Arc::new(View { parts: Arc::new(parts), ..View::default() })),
             durable: AtomicU64::new(manifest.position),
@@ -269,8 +277,18 @@ impl MetricStore {
         self.widest_lookback_ms.fetch_max(cadence.lookback_ms(0), Ordering::Relaxed);
     }
 
-    fn may_have_blocks(&self) -> bool {
+    pub(crate) fn may_have_blocks(&self) -> bool {
         self.committed.lock().manifest.conversions > 0
+    }
+
+    /// Tenants that were removed.
+    pub(crate) fn tombstones(&self) -> Arc<Vec<Tombstone>> {
+        Arc::clone(&self.tombstones.read())
+    }
+
+    /// Whether a window's parts are becoming blocks, and must stay as they are.
+    pub(crate) fn is_converting(&self, window_ms: i64) -> bool {
+        *self.blocks.converting.lock() == Some(window_ms)
     }
 
     /// The conversion that was begun and not ended.
@@ -311,6 +329,7 @@ impl MetricStore {
         parts.extend(change.add.iter().cloned());
         parts.sort_by_key(|part| (part.footer().window_ms, part.footer().max_position, part.number()));
         let mut manifest = committed.manifest.after(change, &parts);
+        manifest.dirty = self.dirty.to_keep();
         manifest.widest_lookback_ms = self.widest_lookback_ms(manifest.widest_lookback_ms);
         let parts_dir = parts_dir(&self.dir);
         let written = sync_folder(&parts_dir).map_err(StoreError::io(&parts_dir)).and_then(|()| {
@@ -333,6 +352,7 @@ impl MetricStore {
             obsolete.extend(committed.manifest.metadata.map(|number| self.families_path(number)));
             committed.families_version = version;
         }
+        *self.tombstones.write() = Arc::new(manifest.tombstones.clone());
         committed.manifest = manifest;
         drop(committed);
         obsolete.iter().for_each(|path| remove_file(path));
@@ -377,34 +397,25 @@ impl MetricStore {
                     index.remove(*id);
                 }
             }
+            index.purge();
         }
     }
 }
 
 /// The parts, and how far an instant selector looks back for their series at most.
 fn open_parts(dir: &Path, manifest: &Manifest, index: &mut Index) -> Result<(Vec<Arc<Part>>, i64), OpenError> {
-    let hasher = index.hasher();
     let mut parts = Vec::with_capacity(manifest.parts.len());
     let mut cadences: Vec<(u64, Arc<Series>, Cadence)> = Vec::new();
     for number in &manifest.parts {
-        let path = part_path(dir, *number);
-        let mut spent = false;
-        let mut given: Vec<(Arc<Series>, Cadence)> = Vec::new();
-        let number_of = |labels: Labels, cadence: Option<Cadence>| {
-            let Ok(series) = index.take(hash_labels(&hasher, &labels), &labels) else {
-                spent = true;
-                return SeriesId::MAX;
-            };
-            series.join_part();
-            given.extend(cadence.map(|cadence| (Arc::clone(&series), cadence)));
-            series.id()
-        };
-        let part = Part::open(&path, *number, number_of)?;
-        if spent {
-            return Err(OpenError::damaged(&path, "more series than can be numbered"));
-        }
-        let position = part.footer().max_position;
-        cadences.extend(given.into_iter().map(|(series, cadence)| (position, series, cadence)));
+        let part = Part::open(&part_path(dir, *number), *number, |table, footer| {
+            let mut joined: Vec<(SeriesId, u32)> = Vec::with_capacity(footer.series as usize);
+            index.join(table, |series, entry| {
+                series.join_part();
+                joined.push((series.id(), entry.block_length));
+                cadences.extend(entry.cadence.map(|cadence| (footer.max_position, Arc::clone(series), cadence)));
+            })?;
+            Ok(joined)
+        })?;
         parts.push(Arc::new(part));
     }
     // Parts are listed by window, but the newest write's cadence holds.

@@ -1,4 +1,4 @@
-//! The store's own threads: one flushes, one merges and drops what is past retention.
+//! The store's own threads: one flushes, one merges, one makes and keeps blocks and drops what is past retention.
 
 use std::io;
 use std::sync::Arc;
@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::block::BlockError;
 use crate::error::StoreError;
 use crate::store::MetricStore;
 
-/// Time between two looks for parts to merge or drop, when no flush gave a reason.
+/// Time between two looks for parts to merge, when no flush gave a reason.
 const MERGE_INTERVAL: Duration = Duration::from_secs(60);
+/// Time between two looks for windows to convert, blocks to compact and files to delete.
+const BLOCKS_INTERVAL: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
@@ -42,6 +45,11 @@ impl Upkeep {
         }
     }
 
+    /// Whether the threads are to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.signals.lock().stop
+    }
+
     /// Waits until `due` or until a flag is set, which is cleared; says whether to go on.
     fn wait(&self, due: Instant, flag: Option<fn(&mut Signals) -> &mut bool>) -> bool {
         let mut signals = self.signals.lock();
@@ -66,6 +74,8 @@ impl MetricStore {
         threads.push(thread::Builder::new().name("metrics-flush".to_owned()).spawn(move || store.flush_loop())?);
         let store = Arc::clone(self);
         threads.push(thread::Builder::new().name("metrics-merge".to_owned()).spawn(move || store.merge_loop())?);
+        let store = Arc::clone(self);
+        threads.push(thread::Builder::new().name("metrics-blocks".to_owned()).spawn(move || store.block_loop())?);
         Ok(())
     }
 
@@ -112,7 +122,7 @@ impl MetricStore {
         let mut due = Instant::now() + MERGE_INTERVAL;
         while self.upkeep.wait(due, Some(|signals| &mut signals.merge)) {
             due = Instant::now() + MERGE_INTERVAL;
-            let merged = self.expire().and_then(|()| self.merge());
+            let merged = self.merge();
             match merged {
                 Ok(false) => retry = FIRST_RETRY,
                 // There may be more to do; `stop` gets its turn in between.
@@ -124,5 +134,35 @@ impl MetricStore {
                 }
             }
         }
+    }
+
+    /// On its own thread, since the table may be far away.
+    fn block_loop(&self) {
+        let interval = BLOCKS_INTERVAL.min(self.options.blocks.settle.max(FIRST_RETRY));
+        let mut retry = FIRST_RETRY;
+        let mut due = Instant::now() + FIRST_RETRY;
+        while self.upkeep.wait(due, None) {
+            match self.keep_blocks() {
+                Ok(true) => (due, retry) = (Instant::now(), FIRST_RETRY),
+                Ok(false) => (due, retry) = (Instant::now() + interval, FIRST_RETRY),
+                Err(StoreError::Block(BlockError::Stopped)) => {}
+                Err(error) => {
+                    tracing::error!(%error, ?retry, "could not work on blocks; parts and blocks stay as they are");
+                    due = Instant::now() + retry;
+                    retry = (retry * 2).min(LAST_RETRY);
+                }
+            }
+        }
+    }
+
+    /// One step of what blocks need, and whether there may be more to do.
+    fn keep_blocks(&self) -> Result<bool, StoreError> {
+        self.resume_removals()?;
+        self.expire()?;
+        if self.convert()? || self.compact()? {
+            return Ok(true);
+        }
+        self.delete_dead_blocks()?;
+        Ok(false)
     }
 }

@@ -80,9 +80,7 @@ impl Labels {
     fn made(&self) -> &Arc<[Label]> {
         match &self.0 {
             Form::Made(labels) => labels,
-            Form::Unmade(unmade) => {
-                unmade.made.get_or_init(|| Arc::clone(unmade.source.labels(unmade.number).made()))
-            }
+            Form::Unmade(unmade) => unmade.made.get_or_init(|| Arc::clone(unmade.source.labels(unmade.number).made())),
         }
     }
 

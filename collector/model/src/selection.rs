@@ -59,6 +59,11 @@ impl SeriesGrouping {
         number
     }
 
+    /// The number of the group of series that have nothing in common but that they were found.
+    pub fn number_of_all(&mut self) -> u32 {
+        if self.groups.labels.is_empty() { self.number(Labels::default()) } else { 0 }
+    }
+
     /// Says in which group the next series is.
     pub fn push(&mut self, number: u32) {
         self.groups.of.push(number);

@@ -13,21 +13,35 @@ use crate::store::MetricStore;
 use crate::telemetry;
 
 /// Small files of one day that become one; a window makes one every two hours.
-const MIN_COMPACTED: usize = 4;
+const MIN_COMPACTED: usize = 3;
+/// Up to so many rows a file is read quickly, whatever lies in it.
+const FEW_ROWS: u64 = 1 << 20;
+/// Files with more rows become one only while a series has about so many rows in it: who asks for an hour decodes them all.
+const MAX_ROWS_OF_SERIES: u64 = 720;
 
 impl MetricStore {
     /// Makes one file of small ones of one day and class, if there are enough, and says whether it did. Readers, ours and
     /// others, go on with the files that they know.
     pub fn compact(&self) -> Result<bool, StoreError> {
-        let _one_at_a_time = self.merging.lock();
+        let _one_at_a_time = self.blocks.working.lock();
         let view = self.view();
-        let Some(inputs) = next_inputs(&view.blocks, self.blocks.options.compact_max_bytes) else { return Ok(false) };
+        let rows_of_series = |file: &Arc<BlockFile>| self.rows_of_series(file);
+        let inputs = next_inputs(&view.blocks, self.blocks.options.compact_max_bytes, rows_of_series)?;
+        if inputs.is_empty() {
+            return Ok(false);
+        }
         let started = Instant::now();
         let compacted = self.compact_files(&inputs);
         compacted.inspect_err(|_| telemetry::FAILURES.with_label_values(&["compact"]).inc())?;
         telemetry::COMPACT_SECONDS.observe(started.elapsed().as_secs_f64());
         self.show_sizes();
         Ok(true)
+    }
+
+    /// About how many rows a series has in a file.
+    fn rows_of_series(&self, file: &Arc<BlockFile>) -> Result<u64, BlockError> {
+        let series: u64 = self.opened(file)?.sections.iter().map(|head| u64::from(head.series)).sum();
+        Ok(file.rows() / series.max(1))
     }
 
     fn compact_files(&self, inputs: &[Arc<BlockFile>]) -> Result<(), StoreError> {
@@ -38,14 +52,8 @@ impl MetricStore {
         drop(loaded);
         let remove = inputs.iter().map(|file| file.path().to_owned()).collect();
         let change = TableChange { add, remove, transaction: None, changes_rows: false };
-        if let Err(error) = table.commit(&change) {
-            // Whatever has happened, the log says which files live now.
-            table.reload().map_err(BlockError::from)?;
-            self.show_table(&table);
-            return Err(BlockError::from(error).into());
-        }
+        self.change_table(&table, &change)?;
         tracing::info!(files = inputs.len(), day_ms, "compacted blocks");
-        self.show_table(&table);
         Ok(())
     }
 
@@ -57,18 +65,34 @@ impl MetricStore {
     }
 }
 
-/// Small files of one day and class, which lie next to each other in time.
-fn next_inputs(files: &[Arc<BlockFile>], max_bytes: u64) -> Option<Vec<Arc<BlockFile>>> {
+/// Small files of one day and class, which lie next to each other in time; none where there are too few.
+fn next_inputs(
+    files: &[Arc<BlockFile>],
+    max_bytes: u64,
+    rows_of_series: impl Fn(&Arc<BlockFile>) -> Result<u64, BlockError>,
+) -> Result<Vec<Arc<BlockFile>>, BlockError> {
     let key = |file: &BlockFile| (file.partition("day").to_owned(), file.partition("retention").to_owned());
     let mut small: Vec<&Arc<BlockFile>> = files.iter().filter(|file| file.size_bytes() < max_bytes / 2).collect();
     small.sort_by_cached_key(|file| (key(file), file.range().min_ms));
-    small.chunk_by(|a, b| key(a) == key(b)).find_map(|day| {
-        let mut total = 0;
-        let fits = |file: &&&Arc<BlockFile>| {
-            total += file.size_bytes();
-            total <= max_bytes
-        };
-        let taken: Vec<Arc<BlockFile>> = day.iter().take_while(fits).map(|file| Arc::clone(file)).collect();
-        (taken.len() >= MIN_COMPACTED).then_some(taken)
-    })
+    for day in small.chunk_by(|a, b| key(a) == key(b)).filter(|day| day.len() >= MIN_COMPACTED) {
+        let (mut bytes, mut rows, mut of_series) = (0, 0, 0);
+        let mut taken: Vec<Arc<BlockFile>> = Vec::new();
+        for file in day {
+            bytes += file.size_bytes();
+            rows += file.rows();
+            of_series += rows_of_series(file)?;
+            if bytes > max_bytes || rows > FEW_ROWS && of_series > MAX_ROWS_OF_SERIES {
+                if taken.len() >= MIN_COMPACTED {
+                    return Ok(taken);
+                }
+                taken.clear();
+                (bytes, rows, of_series) = (file.size_bytes(), file.rows(), rows_of_series(file)?);
+            }
+            taken.push(Arc::clone(file));
+        }
+        if taken.len() >= MIN_COMPACTED {
+            return Ok(taken);
+        }
+    }
+    Ok(Vec::new())
 }

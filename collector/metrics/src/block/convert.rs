@@ -24,13 +24,19 @@ impl MetricStore {
     /// Turns the parts of one window into blocks, if a window is due, and says whether it did. Writers and readers go on
     /// meanwhile. A conversion that a crash or an error interrupted is ended first.
     pub fn convert(&self) -> Result<bool, StoreError> {
-        let _one_at_a_time = self.merging.lock();
+        let _one_at_a_time = self.blocks.working.lock();
         let Some(window_ms) = self.due_window() else {
             // Nothing has to be said to the table, which may be away.
             return if self.pending_conversion().is_some() { self.end_pending().map(|()| false) } else { Ok(false) };
         };
         let started = Instant::now();
+        {
+            // A merge that is under way ends first, and no other one begins with these parts.
+            let _no_merge = self.merging.lock();
+            *self.blocks.converting.lock() = Some(window_ms);
+        }
         let converted = self.end_pending().and_then(|()| self.convert_window(window_ms));
+        *self.blocks.converting.lock() = None;
         converted.inspect_err(|_| telemetry::FAILURES.with_label_values(&["convert"]).inc())?;
         telemetry::CONVERT_SECONDS.observe(started.elapsed().as_secs_f64());
         self.show_sizes();
@@ -162,7 +168,7 @@ impl MetricStore {
         let metrics = self.index.read().metrics_of(&ids);
         let mut touched = Vec::new();
         for file in overlapping {
-            let some = self.load_metrics(file, |metric| metrics.contains(metric))?;
+            let some = self.load_sections(file, |head| metrics.contains(&head.metric))?;
             let has_one = some.ids(TimeRange::ALL).any(|id| ids.binary_search(&id).is_ok());
             if has_one {
                 touched.push(self.load_whole(file)?);

@@ -33,9 +33,9 @@ pub enum BlockError {
         /// The version that is read.
         known: u32,
     },
-    /// The table could not be opened yet; it is tried again.
-    #[error("the table of blocks is not reachable: {0}")]
-    Away(String),
+    /// The store is stopping; the work is begun again at the next start.
+    #[error("the store is stopping")]
+    Stopped,
 }
 
 impl BlockError {

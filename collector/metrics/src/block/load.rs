@@ -36,7 +36,7 @@ pub(crate) struct LoadedBlocks {
 }
 
 impl What<'_> {
-    fn may_be_in(&self, head: &SectionHead) -> bool {
+    pub(super) fn may_be_in(&self, head: &SectionHead) -> bool {
         head.range.overlaps(self.range) && self.names_may_be_in(head) && self.tenants_may_be_in(head)
     }
 
@@ -90,20 +90,20 @@ impl MetricStore {
         Ok(LoadedFile { file: Arc::clone(file), opened, sections })
     }
 
-    /// A file with the sections of some metrics.
-    pub(super) fn load_metrics(
+    /// A file with some of its sections.
+    pub(super) fn load_sections(
         &self,
         file: &Arc<BlockFile>,
-        is_wanted: impl Fn(&str) -> bool,
+        is_wanted: impl Fn(&SectionHead) -> bool,
     ) -> Result<LoadedFile, BlockError> {
         let opened = self.opened(file)?;
-        let heads = (0_u32..).zip(&opened.sections).filter(|(_, head)| is_wanted(&head.metric));
+        let heads = (0_u32..).zip(&opened.sections).filter(|(_, head)| is_wanted(head));
         let sections = heads.map(|(at, head)| Ok((at, self.section(file, &opened, at, head)?)));
         let sections = sections.collect::<Result<Vec<_>, BlockError>>()?;
         Ok(LoadedFile { file: Arc::clone(file), opened, sections })
     }
 
-    fn opened(&self, file: &Arc<BlockFile>) -> Result<Arc<Opened>, BlockError> {
+    pub(super) fn opened(&self, file: &Arc<BlockFile>) -> Result<Arc<Opened>, BlockError> {
         if let Some(opened) = self.blocks.opened.lock().get(file.number) {
             return Ok(opened);
         }
@@ -140,7 +140,7 @@ impl MetricStore {
 
     /// Its series are in the index from now on, or one reason more for them to be.
     fn join_index(&self, entries: &[Entry]) -> Result<Section, &'static str> {
-        let hashes: Vec<u64> = entries.iter().map(|entry| hash_labels(&self.hasher, &entry.labels)).collect();
+        let hashes: Vec<_> = entries.iter().map(|entry| hash_labels(&self.hasher, &entry.labels)).collect();
         let mut ids: Vec<SeriesId> = Vec::with_capacity(entries.len());
         for (entries, hashes) in entries.chunks(PIECE).zip(hashes.chunks(PIECE)) {
             let mut index = self.index.write();

@@ -27,6 +27,7 @@ mod histogram_text;
 mod json;
 mod layout;
 mod load;
+mod removal;
 mod rewrite;
 mod rows;
 mod set;

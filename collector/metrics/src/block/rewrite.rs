@@ -51,16 +51,19 @@ impl MetricStore {
         let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
         let mut written = Vec::new();
         let result = series.chunks(PIECE).try_for_each(|piece| {
+            if self.upkeep.is_stopping() {
+                return Err(BlockError::Stopped.into());
+            }
             for (series, (columns, exemplars)) in piece.iter().zip(read_piece(inputs, piece)?) {
                 let tenant = text_of(series, tenant_symbol, &rank);
                 if columns.is_empty() && exemplars.is_empty() || tenant.is_some() && tenant == inputs.without {
                     continue;
                 }
                 let class = self.options.retention_class(tenant);
-                let output = output(&mut outputs, table, class, day_ms)?;
+                let output = output(&mut outputs, table, &class, day_ms)?;
                 add(output, series, &rank, &columns, &sorted(exemplars))?;
                 if output.writer.row_count() >= MAX_ROWS_IN_FILE {
-                    written.extend(outputs.remove(class).map(|output| seal(output, table)).transpose()?);
+                    written.extend(outputs.remove(&class).map(|output| seal(output, table)).transpose()?);
                 }
             }
             Ok(())
@@ -104,7 +107,7 @@ impl MetricStore {
 
 fn value_of(series: &Series, name: Option<u32>) -> Option<u32> {
     let name = name?;
-    series.labels().iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
+    series.value(name)
 }
 
 fn text_of<'a>(series: &Series, name: Option<u32>, rank: &'a LabelRank) -> Option<&'a str> {
@@ -164,7 +167,7 @@ fn add(
     exemplars: &[Exemplar],
 ) -> Result<(), BlockError> {
     let labels: Vec<(&str, &str)> =
-        series.labels().iter().map(|(name, value)| (rank.text(*name), rank.text(*value))).collect();
+        series.labels().map(|(name, value)| (rank.text(name), rank.text(value))).collect();
     let series = SeriesToWrite { labels: &labels, cadence: series.cadence(), columns, exemplars };
     output.writer.add(&series).map_err(BlockError::parquet(output.draft.path()))
 }

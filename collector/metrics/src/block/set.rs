@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tenantscope_table::{LiveFile, Table};
+use tenantscope_table::{LiveFile, Location, Table};
 
 use super::cache::Cache;
 use super::error::BlockError;
@@ -18,7 +18,11 @@ pub(crate) struct Blocks {
     pub(super) options: BlockOptions,
     /// The application id under which conversions are in the table's log.
     pub(super) application: String,
-    dir: std::path::PathBuf,
+    location: Location,
+    /// Held by whoever changes the table.
+    pub(crate) working: Mutex<()>,
+    /// The window whose parts are becoming blocks.
+    pub(crate) converting: Mutex<Option<i64>>,
     table: Mutex<Option<Arc<Table>>>,
     next_number: AtomicU64,
     pub(super) opened: Mutex<Cache<u64, Opened>>,
@@ -34,9 +38,11 @@ impl Blocks {
         Self {
             opened: Mutex::new(Cache::new(options.footer_cache_bytes)),
             sections: Mutex::new(Cache::new(options.index_cache_bytes)),
+            location: options.location.clone().unwrap_or(Location::Folder(dir)),
             options,
             application,
-            dir,
+            working: Mutex::default(),
+            converting: Mutex::default(),
             table: Mutex::default(),
             next_number: AtomicU64::new(1),
             settling: Mutex::default(),
@@ -50,7 +56,7 @@ impl Blocks {
         if let Some(table) = &*table {
             return Ok(Arc::clone(table));
         }
-        let opened = Arc::new(Table::open(&self.dir, &table_spec())?);
+        let opened = Arc::new(Table::open_at(&self.location, &table_spec())?);
         *table = Some(Arc::clone(&opened));
         Ok(opened)
     }

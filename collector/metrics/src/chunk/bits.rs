@@ -1,50 +1,49 @@
 //! Bits written and read one after the other, the highest first.
 
-/// Appends bits to bytes.
+/// Appends bits to bytes. How many there are is kept by the caller, among its own small numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BitWriter {
-    bytes: Vec<u8>,
-    /// Bits of the last byte that are not written yet.
-    free: u8,
+    /// Zeros where nothing is written yet.
+    bytes: Box<[u8]>,
 }
 
 impl BitWriter {
-    /// Appends the lowest `count` bits of `value`.
-    pub(crate) fn write(&mut self, value: u64, count: u32) {
-        let mut left = count;
-        while left > 0 {
-            if self.free == 0 {
-                self.grow();
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            let take = left.min(u32::from(self.free));
-            let part = (value >> (left - take)) & ((1 << take) - 1);
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (part as u8) << (u32::from(self.free) - take);
-            }
-            self.free -= take as u8;
-            left -= take;
+    /// Appends the lowest `count` bits of `value`, at most 64, after the first `length_bits`.
+    pub(crate) fn write(&mut self, length_bits: &mut u32, value: u64, count: u32) {
+        if count == 0 {
+            return;
+        }
+        let (first, used) = ((*length_bits / 8) as usize, *length_bits % 8);
+        let end_bits = *length_bits + count;
+        let end = end_bits.div_ceil(8) as usize;
+        if end > self.bytes.len() {
+            self.grow(end);
+        }
+        *length_bits = end_bits;
+        // At the top, after the bits that the first byte has already.
+        let shifted = (u128::from(value << (64 - count)) << 64) >> used;
+        let written = self.bytes.get_mut(first..end).unwrap_or_default();
+        for (byte, new) in written.iter_mut().zip(shifted.to_be_bytes()) {
+            *byte |= new;
         }
     }
 
     /// Grows by half, not to double: millions of small chunks lie in memory at once.
-    fn grow(&mut self) {
-        if self.bytes.len() == self.bytes.capacity() {
-            self.bytes.reserve_exact((self.bytes.len() / 2).max(24));
-        }
+    fn grow(&mut self, needed: usize) {
+        let size = needed.max(self.bytes.len() * 3 / 2).max(24).next_multiple_of(8);
+        let mut bytes = std::mem::take(&mut self.bytes).into_vec();
+        bytes.reserve_exact(size - bytes.len());
+        bytes.resize(size, 0);
+        self.bytes = bytes.into_boxed_slice();
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    /// The bytes of the first `length_bits`.
+    pub(crate) fn bytes(&self, length_bits: u32) -> &[u8] {
+        self.bytes.get(..length_bits.div_ceil(8) as usize).unwrap_or_default()
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.len()
     }
 }
 

@@ -12,32 +12,37 @@ const WIDTHS: [u32; 3] = [14, 17, 20];
 /// What `leading` is before any window of significant bits was written.
 const NO_WINDOW: u8 = u8::MAX;
 
-/// A chunk that still grows. Times must rise.
+/// A chunk that still grows. Times must rise. Millions of them lie in memory at once, so it is small: what the fields
+/// say (the first time) is not in the bits as well.
 #[derive(Debug, Clone)]
 pub(crate) struct FloatChunk {
     bits: BitWriter,
-    count: u32,
-    leading: u8,
-    significant: u8,
+    first_ms: i64,
     last_ms: i64,
     delta_ms: i64,
     last_bits: u64,
+    length_bits: u32,
+    count: u16,
+    leading: u8,
+    significant: u8,
 }
 
 impl Default for FloatChunk {
     fn default() -> Self {
         let bits = BitWriter::default();
-        Self { bits, count: 0, leading: NO_WINDOW, significant: 0, last_ms: 0, delta_ms: 0, last_bits: 0 }
+        let (first_ms, last_ms, delta_ms, last_bits, length_bits) = (0, 0, 0, 0, 0);
+        let (count, leading, significant) = (0, NO_WINDOW, 0);
+        Self { bits, first_ms, last_ms, delta_ms, last_bits, length_bits, count, leading, significant }
     }
 }
 
 impl FloatChunk {
-    /// Appends a sample that is later than the last one.
+    /// Appends a sample that is later than the last one. Only a chunk that [is not full](Self::is_full) takes one.
     pub(crate) fn push(&mut self, sample: Sample) {
         let value_bits = sample.value.to_bits();
         if self.count == 0 {
-            self.bits.write(sample.t_ms as u64, 64);
-            self.bits.write(value_bits, 64);
+            self.first_ms = sample.t_ms;
+            self.write(value_bits, 64);
         } else {
             let delta_ms = sample.t_ms.wrapping_sub(self.last_ms);
             self.write_time(delta_ms.wrapping_sub(self.delta_ms));
@@ -46,52 +51,68 @@ impl FloatChunk {
         }
         self.last_ms = sample.t_ms;
         self.last_bits = value_bits;
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn write(&mut self, value: u64, count: u32) {
+        self.bits.write(&mut self.length_bits, value, count);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.count == u16::MAX
     }
 
     fn write_time(&mut self, change: i64) {
         if change == 0 {
-            return self.bits.write(0, 1);
+            return self.write(0, 1);
         }
         for (i, width) in (0_u32..).zip(WIDTHS) {
             let half = 1_i64 << (width - 1);
             if (-half..half).contains(&change) {
                 // i + 1 ones, then a zero.
-                self.bits.write((1 << (i + 2)) - 2, i + 2);
-                return self.bits.write(change as u64, width);
+                self.write((1 << (i + 2)) - 2, i + 2);
+                return self.write(change as u64, width);
             }
         }
-        self.bits.write(0b1111, 4);
-        self.bits.write(change as u64, 64);
+        self.write(0b1111, 4);
+        self.write(change as u64, 64);
     }
 
     fn write_value(&mut self, changed: u64) {
         if changed == 0 {
-            return self.bits.write(0, 1);
+            return self.write(0, 1);
         }
         let leading = changed.leading_zeros().min(31) as u8;
         let trailing = changed.trailing_zeros() as u8;
         let window_end = 64_u8.saturating_sub(self.leading).saturating_sub(self.significant);
         if self.leading != NO_WINDOW && leading >= self.leading && trailing >= window_end {
-            self.bits.write(0b10, 2);
-            return self.bits.write(changed >> window_end, u32::from(self.significant));
+            self.write(0b10, 2);
+            return self.write(changed >> window_end, u32::from(self.significant));
         }
         let significant = 64 - leading - trailing;
-        self.bits.write(0b11, 2);
-        self.bits.write(u64::from(leading), 5);
+        self.write(0b11, 2);
+        self.write(u64::from(leading), 5);
         // 64 does not fit six bits and 0 does not occur, so 0 stands for 64.
-        self.bits.write(u64::from(significant) & 63, 6);
-        self.bits.write(changed >> trailing, u32::from(significant));
+        self.write(u64::from(significant) & 63, 6);
+        self.write(changed >> trailing, u32::from(significant));
         self.leading = leading;
         self.significant = significant;
     }
 
     pub(crate) fn count(&self) -> u32 {
-        self.count
+        u32::from(self.count)
     }
 
     pub(crate) fn last_ms(&self) -> Option<i64> {
         (self.count > 0).then_some(self.last_ms)
+    }
+
+    /// From the first time to the last.
+    pub(crate) fn range(&self) -> TimeRange {
+        match self.count {
+            0 => TimeRange::EMPTY,
+            _ => TimeRange { min_ms: self.first_ms, max_ms: self.last_ms },
+        }
     }
 
     /// Bytes on the heap.
@@ -101,20 +122,44 @@ impl FloatChunk {
 
     /// The samples within the range, appended to `out`, and how many lie before it.
     pub(crate) fn read(&self, range: TimeRange, out: &mut Vec<Sample>) -> Result<usize, Damaged> {
-        read(self.bits.bytes(), self.count, range, out)
+        if self.count == 0 {
+            return Ok(0);
+        }
+        if range.contains(self.first_ms) && range.contains(self.last_ms) {
+            out.reserve(usize::from(self.count));
+        }
+        read_all(FloatReader::after_time(self.first_ms, self.bits.bytes(self.length_bits)), self.count(), range, out)
     }
 
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bits.into_bytes()
+    /// The chunk as it is written, appended to `out`.
+    pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
+        if self.count > 0 {
+            out.extend_from_slice(&self.first_ms.to_be_bytes());
+            out.extend_from_slice(self.bits.bytes(self.length_bits));
+        }
     }
 }
 
 /// Decodes `count` samples, appends those within the range, and says how many lie before it.
 pub(crate) fn read(bytes: &[u8], count: u32, range: TimeRange, out: &mut Vec<Sample>) -> Result<usize, Damaged> {
-    let mut reader = FloatReader::new(bytes);
+    if count == 0 {
+        return Ok(0);
+    }
+    let (first_ms, bytes) = bytes.split_first_chunk::<8>().ok_or(ENDS_EARLY)?;
+    read_all(FloatReader::after_time(i64::from_be_bytes(*first_ms), bytes), count, range, out)
+}
+
+const ENDS_EARLY: Damaged = Damaged("float chunk ends early");
+
+fn read_all(
+    mut reader: FloatReader<'_>,
+    count: u32,
+    range: TimeRange,
+    out: &mut Vec<Sample>,
+) -> Result<usize, Damaged> {
     let mut before = 0;
     for _ in 0..count {
-        let sample = reader.next().ok_or(Damaged("float chunk ends early"))?;
+        let sample = reader.next().ok_or(ENDS_EARLY)?;
         if sample.t_ms > range.max_ms {
             break;
         }
@@ -138,9 +183,10 @@ struct FloatReader<'a> {
 }
 
 impl<'a> FloatReader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    /// Of the bits that follow the first time.
+    fn after_time(t_ms: i64, bytes: &'a [u8]) -> Self {
         let bits = BitReader::new(bytes);
-        Self { bits, started: false, t_ms: 0, delta_ms: 0, value_bits: 0, leading: 0, significant: 0 }
+        Self { bits, started: false, t_ms, delta_ms: 0, value_bits: 0, leading: 0, significant: 0 }
     }
 
     fn next(&mut self) -> Option<Sample> {
@@ -149,7 +195,6 @@ impl<'a> FloatReader<'a> {
             self.t_ms = self.t_ms.wrapping_add(self.delta_ms);
             self.value_bits ^= self.value_change()?;
         } else {
-            self.t_ms = self.bits.read(64)? as i64;
             self.value_bits = self.bits.read(64)?;
             self.started = true;
         }
@@ -193,12 +238,19 @@ mod tests {
 
     use super::*;
 
+    fn written(chunk: &FloatChunk) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        chunk.write_to(&mut bytes);
+        bytes
+    }
+
     fn round_trip(samples: &[Sample]) -> Vec<Sample> {
         let mut chunk = FloatChunk::default();
         samples.iter().for_each(|sample| chunk.push(*sample));
-        let count = chunk.count();
-        let mut out = Vec::new();
-        read(&chunk.into_bytes(), count, TimeRange::ALL, &mut out).unwrap();
+        let (mut out, mut grown) = (Vec::new(), Vec::new());
+        read(&written(&chunk), chunk.count(), TimeRange::ALL, &mut out).unwrap();
+        chunk.read(TimeRange::ALL, &mut grown).unwrap();
+        assert_eq!(bits(&out), bits(&grown));
         out
     }
 
@@ -241,6 +293,6 @@ mod tests {
     fn a_steady_gauge_takes_under_two_bytes_a_sample() {
         let mut chunk = FloatChunk::default();
         (0..240).for_each(|i| chunk.push(Sample { t_ms: 1_700_000_000_000 + i * 15_000, value: (i % 4) as f64 }));
-        assert!(chunk.into_bytes().len() < 480);
+        assert!(written(&chunk).len() < 480);
     }
 }

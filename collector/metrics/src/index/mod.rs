@@ -1,163 +1,204 @@
 //! Which series there are, and which have a label.
 
+mod expression;
+mod fingerprints;
+mod identity;
+mod joining;
+mod listing;
 mod matching;
 mod pages;
 mod postings;
 mod rank;
+mod reading;
+mod shapes;
 mod symbols;
+mod texts;
 mod values;
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, Hasher};
-use std::ops::Bound;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{HashMap, HashTable};
+use parking_lot::RwLock;
 use roaring::RoaringBitmap;
-use tenantscope_model::{Label, Labels, METRIC_NAME, Scope};
+use tenantscope_model::{Fingerprint, Labels, METRIC_NAME, Scope};
 
+pub(crate) use identity::{Identities, Identity, hash_labels};
+pub(crate) use joining::JoinError;
+pub(crate) use listing::values_among;
 pub(crate) use matching::find;
-pub(crate) use rank::LabelRank;
-pub(crate) use values::values_among;
+pub(crate) use rank::{LabelRank, LabelTexts};
+pub(crate) use shapes::Shape;
 
+use self::fingerprints::Fingerprints;
 use self::pages::Pages;
-use self::postings::Postings;
-use self::symbols::Symbols;
+use self::postings::PostingsRef;
+use self::shapes::Shapes;
+use self::symbols::{Symbol, Symbols};
+use self::values::Values;
 use crate::series::{Series, SeriesId};
 
 /// The label whose postings are a reader's scope.
 pub(crate) const TENANT: &str = "tenant";
-/// Bytes that a series takes apart from its labels: itself, its place by number, by hash and in all postings.
-const SERIES_BYTES: usize = 160;
-/// Bytes for each label of a series: two symbols and its part of the postings.
-const LABEL_BYTES: usize = 16;
+/// Strings without uses past which lists are searched for them: a part of all strings, and at least so many.
+const MIN_PURGED: usize = 4096;
 
 /// All series that are in memory or in a live part.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     symbols: Symbols,
-    names: BTreeMap<Arc<str>, LabelIndex>,
+    names: HashMap<Symbol, Name>,
+    shapes: Shapes,
     series: Pages,
-    by_labels: HashTable<SeriesId>,
-    hasher: DefaultHashBuilder,
+    by_identity: HashTable<Arc<Series>>,
+    identities: Identities,
+    fingerprints: Fingerprints,
     all: RoaringBitmap,
     label_count: usize,
-    value_count: usize,
+    /// The labels of the series made last: the next one often has the same names.
+    last: Option<Arc<Shape>>,
 }
 
 /// One label name.
 #[derive(Debug, Default)]
-struct LabelIndex {
+struct Name {
     present: RoaringBitmap,
-    values: BTreeMap<Arc<str>, Postings>,
+    values: Values,
 }
 
-/// The numbers of all series are spent.
+/// The numbers of all series or strings are spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NumbersSpent;
 
 impl Index {
-    /// A hasher that outlives a lock, so that labels are hashed before it is taken.
-    pub(crate) fn hasher(&self) -> DefaultHashBuilder {
-        self.hasher.clone()
+    /// Makes identities without the lock.
+    pub(crate) fn hasher(&self) -> Identities {
+        self.identities.clone()
     }
 
     pub(crate) fn len(&self) -> usize {
         self.all.len() as usize
     }
 
-    /// Whether there is a number left for a new series.
+    /// Whether there is a number left for so many new series.
     pub(crate) fn has_numbers(&self, wanted: usize) -> bool {
-        self.series.next_id().is_some_and(|next| (SeriesId::MAX - next) as usize > wanted)
+        self.series.left() > wanted
     }
 
     /// About how many bytes the index takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.len() * SERIES_BYTES + self.label_count * LABEL_BYTES + self.value_count * 48 + self.symbols.bytes()
+        // A series' allocation and that of its values, its place by number and by identity.
+        let series = size_of::<Series>() + 16 + 16 + 8 + 12;
+        let names: usize = self.names.values().map(|name| name.values.len() * 4 + name.present.serialized_size()).sum();
+        self.len() * series + self.label_count * 4 + names + self.symbols.bytes() + self.shapes.bytes() + self.fingerprints.bytes()
     }
 
     pub(crate) fn get(&self, id: SeriesId) -> Option<&Arc<Series>> {
         self.series.get(id)
     }
 
-    pub(crate) fn lookup(&self, hash: u64, labels: &Labels) -> Option<&Arc<Series>> {
-        let same = |id: &SeriesId| self.series.get(*id).is_some_and(|series| self.has_labels(series, labels));
-        self.by_labels.find(hash, same).and_then(|id| self.series.get(*id))
+    pub(crate) fn lookup(&self, identity: Identity) -> Option<&Arc<Series>> {
+        self.by_identity.find(identity.hash, |series| series.identity() == identity)
     }
 
-    fn has_labels(&self, series: &Series, labels: &Labels) -> bool {
-        let text = |symbol| self.symbols.text(symbol).map(|text| &**text);
-        series.labels().len() == labels.len()
-            && series
-                .labels()
-                .iter()
-                .zip(labels)
-                .all(|((name, value), label)| text(*value) == Some(&*label.value) && text(*name) == Some(&*label.name))
+    /// The series whose labels a sender writes so, if that is known.
+    pub(crate) fn known(&self, fingerprint: Fingerprint) -> Option<&Arc<Series>> {
+        self.series.get(self.fingerprints.find(fingerprint)?)
+    }
+
+    /// Remembers how a sender writes a series.
+    pub(crate) fn remember(&mut self, fingerprint: Fingerprint, id: SeriesId) {
+        let series = &self.series;
+        self.fingerprints.insert(fingerprint, id, self.all.len() as usize, |id| series.get(id).is_some());
     }
 
     /// The series with these labels, made where there is none.
-    pub(crate) fn take(&mut self, hash: u64, labels: &Labels) -> Result<Arc<Series>, NumbersSpent> {
-        if let Some(series) = self.lookup(hash, labels) {
+    pub(crate) fn take(&mut self, identity: Identity, labels: &Labels) -> Result<Arc<Series>, NumbersSpent> {
+        if let Some(series) = self.lookup(identity) {
             return Ok(Arc::clone(series));
         }
-        let id = self.series.next_id().ok_or(NumbersSpent)?;
-        let symbols = labels.iter().map(|label| self.add_label(id, label)).collect();
-        let series = Arc::new(Series::new(id, hash, symbols));
-        self.label_count += labels.len();
-        self.all.insert(id);
-        self.series.insert(Arc::clone(&series));
-        let all = &self.series;
-        self.by_labels.insert_unique(hash, id, |id| all.get(*id).map_or(0, |series| series.hash()));
-        Ok(series)
+        let shape = self.shape_of(labels)?;
+        let values = labels.iter().map(|label| self.symbols.take(&label.value)).collect::<Result<Box<[_]>, _>>()?;
+        self.insert(identity, shape, values)
     }
 
-    fn add_label(&mut self, id: SeriesId, label: &Label) -> (u32, u32) {
-        let name = self.symbols.take(&label.name);
-        let value = self.symbols.take(&label.value);
-        if !self.names.contains_key(&*label.name) {
-            let shared = self.symbols.text(name).unwrap_or(&label.name);
-            self.names.insert(Arc::clone(shared), LabelIndex::default());
+    fn shape_of(&mut self, labels: &Labels) -> Result<Arc<Shape>, NumbersSpent> {
+        let same = |shape: &Shape| {
+            let names = shape.names().iter().map(|symbol| self.symbols.text(*symbol));
+            names.eq(labels.iter().map(|label| &*label.name))
+        };
+        if let Some(last) = self.last.as_ref().filter(|last| same(last)) {
+            return Ok(Arc::clone(last));
         }
-        if let Some(index) = self.names.get_mut(&*label.name) {
-            index.present.insert(id);
-            match index.values.get_mut(&*label.value) {
-                Some(postings) => postings.insert(id),
-                None => {
-                    let shared = self.symbols.text(value).unwrap_or(&label.value);
-                    index.values.insert(Arc::clone(shared), Postings::One(id));
-                    self.value_count += 1;
-                }
+        let names = labels.iter().map(|label| self.symbols.take(&label.name)).collect::<Result<Vec<_>, _>>()?;
+        let (shape, is_new) = self.shapes.take(&names);
+        if !is_new {
+            names.iter().for_each(|name| self.symbols.give_back(*name));
+        }
+        self.last = Some(Arc::clone(&shape));
+        Ok(shape)
+    }
+
+    /// Puts a new series in, whose values are already counted as used.
+    fn insert(&mut self, identity: Identity, shape: Arc<Shape>, values: Box<[Symbol]>) -> Result<Arc<Series>, NumbersSpent> {
+        let Some(id) = self.series.next_id() else {
+            values.iter().for_each(|value| self.symbols.give_back(*value));
+            return Err(NumbersSpent);
+        };
+        for (name, value) in shape.names().iter().zip(&values) {
+            let first = self.symbols.post(*name, *value, id);
+            let name = self.names.entry(*name).or_default();
+            name.present.insert(id);
+            if first {
+                name.values.add(*value);
             }
         }
-        (name, value)
+        self.label_count += values.len();
+        self.all.insert(id);
+        let series = Arc::new(Series::new(id, identity, shape, values));
+        self.series.insert(Arc::clone(&series));
+        self.by_identity.insert_unique(identity.hash, Arc::clone(&series), |series| series.identity().hash);
+        Ok(series)
     }
 
     /// Forgets a series. Its number is not given again.
     pub(crate) fn remove(&mut self, id: SeriesId) {
         let Some(series) = self.series.remove(id) else { return };
-        if let Ok(entry) = self.by_labels.find_entry(series.hash(), |other| *other == id) {
+        if let Ok(entry) = self.by_identity.find_entry(series.identity().hash, |other| other.id() == id) {
             entry.remove();
         }
         self.all.remove(id);
-        self.label_count -= series.labels().len();
         for (name, value) in series.labels() {
-            self.remove_label(id, *name, *value);
-            self.symbols.give_back(*value);
-            self.symbols.give_back(*name);
+            self.label_count -= 1;
+            let last = self.symbols.unpost(name, value, id);
+            self.symbols.give_back(value);
+            let Some(known) = self.names.get_mut(&name) else { continue };
+            known.present.remove(id);
+            if last {
+                known.values.retire();
+            }
+            if known.present.is_empty() {
+                self.names.remove(&name);
+            }
         }
     }
 
-    fn remove_label(&mut self, id: SeriesId, name: u32, value: u32) {
-        let (Some(name), Some(value)) = (self.symbols.text(name), self.symbols.text(value)) else { return };
-        let Some(index) = self.names.get_mut(&**name) else { return };
-        index.present.remove(id);
-        if index.values.get_mut(&**value).is_some_and(|postings| postings.remove(id)) {
-            index.values.remove(&**value);
-            self.value_count -= 1;
+    /// Gives back what removed series have left behind, once that is much.
+    pub(crate) fn purge(&mut self) {
+        let all_freed = self.symbols.free_condemned();
+        if !all_freed || self.symbols.unused() < MIN_PURGED.max(self.symbols.len() / 8) {
+            return;
         }
-        if index.values.is_empty() {
-            self.names.remove(&**name);
+        self.last = None;
+        for symbol in self.shapes.purge() {
+            self.symbols.give_back(symbol);
         }
+        let symbols = &self.symbols;
+        for (name, known) in self.names.iter_mut().filter(|(_, known)| known.values.has_retired()) {
+            known.values.purge(|value| symbols.postings(*name, value).len() > 0);
+        }
+        self.symbols.condemn();
+        self.symbols.free_condemned();
+        self.by_identity.shrink_to(self.all.len() as usize * 2, |series| series.identity().hash);
     }
 
     /// The series that a scope allows: where every selection begins.
@@ -166,81 +207,79 @@ impl Index {
             Scope::All => self.all.clone(),
             Scope::Tenants(tenants) => {
                 let mut ids = RoaringBitmap::new();
-                tenants.iter().for_each(|tenant| self.add_value(TENANT, tenant.as_str(), &mut ids));
+                tenants.iter().for_each(|tenant| self.postings(TENANT, tenant.as_str()).add_to(&mut ids));
                 ids
             }
         }
     }
 
-    fn postings(&self, name: &str, value: &str) -> Option<&Postings> {
-        self.names.get(name)?.values.get(value)
+    fn name(&self, name: &str) -> Option<(Symbol, &Name)> {
+        let symbol = self.symbols.find(name)?;
+        self.names.get(&symbol).map(|known| (symbol, known))
     }
 
-    fn add_value(&self, name: &str, value: &str, ids: &mut RoaringBitmap) {
-        if let Some(postings) = self.postings(name, value) {
-            postings.add_to(ids);
+    fn postings(&self, name: &str, value: &str) -> PostingsRef<'_> {
+        match (self.symbols.find(name), self.symbols.find(value)) {
+            (Some(name), Some(value)) => self.symbols.postings(name, value),
+            _ => PostingsRef::Empty,
         }
     }
 
-    fn present(&self, name: &str) -> Option<&RoaringBitmap> {
-        self.names.get(name).map(|index| &index.present)
-    }
-
-    fn value_count(&self, name: &str) -> usize {
-        self.names.get(name).map_or(0, |index| index.values.len())
-    }
-
-    /// Up to `limit` values of a label from `from` on, in order.
-    fn values_from(&self, name: &str, from: Bound<&str>, limit: usize) -> Vec<Arc<str>> {
-        let Some(index) = self.names.get(name) else { return Vec::new() };
-        index.values.range::<str, _>((from, Bound::Unbounded)).take(limit).map(|(value, _)| Arc::clone(value)).collect()
+    /// All values of a name; some may have no series.
+    fn values_of(&self, name: Symbol) -> Vec<Symbol> {
+        match self.names.get(&name) {
+            // A scan of all strings is faster than jumps between many of them.
+            Some(known) if known.values.len() > self.symbols.len() / 8 => self.symbols.values_of(name),
+            Some(known) => known.values.iter().collect(),
+            None => Vec::new(),
+        }
     }
 
     /// The names of labels, in order, that one of the series has.
     pub(crate) fn names_among(&self, ids: &RoaringBitmap) -> Vec<Arc<str>> {
-        let among = self.names.iter().filter(|(_, index)| !index.present.is_disjoint(ids));
-        among.map(|(name, _)| Arc::clone(name)).collect()
-    }
-
-    /// A series' value of a label.
-    fn value_of(&self, series: &Series, name: &str) -> Option<&Arc<str>> {
-        let is_name = |symbol| self.symbols.text(symbol).is_some_and(|text| &**text == name);
-        let (_, value) = series.labels().iter().find(|(symbol, _)| is_name(*symbol))?;
-        self.symbols.text(*value)
-    }
-
-    /// A label's name or value by its symbol.
-    pub(crate) fn text(&self, symbol: u32) -> &str {
-        self.symbols.text(symbol).map(|text| &**text).unwrap_or_default()
+        let among = self.names.iter().filter(|(_, known)| !known.present.is_disjoint(ids));
+        let mut names: Vec<Arc<str>> = among.map(|(name, _)| self.symbols.shared(*name)).collect();
+        names.sort_unstable();
+        names
     }
 
     /// A series' labels as text.
     pub(crate) fn labels_of(&self, series: &Series) -> Labels {
-        let text = |symbol| self.symbols.text(symbol).cloned().unwrap_or_default();
-        let labels =
-            series.labels().iter().map(|(name, value)| Label { name: text(*name), value: text(*value) }).collect();
-        // A series was made of valid labels, so this never falls back.
-        Labels::try_new(labels).unwrap_or_default()
+        self.labels(series.labels())
     }
 
     /// The names of the metrics that the series are of; empty for series without one.
     pub(crate) fn metrics_of(&self, ids: &[SeriesId]) -> std::collections::HashSet<Arc<str>> {
+        let name = self.symbols.find(METRIC_NAME);
         let series = ids.iter().filter_map(|id| self.get(*id));
-        series.map(|series| self.value_of(series, METRIC_NAME).map(Arc::clone).unwrap_or_default()).collect()
+        let metric = |series: &Arc<Series>| name.and_then(|name| series.value(name));
+        series.map(|series| metric(series).map(|value| self.symbols.shared(value)).unwrap_or_default()).collect()
     }
 
     /// What orders series by their labels, without the lock.
     pub(crate) fn rank(&self) -> LabelRank {
-        LabelRank::new(self.symbols.texts())
+        LabelRank::new(self.symbols.snapshot())
+    }
+
+    /// What writes series into parts, without the lock.
+    pub(crate) fn texts(&self) -> LabelTexts {
+        let texts = self.symbols.snapshot();
+        LabelTexts::new(texts, self.symbols.find(METRIC_NAME), self.symbols.find(TENANT))
     }
 }
 
-/// The hash of labels, in whichever form they are.
-pub(crate) fn hash_labels(hasher: &DefaultHashBuilder, labels: &Labels) -> u64 {
-    let mut state = hasher.build_hasher();
-    for label in labels {
-        label.name.hash(&mut state);
-        label.value.hash(&mut state);
+/// Puts the values of those labels in order that got many new ones. The lock is held for moments.
+pub(crate) fn order_values(index: &RwLock<Index>) {
+    let names: Vec<Symbol> = index.read().names.keys().copied().collect();
+    for name in names {
+        let (unordered, texts) = {
+            let locked = index.read();
+            let Some(unordered) = locked.names.get(&name).and_then(|known| known.values.unordered(name)) else { continue };
+            (unordered, locked.symbols.snapshot())
+        };
+        let ordered = unordered.order(&texts);
+        if let Some(known) = index.write().names.get_mut(&ordered.name()) {
+            known.values.take_ordered(ordered);
+        }
     }
-    state.finish()
 }

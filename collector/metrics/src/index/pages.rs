@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::postings::MAX_SERIES_ID;
 use crate::series::{Series, SeriesId};
 
 const PAGE: usize = 1024;
@@ -23,7 +24,12 @@ pub(crate) struct Pages {
 impl Pages {
     /// The next series' number; `None` once all are spent (a restart numbers anew).
     pub(crate) fn next_id(&self) -> Option<SeriesId> {
-        (self.next < SeriesId::MAX).then_some(self.next)
+        (self.next < MAX_SERIES_ID).then_some(self.next)
+    }
+
+    /// How many numbers are left.
+    pub(crate) fn left(&self) -> usize {
+        (MAX_SERIES_ID - self.next) as usize
     }
 
     /// Puts a series at its own number.

@@ -12,7 +12,7 @@ const EXEMPLARS: u8 = 3;
 /// The starts of the chunk before, where one of them is known.
 const STARTS: u8 = 4;
 
-const MAX_FLOATS_IN_CHUNK: usize = 480;
+pub(crate) const MAX_FLOATS_IN_CHUNK: usize = 480;
 const MAX_HISTOGRAMS_IN_CHUNK: usize = 120;
 
 struct ChunkHead {
@@ -41,7 +41,9 @@ pub(super) fn write(out: &mut Vec<u8>, window_ms: i64, columns: &Columns, exempl
         let mut chunk = floats::FloatChunk::default();
         samples.iter().for_each(|sample| chunk.push(*sample));
         let range = ends(samples.iter().map(|sample| sample.t_ms));
-        add(FLOATS, samples.len(), range, &chunk.into_bytes());
+        let mut bytes = Vec::new();
+        chunk.write_to(&mut bytes);
+        add(FLOATS, samples.len(), range, &bytes);
         if let Some(starts_ms) = starts_ms.next().filter(|starts_ms| starts_ms.iter().any(|start_ms| *start_ms != 0)) {
             add(STARTS, samples.len(), range, &starts::write(starts_ms));
         }
@@ -64,6 +66,24 @@ pub(super) fn write(out: &mut Vec<u8>, window_ms: i64, columns: &Columns, exempl
     body.append(&mut chunks);
     out.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
     out.append(&mut body);
+}
+
+/// Appends a block of a single chunk of floats, which is written already. It has at most
+/// [`MAX_FLOATS_IN_CHUNK`] samples.
+pub(super) fn write_chunk(out: &mut Vec<u8>, window_ms: i64, count: u32, range: TimeRange, bytes: &[u8]) {
+    let crc_at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    put(out, 1);
+    out.push(FLOATS);
+    put(out, u64::from(count));
+    put_signed(out, range.min_ms.wrapping_sub(window_ms));
+    put(out, range.max_ms.wrapping_sub(range.min_ms) as u64);
+    put(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+    let crc = crc32fast::hash(out.get(crc_at + 4..).unwrap_or_default());
+    if let Some(place) = out.get_mut(crc_at..crc_at + 4) {
+        place.copy_from_slice(&crc.to_le_bytes());
+    }
 }
 
 fn ends(times: impl Iterator<Item = i64>) -> TimeRange {
@@ -110,7 +130,13 @@ impl<'a> Block<'a> {
     /// Decodes the chunks that overlap the range.
     pub(crate) fn columns(&self, range: TimeRange) -> Result<Columns, Damaged> {
         let mut columns = Columns::default();
-        let Columns { samples, histograms, starts } = &mut columns;
+        self.read_into(range, &mut columns)?;
+        Ok(columns)
+    }
+
+    /// Decodes the chunks that overlap the range and appends them to columns that end before it.
+    pub(super) fn read_into(&self, range: TimeRange, out: &mut Columns) -> Result<(), Damaged> {
+        let Columns { samples, histograms, starts } = out;
         let mut last = Read::default();
         for (head, bytes) in self.chunks()?.into_iter().filter(|(head, _)| head.range.overlaps(range)) {
             match head.kind {
@@ -136,7 +162,7 @@ impl<'a> Block<'a> {
         }
         complete(&mut starts.samples_ms, samples.len());
         complete(&mut starts.histograms_ms, histograms.len());
-        Ok(columns)
+        Ok(())
     }
 
     /// Exemplars within the range, in time order.

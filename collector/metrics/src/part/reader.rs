@@ -4,17 +4,17 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tenantscope_model::{Cadence, Label, Labels};
+use hashbrown::HashMap;
 
 use super::block::Block;
+use super::table::SeriesTable;
 use super::layout::{FOOTER_BYTES, Footer, HEADER_BYTES, VERSION, header};
 use crate::chunk::Damaged;
-use crate::chunk::varint::Bytes;
-use crate::columns::TimeRange;
+use crate::columns::{Columns, TimeRange};
 use crate::error::{OpenError, StoreError};
+use crate::index::JoinError;
 use crate::series::SeriesId;
 use crate::store::remove_file;
 
@@ -38,6 +38,16 @@ pub(crate) struct Wanted {
     pub(crate) slot: usize,
 }
 
+/// Where a series' block lies among bytes that were copied from a part.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fetched {
+    pub(crate) slot: usize,
+    at: usize,
+    length: u32,
+    /// Where it lies in the file.
+    offset: u64,
+}
+
 /// An immutable file of one window. When it has been superseded, the file goes with its last reader.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -45,24 +55,22 @@ pub(crate) struct Part {
     number: u64,
     footer: Footer,
     bytes: u64,
-    /// By rising series number.
-    places: Vec<BlockPlace>,
+    places: Places,
     superseded: AtomicBool,
 }
 
 impl Part {
-    pub(super) fn new(path: PathBuf, number: u64, footer: Footer, bytes: u64, mut places: Vec<BlockPlace>) -> Self {
-        places.sort_unstable_by_key(|place| place.id);
+    pub(super) fn new(path: PathBuf, number: u64, footer: Footer, bytes: u64, places: Vec<BlockPlace>) -> Self {
+        let places = Places::new(places);
         Self { path, number, footer, bytes, places, superseded: AtomicBool::new(false) }
     }
 
-    /// Reads the table of a part and numbers its series through `number_of`.
+    /// Reads the table of a part. `join` numbers its series, in their order, and says how long their blocks are.
     pub(crate) fn open(
         path: &Path,
         number: u64,
-        mut number_of: impl FnMut(Labels, Option<Cadence>) -> SeriesId,
+        join: impl FnOnce(SeriesTable<'_>, &Footer) -> Result<Vec<(SeriesId, u32)>, JoinError>,
     ) -> Result<Self, OpenError> {
-        let damaged = |damaged: Damaged| OpenError::damaged(path, damaged.to_string());
         let file = File::open(path).map_err(OpenError::io(path))?;
         let bytes = file.metadata().map_err(OpenError::io(path))?.len();
         let footer = read_footer(&file, path, bytes)?;
@@ -72,18 +80,17 @@ impl Part {
         }
         let raw = zstd::bulk::decompress(&compressed, footer.table_raw_bytes as usize)
             .map_err(|error| OpenError::damaged(path, format!("series table: {error}")))?;
-        let mut table = Bytes(&raw);
-        let symbols = table.count().map_err(damaged)?;
-        let symbols = (0..symbols).map(|_| table.text().map(Arc::from)).collect::<Result<Vec<Arc<str>>, _>>();
-        let symbols = symbols.map_err(damaged)?;
-        let mut places = Vec::with_capacity(footer.series as usize);
+        drop(compressed);
+        let table = SeriesTable::read(&raw, footer.series).map_err(JoinError::from);
+        let joined = table.and_then(|table| join(table, &footer));
+        let joined = joined.map_err(|error| OpenError::damaged(path, error.to_string()))?;
+        let mut places = Vec::with_capacity(joined.len());
         let mut offset = HEADER_BYTES;
-        for _ in 0..footer.series {
-            let (labels, length, cadence) = read_series(&mut table, &symbols).map_err(damaged)?;
-            places.push(BlockPlace { id: number_of(labels, cadence), offset, length });
+        for (id, length) in joined {
+            places.push(BlockPlace { id, offset, length });
             offset += u64::from(length);
         }
-        if offset != footer.table_offset || !table.is_empty() {
+        if offset != footer.table_offset {
             return Err(OpenError::damaged(path, "series table and blocks do not fit together"));
         }
         Ok(Self::new(path.to_owned(), number, footer, bytes, places))
@@ -107,7 +114,7 @@ impl Part {
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = SeriesId> {
-        self.places.iter().map(|place| place.id)
+        self.places.ids.iter().copied()
     }
 
     pub(crate) fn overlaps(&self, range: TimeRange) -> bool {
@@ -121,12 +128,12 @@ impl Part {
 
     /// Those of the wanted series (by rising number) that the part has, in the order in which they lie in the file.
     fn find(&self, wanted: &[Wanted]) -> Vec<(BlockPlace, usize)> {
-        let mut rest = &self.places[..];
+        let mut from = 0;
         let mut found = Vec::new();
         for Wanted { id, slot } in wanted {
-            rest = rest.split_at(gallop(rest, *id)).1;
-            match rest.first() {
-                Some(place) if place.id == *id => found.push((*place, *slot)),
+            from += gallop(self.places.ids.get(from..).unwrap_or_default(), *id);
+            match self.places.ids.get(from) {
+                Some(other) if other == id => found.extend(self.places.get(from).map(|place| (place, *slot))),
                 Some(_) => {}
                 None => break,
             }
@@ -165,6 +172,58 @@ impl Part {
         Ok(())
     }
 
+    /// Where the blocks of the wanted series (by rising number) lie in the file, each with the reader's own number.
+    pub(crate) fn offsets(&self, wanted: &[Wanted]) -> Vec<(u64, usize)> {
+        self.find(wanted).into_iter().map(|(place, slot)| (place.offset, slot)).collect()
+    }
+
+    /// Copies the blocks of the wanted series (by rising number) to the end of `bytes`, neighbours at once, and adds to
+    /// `fetched` where each lies.
+    pub(crate) fn fetch(
+        &self,
+        wanted: &[Wanted],
+        bytes: &mut Vec<u8>,
+        fetched: &mut Vec<Fetched>,
+    ) -> Result<(), StoreError> {
+        let found = self.find(wanted);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let file = File::open(&self.path).map_err(StoreError::io(&self.path))?;
+        fetched.reserve(found.len());
+        let mut rest = &found[..];
+        while let Some((first, _)) = rest.first() {
+            let (run, after) = rest.split_at(run_length(rest));
+            rest = after;
+            let end = run.last().map_or(first.offset, |(place, _)| place.offset + u64::from(place.length));
+            let begin = bytes.len();
+            bytes.resize(begin + (end - first.offset) as usize, 0);
+            let room = bytes.get_mut(begin..).unwrap_or_default();
+            file.read_exact_at(room, first.offset).map_err(StoreError::io(&self.path))?;
+            fetched.extend(run.iter().map(|(place, slot)| Fetched {
+                slot: *slot,
+                at: begin + (place.offset - first.offset) as usize,
+                length: place.length,
+                offset: place.offset,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Decodes what [`Part::fetch`] copied, and appends what is within the range to columns that end before it.
+    pub(crate) fn decode(
+        &self,
+        bytes: &[u8],
+        fetched: &Fetched,
+        range: TimeRange,
+        out: &mut Columns,
+    ) -> Result<(), StoreError> {
+        let bytes = bytes.get(fetched.at..fetched.at + fetched.length as usize).unwrap_or_default();
+        let block = Block::checked(bytes, self.footer.window_ms);
+        let read = block.and_then(|block| block.read_into(range, out));
+        read.map_err(|damaged| self.error_at(fetched.offset, Problem::Damaged(damaged)))
+    }
+
     fn error_at<E: From<StoreError>>(&self, offset: u64, problem: Problem<E>) -> E {
         match problem {
             Problem::Damaged(damaged) => {
@@ -198,15 +257,50 @@ impl<E> From<Damaged> for Problem<E> {
     }
 }
 
-/// How many places have a smaller number, found in steps that double, since what is wanted usually lies close.
-fn gallop(places: &[BlockPlace], id: SeriesId) -> usize {
+/// Where the blocks are, in as few bytes as it takes: every live part has some for each of its series.
+#[derive(Debug)]
+struct Places {
+    /// Rising.
+    ids: Box<[SeriesId]>,
+    /// For each, 40 bits of the offset and 24 of the length.
+    packed: Box<[u64]>,
+    /// By offset, the lengths that do not fit.
+    long: HashMap<u64, u32>,
+}
+
+const LENGTH_BITS: u32 = 24;
+/// Stands for a length that is in `long`.
+const LONG: u64 = (1 << LENGTH_BITS) - 1;
+
+impl Places {
+    fn new(mut places: Vec<BlockPlace>) -> Self {
+        places.sort_unstable_by_key(|place| place.id);
+        let ids = places.iter().map(|place| place.id).collect();
+        let packed = places.iter().map(|place| place.offset << LENGTH_BITS | LONG.min(u64::from(place.length))).collect();
+        let long = places.iter().filter(|place| u64::from(place.length) >= LONG);
+        Self { ids, packed, long: long.map(|place| (place.offset, place.length)).collect() }
+    }
+
+    fn get(&self, at: usize) -> Option<BlockPlace> {
+        let (id, packed) = (*self.ids.get(at)?, *self.packed.get(at)?);
+        let offset = packed >> LENGTH_BITS;
+        let length = match packed & LONG {
+            LONG => *self.long.get(&offset)?,
+            short => short as u32,
+        };
+        Some(BlockPlace { id, offset, length })
+    }
+}
+
+/// How many numbers are smaller, found in steps that double, since what is wanted usually lies close.
+fn gallop(ids: &[SeriesId], id: SeriesId) -> usize {
     let mut bound = 1;
-    while places.get(bound).is_some_and(|place| place.id < id) {
+    while ids.get(bound).is_some_and(|other| *other < id) {
         bound *= 2;
     }
     let low = bound / 2;
-    let high = places.len().min(bound + 1);
-    low + places.get(low..high).unwrap_or_default().partition_point(|place| place.id < id)
+    let high = ids.len().min(bound + 1);
+    low + ids.get(low..high).unwrap_or_default().partition_point(|other| *other < id)
 }
 
 /// How many of the next blocks are read with one call.
@@ -249,20 +343,4 @@ fn read_at(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length as usize];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
-}
-
-fn read_series(table: &mut Bytes<'_>, symbols: &[Arc<str>]) -> Result<(Labels, u32, Option<Cadence>), Damaged> {
-    let symbol = |table: &mut Bytes<'_>| {
-        let number = table.small()? as usize;
-        symbols.get(number).cloned().ok_or(Damaged("symbol that is not in the series table"))
-    };
-    let count = table.count()?;
-    let labels = (0..count)
-        .map(|_| Ok(Label { name: symbol(table)?, value: symbol(table)? }))
-        .collect::<Result<Vec<_>, Damaged>>()?;
-    let labels = Labels::try_new(labels).map_err(|_| Damaged("series with the same label twice"))?;
-    let length = table.small()?;
-    let (cadence_ms, delay_ms) = (table.number()?, table.number()?);
-    let cadence = cadence_ms.checked_sub(1).map(|cadence_ms| Cadence::capped(cadence_ms as i64, delay_ms as i64));
-    Ok((labels, length, cadence))
 }

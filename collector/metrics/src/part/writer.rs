@@ -1,18 +1,17 @@
-//! Writes a part, one series after the other in the order of their labels.
+//! Writes a part, one series after the other.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use hashbrown::HashMap;
 use tenantscope_model::Exemplar;
 
 use super::block;
 use super::layout::{Footer, HEADER_BYTES, header};
 use super::reader::{BlockPlace, Part};
-use crate::chunk::varint::{put, put_text};
+use super::table::TableWriter;
 use crate::columns::{Columns, TimeRange};
-use crate::index::LabelRank;
+use crate::index::LabelTexts;
 use crate::series::Series;
 
 /// A level at which tables shrink to a fifth without being felt in a flush.
@@ -29,16 +28,8 @@ pub(crate) struct PartWriter {
     range: TimeRange,
     samples: u64,
     places: Vec<BlockPlace>,
-    table: Table,
+    table: TableWriter,
     block: Vec<u8>,
-}
-
-/// The series table as it grows.
-#[derive(Debug, Default)]
-struct Table {
-    symbols: HashMap<u32, u32>,
-    texts: Vec<u8>,
-    series: Vec<u8>,
 }
 
 impl PartWriter {
@@ -54,7 +45,7 @@ impl PartWriter {
             range: TimeRange::EMPTY,
             samples: 0,
             places: Vec::new(),
-            table: Table::default(),
+            table: TableWriter::default(),
             block: Vec::new(),
         })
     }
@@ -63,24 +54,43 @@ impl PartWriter {
         &self.path
     }
 
-    /// Appends a series, which must come after the one before in the order of labels.
+    /// Appends a series.
     pub(crate) fn add(
         &mut self,
         series: &Series,
-        rank: &LabelRank,
+        texts: &LabelTexts,
         columns: &Columns,
         exemplars: &[Exemplar],
     ) -> io::Result<()> {
         self.block.clear();
         block::write(&mut self.block, self.window_ms, columns, exemplars);
-        self.file.write_all(&self.block)?;
-        let length = self.block.len() as u32;
-        self.table.add(series, rank, length);
-        self.places.push(BlockPlace { id: series.id(), offset: self.offset, length });
-        self.offset += u64::from(length);
         self.samples += columns.len() as u64;
         self.range.include_range(columns.time_range());
         exemplars.iter().for_each(|exemplar| self.range.include(exemplar.t_ms));
+        self.add_block(series, texts)
+    }
+
+    /// Appends a series that has a chunk of floats as it is written, of at most [`block::MAX_FLOATS_IN_CHUNK`].
+    pub(crate) fn add_chunk(
+        &mut self,
+        series: &Series,
+        texts: &LabelTexts,
+        (count, range): (u32, TimeRange),
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.block.clear();
+        block::write_chunk(&mut self.block, self.window_ms, count, range, bytes);
+        self.samples += u64::from(count);
+        self.range.include_range(range);
+        self.add_block(series, texts)
+    }
+
+    fn add_block(&mut self, series: &Series, texts: &LabelTexts) -> io::Result<()> {
+        self.file.write_all(&self.block)?;
+        let length = self.block.len() as u32;
+        self.table.add(series, texts, length);
+        self.places.push(BlockPlace { id: series.id(), offset: self.offset, length });
+        self.offset += u64::from(length);
         Ok(())
     }
 
@@ -106,39 +116,5 @@ impl PartWriter {
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         Ok(Part::new(self.path, self.number, footer, bytes, self.places))
-    }
-}
-
-impl Table {
-    fn add(&mut self, series: &Series, rank: &LabelRank, block_length: u32) {
-        put(&mut self.series, series.labels().len() as u64);
-        for (name, value) in series.labels() {
-            let name = self.symbol(*name, rank);
-            let value = self.symbol(*value, rank);
-            put(&mut self.series, u64::from(name));
-            put(&mut self.series, u64::from(value));
-        }
-        put(&mut self.series, u64::from(block_length));
-        let cadence = series.cadence();
-        put(&mut self.series, cadence.map_or(0, |cadence| cadence.cadence_ms as u64 + 1));
-        put(&mut self.series, cadence.map_or(0, |cadence| cadence.delay_ms as u64));
-    }
-
-    fn symbol(&mut self, symbol: u32, rank: &LabelRank) -> u32 {
-        if let Some(known) = self.symbols.get(&symbol) {
-            return *known;
-        }
-        let next = self.symbols.len() as u32;
-        put_text(&mut self.texts, rank.text(symbol));
-        self.symbols.insert(symbol, next);
-        next
-    }
-
-    fn into_bytes(mut self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.texts.len() + self.series.len() + 10);
-        put(&mut out, self.symbols.len() as u64);
-        out.append(&mut self.texts);
-        out.append(&mut self.series);
-        out
     }
 }
