@@ -21,35 +21,49 @@ pub(crate) enum Domain {
 
 /// The fingerprint of some bytes.
 pub(crate) fn of_bytes(domain: Domain, bytes: &[u8]) -> u128 {
-    both(|hasher| {
+    let mut hashers = Hashers::new();
+    hashers.each(|hasher| {
         hasher.write_u8(domain as u8);
         hasher.write(bytes);
-    })
+    });
+    hashers.finish()
 }
 
 /// The fingerprint of others in their order.
-pub(crate) fn of_all(domain: Domain, parts: impl Iterator<Item = u128> + Clone) -> u128 {
-    both(|hasher| {
-        hasher.write_u8(domain as u8);
-        parts.clone().for_each(|part| hasher.write_u128(part));
-    })
+pub(crate) fn of_all(domain: Domain, parts: impl Iterator<Item = u128>) -> u128 {
+    let mut hashers = Hashers::new();
+    hashers.each(|hasher| hasher.write_u8(domain as u8));
+    parts.for_each(|part| hashers.each(|hasher| hasher.write_u128(part)));
+    hashers.finish()
 }
 
 /// The fingerprint of two.
 pub(crate) fn joined(first: u128, second: u128) -> u128 {
-    both(|hasher| {
+    let mut hashers = Hashers::new();
+    hashers.each(|hasher| {
         hasher.write_u128(first);
         hasher.write_u128(second);
-    })
+    });
+    hashers.finish()
 }
 
-fn both(hash: impl Fn(&mut <DefaultHashBuilder as BuildHasher>::Hasher)) -> u128 {
-    let [first, second] = KEYS.each_ref().map(|key| {
-        let mut hasher = key.build_hasher();
-        hash(&mut hasher);
-        u128::from(hasher.finish())
-    });
-    first << 64 | second
+type KeyedHasher = <DefaultHashBuilder as BuildHasher>::Hasher;
+
+struct Hashers([KeyedHasher; 2]);
+
+impl Hashers {
+    fn new() -> Self {
+        Self(KEYS.each_ref().map(BuildHasher::build_hasher))
+    }
+
+    fn each(&mut self, feed: impl Fn(&mut KeyedHasher)) {
+        self.0.iter_mut().for_each(feed);
+    }
+
+    fn finish(self) -> u128 {
+        let [first, second] = self.0.map(|hasher| u128::from(hasher.finish()));
+        first << 64 | second
+    }
 }
 
 #[cfg(test)]
