@@ -16,14 +16,14 @@ storage: {tsdb: {out_of_order_time_window: 1h}}
 
 
 class Peer:
-    """A Prometheus that takes remote write, late samples too, and scrapes nothing."""
+    """A Prometheus that takes remote write, late samples too, and, by its own configuration, scrapes nothing."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, settings=CONFIG):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         config = folder / "prometheus.yml"
         config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(CONFIG)
+        config.write_text(settings)
         self.process = Process("prometheus", [
             PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}", "--web.enable-remote-write-receiver",

@@ -1,16 +1,4 @@
-//! The texts that name series and labels: selectors, and label names as they are written in a path.
-
-use tenantscope_model::Matcher;
-use tenantscope_promql::{ExprKind, parse};
-
-/// The matchers of a series selector without range, offset or `@`.
-pub(super) fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
-    let expr = parse(text).map_err(|error| error.to_string())?;
-    match expr.kind {
-        ExprKind::Vector(selector) => Ok(selector.matchers),
-        _ => Err("parse error: a series selector is expected".to_owned()),
-    }
-}
+//! Names of labels and metrics as they are written in paths and for clients that read no UTF-8 ones.
 
 /// What begins a name that is escaped by Prometheus's scheme `values`.
 const ESCAPED: &str = "U__";

@@ -9,9 +9,9 @@ use tenantscope_model::{Histogram, Labels, METRIC_NAME, QueryBudget, ResetHint};
 use tenantscope_promql::PointValue;
 
 use super::body::Pieces;
+use super::escaping::{Escaping, is_legacy_name};
 use super::messages;
 use super::numbers;
-use super::selector::{Escaping, is_legacy_name};
 
 /// Series between two looks at how long the frame is; also the most of one protobuf message.
 const SERIES: usize = 256;

@@ -7,10 +7,10 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, header};
 use tenantscope_model::Matcher;
+use tenantscope_promql::parse_selector;
 use tokio::sync::Semaphore;
 
 use super::answer::ApiError;
-use super::selector;
 use super::times::{MAX_MS, MIN_MS, NoDuration, duration_ms, time_ms};
 
 /// The largest form body, in bytes.
@@ -179,7 +179,7 @@ impl Form {
     pub(super) fn unchecked_selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
         let mut sets = Vec::new();
         for text in self.values("match[]") {
-            sets.push(selector::matchers(text)?);
+            sets.push(parse_selector(text).map_err(|error| error.to_string())?);
             if sets.len() > MAX_SELECTORS {
                 return Err(format!("more than {MAX_SELECTORS} selectors"));
             }

@@ -18,6 +18,7 @@ mod answer;
 mod body;
 mod compression;
 mod edge;
+mod escaping;
 mod exposition;
 mod federate;
 mod form;
@@ -30,7 +31,6 @@ mod pool;
 mod query;
 mod queue;
 mod rules;
-mod selector;
 mod series;
 mod stats;
 mod status;
@@ -189,6 +189,7 @@ pub fn routes(api: PrometheusApi) -> Router {
         .route("/api/v1/query_range", asked(query::range))
         .route("/api/v1/query_exemplars", asked(series::exemplars))
         .route("/api/v1/format_query", asked(query::format))
+        .route("/api/v1/parse_query", asked(query::tree))
         .route("/api/v1/series", asked(series::series))
         .route("/api/v1/labels", asked(series::names))
         .route("/api/v1/label/{name}/values", read(series::values))

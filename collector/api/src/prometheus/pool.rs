@@ -65,7 +65,9 @@ impl Drop for Counted {
 
 impl Pool {
     pub(super) fn new(memory_max_bytes: u64) -> Self {
-        Self { queue: Queue::default(), memory: Arc::new(QueryMemory::new(memory_max_bytes)) }
+        let memory = Arc::new(QueryMemory::new(memory_max_bytes));
+        TELEMETRY.memory.add(&memory);
+        Self { queue: Queue::default(), memory }
     }
 
     /// Other bounds of the memory of all queries.
@@ -82,7 +84,6 @@ impl Pool {
         let mut counted = Counted { begun: Instant::now(), outcome: "canceled" };
         let answer = self.run_since(counted.begun, job, work).await;
         counted.outcome = answer.as_ref().map_or_else(ApiError::kind, |_| "success");
-        TELEMETRY.memory.set(i64::try_from(self.memory.used_bytes()).unwrap_or(i64::MAX));
         answer
     }
 

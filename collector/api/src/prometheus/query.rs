@@ -173,8 +173,11 @@ fn cut(answer: &mut Answer, limit: usize) {
 }
 
 pub(super) async fn format(_: Scoped, form: Form) -> Result<Success, ApiError> {
-    let expr: Expr = parse(form.text("query"))?;
-    Success::new(expr.to_string())
+    Success::new(parse(form.text("query"))?.pretty())
+}
+
+pub(super) async fn tree(_: Scoped, form: Form) -> Result<Success, ApiError> {
+    Success::new(parse(form.text("query"))?.to_tree())
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use tenantscope_tenancy::Reading;
 use super::PrometheusApi;
 use super::answer::{ApiError, Success, truncate};
 use super::body::body;
+use super::escaping::unescaped;
 use super::form::Form;
 use super::list::{Entry, ListPieces};
-use super::selector::unescaped;
 use crate::reader::Who;
 
 /// What a call is about.

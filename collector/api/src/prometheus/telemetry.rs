@@ -1,6 +1,10 @@
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Weak};
 
+use parking_lot::Mutex;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts};
+use tenantscope_model::QueryMemory;
 
 /// A limit that a query may be past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +60,7 @@ pub(super) struct Telemetry {
     pub(super) queue_seconds: Histogram,
     pub(super) running: IntGauge,
     pub(super) waiting: IntGauge,
-    pub(super) memory: IntGauge,
+    pub(super) memory: Held,
     pub(super) streams: IntGauge,
     pub(super) stalled: IntCounter,
     pub(super) limited: IntCounterVec,
@@ -69,7 +73,13 @@ pub(super) static TELEMETRY: LazyLock<Telemetry> = LazyLock::new(|| {
         queue_seconds: histogram("queue_seconds", "Time that a query waited for its turn."),
         running: gauge("running", "Queries that run."),
         waiting: gauge("waiting", "Queries that wait for their turn."),
-        memory: gauge("memory_bytes", "Memory that queries and unread answers hold, as far as it is counted."),
+        memory: registered(
+            IntGauge::new(
+                name("memory_bytes"),
+                "Memory that queries and unread answers hold, as far as it is counted.",
+            )
+            .map(|gauge| Held { gauge, pools: Arc::default() }),
+        ),
         streams: gauge("streams", "Answers too large for one frame that are being sent."),
         stalled: registered(IntCounter::new(
             name("stalled_total"),
@@ -82,6 +92,34 @@ pub(super) static TELEMETRY: LazyLock<Telemetry> = LazyLock::new(|| {
     }
     telemetry
 });
+
+/// What queries hold, summed when it is asked for.
+#[derive(Clone)]
+pub(super) struct Held {
+    gauge: IntGauge,
+    pools: Arc<Mutex<Vec<Weak<QueryMemory>>>>,
+}
+
+impl Held {
+    /// Tells of this memory too.
+    pub(super) fn add(&self, memory: &Arc<QueryMemory>) {
+        let mut pools = self.pools.lock();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(memory));
+    }
+}
+
+impl Collector for Held {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let bytes: u64 = self.pools.lock().iter().filter_map(Weak::upgrade).map(|pool| pool.used_bytes()).sum();
+        self.gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.gauge.collect()
+    }
+}
 
 fn name(name: &str) -> String {
     format!("tenantscope_api_prometheus_{name}")
@@ -101,7 +139,7 @@ fn histogram(of: &str, help: &str) -> Histogram {
 }
 
 #[expect(clippy::expect_used, reason = "names are constants; a wrong one is found by the first test that runs")]
-fn registered<C: prometheus::core::Collector + Clone + 'static>(made: prometheus::Result<C>) -> C {
+fn registered<C: Collector + Clone + 'static>(made: prometheus::Result<C>) -> C {
     let collector = made.expect("a valid metric");
     prometheus::register(Box::new(collector.clone())).expect("a name that is not taken");
     collector
