@@ -35,6 +35,7 @@ impl Display for ValueType {
     }
 }
 
+/// The alternate form (`{:#}`) is for what an operator follows, see [`modifiers_text`].
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
@@ -44,7 +45,10 @@ impl Display for Expr {
             ExprKind::Bytes(bytes) => write!(f, "{}", QuotedBytes(bytes)),
             ExprKind::Vector(selector) => vector_text(f, selector),
             ExprKind::Matrix(matrix) => matrix_text(f, matrix),
-            ExprKind::Subquery(subquery) => write!(f, "{}{}", subquery.expr, SubqueryTimes(subquery)),
+            ExprKind::Subquery(subquery) => {
+                write!(f, "{}", subquery.expr)?;
+                SubqueryTimes(subquery).fmt(f)
+            }
             ExprKind::Call(call) => {
                 write!(f, "{}(", call.function.name)?;
                 for (index, argument) in call.arguments.iter().enumerate() {
@@ -60,9 +64,18 @@ impl Display for Expr {
                 }
                 write!(f, "{})", aggregate.expr)
             }
-            ExprKind::Binary(binary) => write!(f, "{} {} {}", binary.left, Operator(binary), binary.right),
-            ExprKind::Negate(inner) => write!(f, "-{inner}"),
-            ExprKind::Plus(inner) => write!(f, "+{inner}"),
+            ExprKind::Binary(binary) => {
+                write!(f, "{:#} {} ", binary.left, Operator(binary))?;
+                binary.right.fmt(f)
+            }
+            ExprKind::Negate(inner) => {
+                f.write_char('-')?;
+                inner.fmt(f)
+            }
+            ExprKind::Plus(inner) => {
+                f.write_char('+')?;
+                inner.fmt(f)
+            }
             ExprKind::Paren(inner) => write!(f, "({inner})"),
         }
     }
@@ -171,31 +184,43 @@ fn edges_text(edges: Edges) -> &'static str {
 
 fn vector_text(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
     series_text(f, selector)?;
-    at_text(f, selector.at)?;
-    f.write_str(edges_text(selector.edges))?;
-    offset_text(f, selector.offset_ms, selector.offset_expr.as_deref())
+    let modifiers = format!("{}{}", at_text(selector.at), edges_text(selector.edges));
+    modifiers_text(f, &modifiers, selector.offset_ms, selector.offset_expr.as_deref())
 }
 
 fn matrix_text(f: &mut Formatter<'_>, matrix: &MatrixSelector) -> fmt::Result {
     let selector = &matrix.selector;
     series_text(f, selector)?;
     write!(f, "[{}]", Span(matrix.range_ms, matrix.range_expr.as_deref()))?;
-    f.write_str(edges_text(selector.edges))?;
-    at_text(f, selector.at)?;
-    offset_text(f, selector.offset_ms, selector.offset_expr.as_deref())
+    let modifiers = format!("{}{}", edges_text(selector.edges), at_text(selector.at));
+    modifiers_text(f, &modifiers, selector.offset_ms, selector.offset_expr.as_deref())
 }
 
-fn at_text(f: &mut Formatter<'_>, at: Option<At>) -> fmt::Result {
+fn at_text(at: Option<At>) -> String {
     match at {
-        Some(At::Start) => f.write_str(" @ start()"),
-        Some(At::End) => f.write_str(" @ end()"),
-        Some(At::Ms(ms)) => write!(f, " @ {:.3}", ms as f64 / 1000.0),
-        None => Ok(()),
+        Some(At::Start) => " @ start()".to_owned(),
+        Some(At::End) => " @ end()".to_owned(),
+        Some(At::Ms(ms)) => format!(" @ {:.3}", ms as f64 / 1000.0),
+        None => String::new(),
     }
 }
 
-fn offset_text(f: &mut Formatter<'_>, offset_ms: i64, expr: Option<&DurationExpr>) -> fmt::Result {
-    if offset_ms == 0 && expr.is_none() { Ok(()) } else { write!(f, " offset {}", Span(offset_ms, expr)) }
+/// The offset after the other modifiers. Where an operator follows an offset that is computed, it goes first, unlike
+/// in Prometheus: `offset (1m) + 1` would be an offset of 61 seconds.
+fn modifiers_text(
+    f: &mut Formatter<'_>,
+    others: &str,
+    offset_ms: i64,
+    offset_expr: Option<&DurationExpr>,
+) -> fmt::Result {
+    if offset_ms == 0 && offset_expr.is_none() {
+        return f.write_str(others);
+    }
+    let offset = Span(offset_ms, offset_expr);
+    if f.alternate() && offset_expr.is_some() {
+        return write!(f, " offset {offset}{others}");
+    }
+    write!(f, "{others} offset {offset}")
 }
 
 /// A duration, as an expression if it is one.
@@ -223,8 +248,7 @@ impl Display for SubqueryTimes<'_> {
             (None, _) => {}
         }
         f.write_char(']')?;
-        at_text(f, subquery.at)?;
-        offset_text(f, subquery.offset_ms, subquery.offset_expr.as_deref())
+        modifiers_text(f, &at_text(subquery.at), subquery.offset_ms, subquery.offset_expr.as_deref())
     }
 }
 

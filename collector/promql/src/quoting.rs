@@ -8,7 +8,13 @@ pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        self.0.chars().try_for_each(|character| escaped(f, character, '"'))?;
+        for character in self.0.chars() {
+            // The lexer takes it for broken UTF-8 where it is not escaped.
+            match character {
+                char::REPLACEMENT_CHARACTER => f.write_str("\\ufffd")?,
+                character => escaped(f, character, '"')?,
+            }
+        }
         f.write_char('"')
     }
 }

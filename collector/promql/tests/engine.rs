@@ -202,48 +202,17 @@ fn limits_end_a_query() {
 #[test]
 fn the_deepest_expressions_fit_a_thread() {
     let shelf = two_tenants();
-    let chain = vec!["requests_total"; 140].join(" + ");
-    assert_eq!(shown(ask(&shelf, &Scope::All, &format!("sum({chain})"), 600_000).unwrap()), ["{} 252000"]);
+    let chain = vec!["requests_total"; 198].join(" + ");
+    assert_eq!(shown(ask(&shelf, &Scope::All, &format!("sum({chain})"), 600_000).unwrap()), ["{} 356400"]);
     let wrapped = |before: &str, after: &str, times: usize| {
         let nested = format!("{}requests_total{}", before.repeat(times), after.repeat(times));
         shown(ask(&shelf, &Scope::All, &nested, 600_000).unwrap()).len()
     };
-    assert_eq!(wrapped("abs(", ")", 140), 2);
-    assert_eq!(wrapped("sum by (tenant) (", ")", 140), 2);
-    assert_eq!(wrapped("(1 + (", "))", 45), 2);
-    assert_eq!(wrapped("last_over_time(", "[1m:1m])", 70), 2);
-    assert_eq!(wrapped("-(", ")", 70), 2);
-}
-
-#[test]
-fn expressions_print_as_they_parse() {
-    for text in [
-        "sum by (a, b) (rate(http_requests_total{code!~\"5..\"}[5m] offset 1w))",
-        "foo @ 1609746000.000 offset -1h30m",
-        "max_over_time(rate(x[1m])[10m:30s] @ end())",
-        "a / on (x, y) group_left (z) b > bool 1.5",
-        "topk(3, -foo) unless ignoring (a) bar",
-        "{\"utf-8.name\",\"a-b\"=\"c\\\"d\"}",
-        "quantile without () (0.9, foo)",
-    ] {
-        let printed = parse(text).unwrap().to_string();
-        assert_eq!(printed, text);
-        assert_eq!(parse(&printed).unwrap().to_string(), printed);
-    }
-}
-
-#[test]
-fn wrong_types_are_told_as_prometheus_tells_them() {
-    for (text, message) in [
-        ("rate(foo)", "expected type range vector in call to function"),
-        ("foo and 1", "not allowed in binary scalar expression"),
-        ("1 > 2", "comparisons between scalars must use BOOL modifier"),
-        ("{a=~\".*\"}", "vector selector must contain at least one non-empty matcher"),
-        ("", "no expression found in input"),
-    ] {
-        let error = parse(text).unwrap_err().to_string();
-        assert!(error.starts_with("parse error: ") && error.contains(message), "{text}: {error}");
-    }
+    assert_eq!(wrapped("abs(", ")", 198), 2);
+    assert_eq!(wrapped("sum by (tenant) (", ")", 198), 2);
+    assert_eq!(wrapped("(1 + (", "))", 65), 2);
+    assert_eq!(wrapped("last_over_time(", "[1m:1m])", 98), 2);
+    assert_eq!(wrapped("-(", ")", 98), 2);
 }
 
 #[test]

@@ -1,42 +1,8 @@
-//! What holds for every expression and every histogram.
+//! What holds for every histogram.
 
 use proptest::prelude::*;
 use tenantscope_model::{Histogram, Span, Spans};
-use tenantscope_promql::{histogram_added, parse};
-
-/// Instant vectors of some depth, as text.
-fn vector() -> impl Strategy<Value = String> {
-    let modifier = prop_oneof![
-        Just(String::new()),
-        (1..500i64).prop_map(|s| format!(" offset {s}s")),
-        (1..500i64).prop_map(|s| format!(" offset -{s}s")),
-        (0..10_000i64).prop_map(|s| format!(" @ {s}")),
-        Just(" @ end() offset 1h30m".to_owned()),
-    ];
-    let matcher = prop_oneof![Just(""), Just("{a=\"b\"}"), Just("{a!~\"b.*\",\"x-y\"=\"\\\\\\\"\"}")];
-    let leaf =
-        ("[a-c]{3}_total", matcher, modifier.clone()).prop_map(|(name, matcher, m)| format!("{name}{matcher}{m}"));
-    leaf.prop_recursive(4, 24, 2, move |inner| {
-        let range = (inner.clone(), 1..90i64, modifier.clone())
-            .prop_map(|(inner, minutes, m)| format!("rate(({inner})[{minutes}m:30s]{m})"));
-        let grouping = prop_oneof![Just(""), Just(" by (a, b)"), Just(" without (\"x-y\")")];
-        let aggregate = (prop_oneof![Just("sum"), Just("avg"), Just("count")], grouping, inner.clone())
-            .prop_map(|(op, grouping, inner)| format!("{op}{grouping} ({inner})"));
-        let operator = prop_oneof![
-            Just("+"),
-            Just("- ignoring (a)"),
-            Just("/ on (a) group_left (b)"),
-            Just("> bool"),
-            Just("and on ()"),
-            Just("unless"),
-        ];
-        let binary = (inner.clone(), operator, inner.clone()).prop_map(|(l, op, r)| format!("({l}) {op} ({r})"));
-        let scalar = (inner.clone(), -3..3i32).prop_map(|(inner, number)| format!("{number} * ({inner}) ^ 1.5e-7"));
-        let call =
-            inner.prop_map(|inner| format!("label_replace(clamp_min(-({inner}), 1), \"a\", \"$1\", \"b\", \"(.*)\")"));
-        prop_oneof![range, aggregate, binary, scalar, call]
-    })
-}
+use tenantscope_promql::{histogram_added, histogram_subtracted, is_reset};
 
 fn histogram() -> impl Strategy<Value = Histogram> {
     let side = (-4..4i32, prop::collection::vec(0..50u32, 0..6)).prop_map(|(offset, counts)| Spans {
@@ -67,23 +33,32 @@ fn observations(histogram: &Histogram) -> f64 {
 
 proptest! {
     #[test]
-    fn what_is_printed_parses_to_the_same(text in vector()) {
-        let expr = parse(&text).map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
-        let again = parse(&expr.to_string()).map_err(|error| TestCaseError::fail(format!("{expr}: {error}")))?;
-        prop_assert_eq!(&again, &expr);
-    }
-
-    #[test]
-    fn no_text_breaks_the_parser(text in "[-+*/(){}\\[\\]a-c0-9 \"':,=~!<>@.ms\\\\]{0,40}") {
-        let _ = parse(&text);
-    }
-
-    #[test]
     fn sums_of_histograms_commute_and_lose_nothing(a in histogram(), b in histogram()) {
         let ab = histogram_added(&a, &b).map_err(|_| TestCaseError::fail("incompatible"))?.histogram;
         let ba = histogram_added(&b, &a).map_err(|_| TestCaseError::fail("incompatible"))?.histogram;
         prop_assert_eq!(&ab, &ba);
         prop_assert_eq!(observations(&ab), observations(&a) + observations(&b));
         prop_assert_eq!(ab.count, a.count + b.count);
+    }
+
+    #[test]
+    fn a_counter_that_grows_did_not_restart(a in histogram(), b in histogram()) {
+        let grown = histogram_added(&a, &b).map_err(|_| TestCaseError::fail("incompatible"))?.histogram;
+        prop_assert!(!is_reset(&a, &grown));
+        prop_assert!(!is_reset(&a, &a));
+        let more = grown.count > a.count;
+        prop_assert!(!more || is_reset(&grown, &a), "what has less began anew");
+    }
+
+    #[test]
+    fn what_was_added_can_be_taken_away(a in histogram(), b in histogram()) {
+        let combined = |result: Result<tenantscope_promql::Combined, _>| {
+            result.map(|combined| combined.histogram).map_err(|_| TestCaseError::fail("incompatible"))
+        };
+        let sum = combined(histogram_added(&a, &b))?;
+        let back = combined(histogram_subtracted(&sum, &b))?;
+        // In the layout that both have in common.
+        let nothing = Histogram { schema: sum.schema, zero_threshold: sum.zero_threshold, ..Histogram::default() };
+        prop_assert_eq!(back, combined(histogram_added(&a, &nothing))?);
     }
 }

@@ -1,5 +1,6 @@
 //! What stands between an operator and its right side, and label lists.
 
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 
 use winnow::combinator::opt;
@@ -9,7 +10,7 @@ use super::durations::literal_value;
 use super::input::{Context, Input, Parsed, must, peek, take, unexpected, unexpected_in, wrong};
 use super::token::{Keyword, Kind, Token};
 use crate::ast::{BinaryOp, Cardinality, Matching};
-use crate::quoting::{Quoted, unquoted};
+use crate::quoting::{QuotedBytes, unquoted_bytes};
 
 const fn grouping(expected: &'static str) -> Context {
     Context { within: "grouping opts", expected }
@@ -39,15 +40,19 @@ pub(super) fn labels<'t>(input: &mut Input<'t>) -> Parsed<(Vec<Arc<str>>, Token<
 fn label(input: &mut Input<'_>) -> Parsed<Arc<str>> {
     let token = peek(input)?;
     let name = match token.kind {
-        Kind::Text => unquoted(token.text),
-        kind if kind.names_label() => token.text.to_owned(),
+        Kind::Text => unquoted_bytes(token.text),
+        kind if kind.names_label() => token.text.as_bytes().to_vec(),
         _ => return Err(unexpected_in(input, grouping("label"))),
     };
     take(input)?;
-    if name.is_empty() {
-        return Err(wrong(token.position, format!("invalid label name for grouping: {}", Quoted(&name))));
+    match String::from_utf8(name) {
+        Ok(name) if !name.is_empty() => Ok(name.into()),
+        name => {
+            let bytes = name.map_or_else(FromUtf8Error::into_bytes, String::into_bytes);
+            let name = QuotedBytes(&bytes);
+            Err(wrong(token.position, format!("invalid label name for grouping: {name}")))
+        }
     }
-    Ok(name.into())
 }
 
 /// `bool`, and how vectors match.
@@ -72,8 +77,11 @@ fn group(input: &mut Input<'_>, matching: &mut Matching) -> Parsed<()> {
         _ => return Ok(()),
     };
     take(input)?;
-    if peek(input)?.kind == Kind::LeftParen {
-        (matching.include, _) = labels(input)?;
+    match peek(input)?.kind {
+        Kind::LeftParen => (matching.include, _) = labels(input)?,
+        // `fill` may name a metric, so that it is among these.
+        next if next.begins_operand() => {}
+        _ => return Err(unexpected_in(input, grouping("\"(\""))),
     }
     Ok(())
 }

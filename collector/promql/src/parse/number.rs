@@ -88,10 +88,13 @@ pub(super) fn looks_like_duration(input: &mut Text<'_>) -> bool {
 
 /// The value of a number as the lexer lets it through.
 pub(super) fn number(text: &str) -> Result<f64, String> {
+    let wrong = |why: &str| format!("error parsing number: strconv.ParseFloat: parsing {}: {why}", Quoted(text));
+    if text.ends_with('_') {
+        return Err(wrong("invalid syntax"));
+    }
     if let Some(whole) = integer(text) {
         return Ok(whole);
     }
-    let wrong = |why: &str| format!("error parsing number: strconv.ParseFloat: parsing {}: {why}", Quoted(text));
     let digits = text.replace('_', "");
     let value = match text.to_ascii_lowercase().as_str() {
         "inf" => f64::INFINITY,
