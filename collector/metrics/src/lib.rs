@@ -61,8 +61,8 @@ mod store;
 mod telemetry;
 mod upkeep;
 
-pub use error::{OpenError, StoreError};
 pub use block::BlockError;
+pub use error::{OpenError, StoreError};
 pub use options::{BlockOptions, Options};
 pub use removal::Removal;
 pub use retention::{ClassOf, DEFAULT_CLASS, Retention, RetentionClass};

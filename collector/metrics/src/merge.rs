@@ -71,7 +71,10 @@ impl MetricStore {
 }
 
 /// What the parts hold of some series, newer parts over older ones.
-pub(crate) fn read_piece(inputs: &[Arc<Part>], piece: &[Arc<Series>]) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
+pub(crate) fn read_piece(
+    inputs: &[Arc<Part>],
+    piece: &[Arc<Series>],
+) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
     let mut wanted: Vec<Wanted> =
         piece.iter().enumerate().map(|(slot, series)| Wanted { id: series.id(), slot }).collect();
     wanted.sort_unstable_by_key(|wanted| wanted.id);

@@ -62,7 +62,11 @@ impl MetricStore {
         let position = up_to.0.max(self.durable_position().0);
         let tombstone = Tombstone { tenant: tenant.to_string(), position, pending: true };
         let families = self.families.write().remove_tenant(tenant);
-        self.commit(&Change { tombstone: Some(tombstone.clone()), families: self.write_families()?, ..Change::default() })?;
+        self.commit(&Change {
+            tombstone: Some(tombstone.clone()),
+            families: self.write_families()?,
+            ..Change::default()
+        })?;
         self.dirty.remove_tenant(tenant.as_str());
         let mut removal = Removal { position, families, ..Removal::default() };
         self.remove_files_of(tenant, &mut removal)?;
@@ -115,7 +119,8 @@ impl MetricStore {
         self.identities_of(&known, series);
         let ids: Vec<SeriesId> = known.iter().map(|series| series.id()).collect();
         let is_gone = |id: &SeriesId| ids.binary_search(id).is_ok();
-        let holding: Vec<Arc<Part>> = self.parts().iter().filter(|part| part.ids().any(|id| is_gone(&id))).cloned().collect();
+        let holding: Vec<Arc<Part>> =
+            self.parts().iter().filter(|part| part.ids().any(|id| is_gone(&id))).cloned().collect();
         for part in holding {
             let kept: Vec<SeriesId> = part.ids().filter(|id| !is_gone(id)).collect();
             let add = if kept.is_empty() { None } else { Some(self.part_with(&part, kept)?) };
@@ -152,7 +157,12 @@ pub(crate) fn is_removed(stones: &[Tombstone], tenant: Option<&str>, position: P
     tenant.is_some_and(|tenant| stones.iter().any(|stone| position.0 <= stone.position && stone.tenant == tenant))
 }
 
-fn copy(part: &Arc<Part>, series: &[Arc<Series>], texts: &LabelTexts, writer: &mut PartWriter) -> Result<(), StoreError> {
+fn copy(
+    part: &Arc<Part>,
+    series: &[Arc<Series>],
+    texts: &LabelTexts,
+    writer: &mut PartWriter,
+) -> Result<(), StoreError> {
     let path = writer.path().to_owned();
     let inputs = [Arc::clone(part)];
     for piece in series.chunks(PIECE) {

@@ -60,7 +60,8 @@ pub struct Retention {
 impl Options {
     /// The retention class of a tenant, or of our own series.
     pub(crate) fn retention_class(&self, tenant: Option<&str>) -> String {
-        let class = tenant.filter(|_| !self.classes.classes.is_empty()).and_then(|tenant| (self.classes.class_of.0)(tenant));
+        let class =
+            tenant.filter(|_| !self.classes.classes.is_empty()).and_then(|tenant| (self.classes.class_of.0)(tenant));
         class.filter(|class| self.classes.classes.contains_key(class)).unwrap_or_else(|| DEFAULT_CLASS.to_owned())
     }
 

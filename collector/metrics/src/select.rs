@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use tenantscope_model::{
-    Exemplar, Labels, Metadata, MetadataRequest, Scope, Select, SelectError, SelectRequest,
-    SelectedSeries, Selection, SeriesRequest,
+    Exemplar, Labels, Metadata, MetadataRequest, Scope, Select, SelectError, SelectRequest, SelectedSeries, Selection,
+    SeriesRequest,
 };
 
 use crate::block::{BlockError, LoadedBlocks, What};
@@ -96,7 +96,9 @@ impl Select for MetricStore {
         request.budget.charge_series(found.len())?;
         let mut exemplars: Vec<Vec<Exemplar>> = found.iter().map(|series| series.exemplars(range)).collect();
         let wanted = wanted(&found);
-        let mut push = |slot: usize, read: Vec<Exemplar>| exemplars.get_mut(slot).into_iter().for_each(|all| all.extend_from_slice(&read));
+        let mut push = |slot: usize, read: Vec<Exemplar>| {
+            exemplars.get_mut(slot).into_iter().for_each(|all| all.extend_from_slice(&read))
+        };
         for file in blocks.iter().flat_map(|blocks| &blocks.files) {
             file.exemplars(&wanted, range, &mut push).map_err(StoreError::from)?;
         }

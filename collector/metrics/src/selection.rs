@@ -40,11 +40,7 @@ pub(crate) struct Found<'a> {
 
 impl MetricStore {
     /// Looks for series.
-    pub(crate) fn look_for<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'a>,
-    ) -> Result<Found<'a>, SelectError> {
+    pub(crate) fn look_for<'a>(&'a self, scope: &Scope, request: &SelectRequest<'a>) -> Result<Found<'a>, SelectError> {
         let (budget, matchers) = (request.budget, request.matchers);
         let range = self.widest_range(request);
         let pin = self.index.read().pin();
@@ -69,15 +65,22 @@ impl MetricStore {
 }
 
 impl Found<'_> {
-    /// Puts many series into the order in which the largest part has them, so that batches are neighbours in it.
+    /// Puts many series into the order in which the largest block or part has them, so that batches are neighbours in it.
     fn arrange(&mut self, range: TimeRange) {
         if self.series.len() <= self.batch() {
             return;
         }
         let overlapping = self.blocks.parts.iter().filter(|part| part.overlaps(range));
-        let Some(largest) = overlapping.max_by_key(|part| part.bytes()) else { return };
+        let largest_part = overlapping.max_by_key(|part| part.bytes());
+        // Rows of blocks are decoded by the page, so their order counts for more than the parts'.
+        let largest_file = self.blocks.files.iter().max_by_key(|file| file.file().rows());
+        let known = match (largest_file, largest_part) {
+            (Some(file), _) => file.offsets(&wanted(&self.series)),
+            (None, Some(part)) => part.offsets(&wanted(&self.series)),
+            (None, None) => return,
+        };
         let mut offsets = vec![u64::MAX; self.series.len()];
-        for (offset, place) in largest.offsets(&wanted(&self.series)) {
+        for (offset, place) in known {
             if let Some(slot) = offsets.get_mut(place) {
                 *slot = offset;
             }

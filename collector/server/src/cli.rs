@@ -52,6 +52,31 @@ pub enum Command {
     Check(Check),
     /// Write SLO reports, one a tenant, as the running collector computes them.
     Report(Report),
+    /// Look after tenants.
+    #[command(subcommand)]
+    Tenants(Tenants),
+}
+
+/// What to do about tenants.
+#[derive(Debug, Subcommand)]
+pub enum Tenants {
+    /// Remove everything of a tenant from the running collector's series; refused while the registry lists it. Prints what
+    /// was removed.
+    Remove(RemoveTenant),
+}
+
+/// Options of `tenants remove`.
+#[derive(Debug, Args)]
+pub struct RemoveTenant {
+    /// The tenant.
+    #[arg(value_name = "TENANT")]
+    pub tenant: String,
+    /// The running collector's configuration: it says where the collector listens.
+    #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// The token of a reader of all tenants, where the collector has readers configured.
+    #[arg(long, env = "TENANTSCOPE_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Options of `serve`.

@@ -1,6 +1,8 @@
 //! `collector.yaml`: read once, checked whole, with every file that it names.
 
+mod blocks;
 mod problem;
+mod retention;
 mod stores;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +13,9 @@ use tenantscope_api::prometheus::QueryLimits;
 use tenantscope_forward::TargetConfig;
 use tenantscope_tenancy::{IdentityConfig, Quotas, ReaderConfig, RegistryConfig};
 
+pub use blocks::{BlocksConfig, S3Config};
 pub use problem::Problem;
+pub use retention::{ClassConfig, ClassesConfig, RetentionConfig};
 pub use stores::{JournalConfig, LakeConfig, MetricsConfig, QueryConfig};
 
 use crate::cli::Serve;
@@ -198,6 +202,27 @@ mod tests {
         let problem = config("data_dir: x\nlisten:\n  htpp: 127.0.0.1:1\n").unwrap_err();
         assert!(problem.starts_with("DIR/collector.yaml:3: ") && problem.contains("htpp"), "{problem}");
         assert!(!problem.contains("at line"), "the line is said once: {problem}");
+    }
+
+    #[test]
+    fn retention_is_one_time_or_classes_and_a_class_that_is_not_there_is_named() {
+        let all = config("metrics: {retention: 90d}\n").unwrap();
+        assert_eq!(all.metrics.own_retention(), Some(std::time::Duration::from_secs(90 * 86_400)));
+        let classes = "metrics:\n  retention:\n    classes: {default: 30d, gold: {keep: 400d, max_bytes: 10GiB}}\n";
+        let some = config(&format!("{classes}    tiers: {{gold: gold}}\n")).unwrap();
+        assert_eq!(some.metrics.own_retention(), Some(std::time::Duration::from_secs(30 * 86_400)));
+        let problem = config(&format!("{classes}    tenants: {{acme: silver}}\n")).unwrap_err();
+        assert!(problem.contains("collector.yaml:") && problem.contains("there is no class \"silver\""), "{problem}");
+        let problem = config("metrics: {retention: {classes: {gold: 1d}}}\n").unwrap_err();
+        assert!(problem.contains("no class \"default\""), "{problem}");
+    }
+
+    #[test]
+    fn a_bucket_is_named_by_its_url() {
+        let bucket = "metrics: {blocks: {after: 3h, s3: {url: 's3://bucket/prefix', endpoint: 'http://127.0.0.1:8333'}}}\n";
+        assert!(config(bucket).is_ok());
+        let problem = config("metrics: {blocks: {s3: {url: 'https://bucket'}}}\n").unwrap_err();
+        assert!(problem.contains("s3://bucket/prefix"), "{problem}");
     }
 
     #[test]

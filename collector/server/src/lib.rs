@@ -16,6 +16,7 @@ pub mod config;
 pub mod report;
 pub mod serve;
 pub mod telemetry;
+pub mod tenants;
 
 mod front;
 mod own_routes;

@@ -20,7 +20,7 @@ struct Tenants {
 pub async fn write(options: &Report) -> Result<usize> {
     let config = Config::read(&options.config)?;
     let token = options.token_file.as_deref().map(read_token).transpose()?;
-    let asker = Asker::try_new(&config, token)?;
+    let asker = Asker::try_new(&config, "/tenantscope/v1/reports", token)?;
     let tenants = match &options.tenant {
         Some(tenant) => vec![tenant.clone()],
         None => asker.tenants(&options.month).await?,
@@ -34,12 +34,14 @@ pub async fn write(options: &Report) -> Result<usize> {
     Ok(tenants.len())
 }
 
-fn read_token(path: &Path) -> Result<String> {
+/// The token in a file.
+pub(crate) fn read_token(path: &Path) -> Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     Ok(text.trim().to_owned())
 }
 
-struct Asker {
+/// Who asks the running collector.
+pub(crate) struct Asker {
     client: Client,
     base: String,
     token: Option<String>,
@@ -50,7 +52,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Asker {
     /// Asks where the collector of this configuration listens; with TLS under the name that its certificate is for.
-    fn try_new(config: &Config, token: Option<String>) -> Result<Self> {
+    pub(crate) fn try_new(config: &Config, path: &str, token: Option<String>) -> Result<Self> {
         let address = config.http();
         let client = Client::builder().timeout(TIMEOUT);
         let (client, authority) = match (&config.listen.tls, &config.identity.server_name) {
@@ -58,7 +60,7 @@ impl Asker {
             (Some(_), None) => (client, format!("https://{address}")),
             (None, _) => (client, format!("http://{address}")),
         };
-        Ok(Self { client: client.build()?, base: format!("{authority}/tenantscope/v1/reports"), token })
+        Ok(Self { client: client.build()?, base: format!("{authority}{path}"), token })
     }
 
     async fn tenants(&self, month: &str) -> Result<Vec<String>> {
@@ -73,7 +75,16 @@ impl Asker {
 
     async fn get(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>> {
         let url = url::Url::parse_with_params(&self.base, parameters)?;
-        let mut request = self.client.get(url);
+        self.send(self.client.get(url)).await
+    }
+
+    /// Asks for something to be done.
+    pub(crate) async fn post(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>> {
+        let url = url::Url::parse_with_params(&self.base, parameters)?;
+        self.send(self.client.post(url)).await
+    }
+
+    async fn send(&self, mut request: reqwest::RequestBuilder) -> Result<Vec<u8>> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::reload::Reload;
 use crate::rule_seams::{AlertIncidents, RuleResults};
 use crate::stores::Opened;
-use crate::{own_routes, request_spans};
+use crate::{own_routes, request_spans, tenants};
 
 /// What runs, and what the listeners serve.
 pub(crate) struct Running {
@@ -69,10 +69,11 @@ impl Running {
             objectives: evaluation.objectives.clone(),
             prometheus: prometheus.clone(),
         });
-        let readers = evaluation.read_routes(prometheus, &opened, registry);
+        let readers = evaluation.read_routes(prometheus, &opened, registry.clone());
         let app = Router::new()
             .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
             .merge(write_routes(Arc::clone(&opened.intake)))
+            .merge(tenants::routes(&gate, Arc::clone(&opened.metrics), registry))
             .merge(own_routes::routes(&reload));
         let limits = OtlpLimits { max_body_bytes: config.limits.body_bytes(), ..OtlpLimits::default() };
         let otlp = OtlpService::with_identity(Arc::clone(&opened.intake), Arc::clone(&opened.intake) as _, limits);
@@ -147,7 +148,7 @@ impl Evaluation {
             .with_rules(Arc::clone(&self.rules))
             .with_reporting(Arc::clone(&opened.intake) as _)
             .with_registry(registry.cloned())
-            .with_retention(config.metrics.options().retention)
+            .with_retention(config.metrics.own_retention())
     }
 
     fn read_routes(&self, prometheus: PrometheusApi, opened: &Opened, registry: Option<Arc<Registry>>) -> Router {

@@ -25,7 +25,9 @@ pub(crate) struct Opened {
 pub(crate) fn open(config: &Config, identity: Arc<Identity>, registry: Option<Arc<Registry>>) -> Result<Opened> {
     let dir = config.data_dir();
     let journals = dir.join("journal");
-    let metrics = MetricStore::open(dir.join("metrics"), config.metrics.options()).context("metric store")?;
+    let folder = dir.join("metrics");
+    let options = config.metrics.options(&folder, registry.clone());
+    let metrics = MetricStore::open(&folder, options).context("metric store")?;
     // It flushes while the journal is replayed too, so that a long replay does not have to fit into memory.
     metrics.run().context("threads of the metric store")?;
     let ids = Journals { logs: journal_id(&journals, Signal::Logs)?, spans: journal_id(&journals, Signal::Spans)? };

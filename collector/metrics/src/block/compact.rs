@@ -46,7 +46,8 @@ impl MetricStore {
 
     fn compact_files(&self, inputs: &[Arc<BlockFile>]) -> Result<(), StoreError> {
         let table = self.block_table()?;
-        let loaded = inputs.iter().map(|file| self.load_whole(file)).collect::<Result<Vec<LoadedFile>, BlockError>>()?;
+        let loaded =
+            inputs.iter().map(|file| self.load_whole(file)).collect::<Result<Vec<LoadedFile>, BlockError>>()?;
         let day_ms = inputs.first().map_or(0, |file| file.range().min_ms);
         let add = self.rewrite(&table, day_ms, &Inputs { files: &loaded, parts: &[], without: None })?;
         drop(loaded);

@@ -85,10 +85,8 @@ impl MetricStore {
         let parts: Vec<Arc<Part>> =
             view.parts.iter().filter(|part| part.footer().window_ms == window_ms).cloned().collect();
         let touched = self.touched_files(&view.blocks, &parts)?;
-        let conversion = Conversion {
-            id: self.last_conversion() + 1,
-            parts: parts.iter().map(|part| part.number()).collect(),
-        };
+        let conversion =
+            Conversion { id: self.last_conversion() + 1, parts: parts.iter().map(|part| part.number()).collect() };
         let id = conversion.id;
         self.commit(&Change { begin_conversion: Some(conversion), ..Change::default() })?;
 
@@ -144,18 +142,18 @@ impl MetricStore {
             Err(error @ (TableError::Doubtful(_) | TableError::Conflict(_))) => {
                 table.reload().map_err(BlockError::from)?;
                 let done = table.app_version(&self.blocks.application).map_err(BlockError::from)?;
-                if done.is_some_and(|done| done >= as_version(id)) { Ok(()) } else { Err(BlockError::from(error).into()) }
+                if done.is_some_and(|done| done >= as_version(id)) {
+                    Ok(())
+                } else {
+                    Err(BlockError::from(error).into())
+                }
             }
             Err(error) => Err(BlockError::from(error).into()),
         }
     }
 
     /// The files that have a row of a series of the parts, or could have one: these are written anew.
-    fn touched_files(
-        &self,
-        blocks: &[Arc<BlockFile>],
-        parts: &[Arc<Part>],
-    ) -> Result<Vec<LoadedFile>, StoreError> {
+    fn touched_files(&self, blocks: &[Arc<BlockFile>], parts: &[Arc<Part>]) -> Result<Vec<LoadedFile>, StoreError> {
         let Some(window_ms) = parts.first().map(|part| part.footer().window_ms) else { return Ok(Vec::new()) };
         let range = window_range(window_ms);
         let overlapping: Vec<&Arc<BlockFile>> = blocks.iter().filter(|file| file.range().overlaps(range)).collect();

@@ -181,7 +181,11 @@ fn read_entry(bytes: &mut Bytes<'_>, symbols: &[Arc<str>]) -> Result<Entry, Dama
         scale if scale <= super::decimal::MAX_SCALE => Form::Decimals(scale),
         _ => return Err(Damaged("unknown form of values")),
     };
-    Ok(Entry { labels, cadence, run: Run { group, first_row, rows, range: TimeRange { min_ms, max_ms }, form, has_starts } })
+    Ok(Entry {
+        labels,
+        cadence,
+        run: Run { group, first_row, rows, range: TimeRange { min_ms, max_ms }, form, has_starts },
+    })
 }
 
 /// The exemplars of a section: the series' number within it, and what it has within the range.
@@ -262,5 +266,6 @@ pub(super) fn unpack(compressed: &[u8], extent: &Extent) -> Result<Vec<u8>, Dama
     if extent.raw_length > MAX_RAW_BYTES {
         return Err(Damaged("length of the series index"));
     }
-    zstd::bulk::decompress(compressed, extent.raw_length as usize).map_err(|_| Damaged("compression of the series index"))
+    zstd::bulk::decompress(compressed, extent.raw_length as usize)
+        .map_err(|_| Damaged("compression of the series index"))
 }

@@ -192,6 +192,17 @@ impl LoadedFile {
         &self.file
     }
 
+    /// Where the wanted series (by rising number) lie in the file: their places rise with it.
+    pub(crate) fn offsets(&self, wanted: &[Wanted]) -> Vec<(u64, usize)> {
+        let mut offsets = Vec::new();
+        for (_, section) in &self.sections {
+            join(&section.places, wanted, |place, slot| {
+                offsets.push((u64::from(place.run.group) << 32 | u64::from(place.run.first_row), slot));
+            });
+        }
+        offsets
+    }
+
     /// The wanted series' (by rising number) runs that overlap their ranges, in the order in which they lie in the file.
     fn find(&self, wanted: &[Wanted], range_of: &impl Fn(usize) -> TimeRange) -> Vec<WantedRun> {
         let mut found = Vec::new();
@@ -271,7 +282,10 @@ fn join(places: &[Place], wanted: &[Wanted], mut visit: impl FnMut(&Place, usize
         let mut rest = wanted;
         for place in places {
             rest = rest.split_at(rest.partition_point(|wanted| wanted.id < place.id)).1;
-            rest.first().filter(|wanted| wanted.id == place.id).into_iter().for_each(|wanted| visit(place, wanted.slot));
+            rest.first()
+                .filter(|wanted| wanted.id == place.id)
+                .into_iter()
+                .for_each(|wanted| visit(place, wanted.slot));
         }
         return;
     }

@@ -29,7 +29,11 @@ pub(crate) fn to_text(histogram: &Histogram) -> String {
     }
     for (name, side) in [("positive", &histogram.positive), ("negative", &histogram.negative)] {
         if *side != Spans::default() {
-            let spans: Vec<Value> = side.spans.iter().map(|span| Value::from(vec![Value::from(span.offset), Value::from(span.length)])).collect();
+            let spans: Vec<Value> = side
+                .spans
+                .iter()
+                .map(|span| Value::from(vec![Value::from(span.offset), Value::from(span.length)]))
+                .collect();
             text.insert(name.to_owned(), serde_json::json!({"spans": spans, "counts": numbers(&side.counts)}));
         }
     }

@@ -34,7 +34,6 @@ mod set;
 mod writer;
 
 pub use error::BlockError;
-pub(crate) use file::{BlockFile, LoadedFile};
+pub(crate) use file::BlockFile;
 pub(crate) use load::{LoadedBlocks, What};
-pub(crate) use rows::SeriesRows;
 pub(crate) use set::Blocks;

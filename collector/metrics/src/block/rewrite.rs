@@ -96,10 +96,8 @@ impl MetricStore {
         let (metric, tenant) = (rank.symbol_of(METRIC_NAME), rank.symbol_of(TENANT));
         // Ranks begin at 0 for the first text; a series without the label comes before it.
         let rank_of = |series: &Series, name: Option<u32>| value_of(series, name).map(|value| rank.rank(value));
-        let mut keyed: Vec<(Option<u32>, Option<u32>, Arc<Series>)> = series
-            .into_iter()
-            .map(|series| (rank_of(&series, metric), rank_of(&series, tenant), series))
-            .collect();
+        let mut keyed: Vec<(Option<u32>, Option<u32>, Arc<Series>)> =
+            series.into_iter().map(|series| (rank_of(&series, metric), rank_of(&series, tenant), series)).collect();
         keyed.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| rank.compare(&a.2, &b.2)));
         (keyed.into_iter().map(|(_, _, series)| series).collect(), rank)
     }
@@ -121,12 +119,16 @@ fn read_piece(inputs: &Inputs<'_>, piece: &[Arc<Series>]) -> Result<Vec<(Columns
     wanted.sort_unstable_by_key(|wanted| wanted.id);
     let mut merged: Vec<(Columns, Vec<Exemplar>)> = piece.iter().map(|_| Default::default()).collect();
     for file in inputs.files {
-        file.read::<StoreError>(&wanted, |_| TimeRange::ALL, |slot, rows| {
-            if let Some((columns, _)) = merged.get_mut(slot) {
-                columns.overlay(rows.columns(TimeRange::ALL));
-            }
-            Ok(())
-        })?;
+        file.read::<StoreError>(
+            &wanted,
+            |_| TimeRange::ALL,
+            |slot, rows| {
+                if let Some((columns, _)) = merged.get_mut(slot) {
+                    columns.overlay(rows.columns(TimeRange::ALL));
+                }
+                Ok(())
+            },
+        )?;
         file.exemplars(&wanted, TimeRange::ALL, |slot, exemplars| {
             merged.get_mut(slot).into_iter().for_each(|(_, known)| known.extend_from_slice(&exemplars));
         })?;
@@ -152,7 +154,8 @@ fn output<'a>(
     if !outputs.contains_key(class) {
         let draft = table.draft(&partition(class, day_ms))?;
         let file = File::create_new(draft.local_path());
-        let file = file.map_err(|source| tenantscope_table::TableError::Io { path: draft.local_path().into(), source })?;
+        let file =
+            file.map_err(|source| tenantscope_table::TableError::Io { path: draft.local_path().into(), source })?;
         let writer = BlockWriter::create(file).map_err(BlockError::parquet(draft.path()))?;
         outputs.insert(class.to_owned(), Output { draft, writer });
     }
@@ -166,8 +169,7 @@ fn add(
     columns: &Columns,
     exemplars: &[Exemplar],
 ) -> Result<(), BlockError> {
-    let labels: Vec<(&str, &str)> =
-        series.labels().map(|(name, value)| (rank.text(name), rank.text(value))).collect();
+    let labels: Vec<(&str, &str)> = series.labels().map(|(name, value)| (rank.text(name), rank.text(value))).collect();
     let series = SeriesToWrite { labels: &labels, cadence: series.cadence(), columns, exemplars };
     output.writer.add(&series).map_err(BlockError::parquet(output.draft.path()))
 }
@@ -175,18 +177,16 @@ fn add(
 fn seal(output: Output, table: &Table) -> Result<WrittenFile, StoreError> {
     let Output { draft, writer } = output;
     let path = draft.local_path().to_owned();
-    let written = writer.finish().map_err(BlockError::parquet(draft.path())).and_then(|written| {
-        Ok(table.seal(draft, &written.bounds, written.rows)?)
-    });
+    let written = writer
+        .finish()
+        .map_err(BlockError::parquet(draft.path()))
+        .and_then(|written| Ok(table.seal(draft, &written.bounds, written.rows)?));
     Ok(written.inspect_err(|_| remove_file(&path))?)
 }
 
 /// The partition of a class and the day on which a time lies.
 fn partition(class: &str, t_ms: i64) -> Partition {
-    Partition::from([
-        ("retention".to_owned(), class.to_owned()),
-        ("day".to_owned(), day_text(t_ms.div_euclid(DAY_MS))),
-    ])
+    Partition::from([("retention".to_owned(), class.to_owned()), ("day".to_owned(), day_text(t_ms.div_euclid(DAY_MS)))])
 }
 
 /// `2026-11-24`, from days since the epoch (Howard Hinnant's civil_from_days).

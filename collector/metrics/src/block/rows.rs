@@ -199,7 +199,12 @@ impl Buffers {
         match form {
             0 => {
                 self.mantissas.clear();
-                cursor(&mut cursors.mantissas, source, Column::Mantissa)?.read(first, rows, None, &mut self.mantissas)?;
+                cursor(&mut cursors.mantissas, source, Column::Mantissa)?.read(
+                    first,
+                    rows,
+                    None,
+                    &mut self.mantissas,
+                )?;
             }
             1 => {
                 self.floats.clear();
@@ -388,7 +393,8 @@ impl GroupSource<'_> {
         // Few rows here and there are read page by page.
         let is_dense = touched.len() <= 4 || self.needed * 2 >= self.rows.len();
         let fetch = is_dense && window.end - window.start <= MAX_WINDOW_BYTES;
-        let bytes = if fetch { self.opened.read(window.start, (window.end - window.start) as usize)? } else { Bytes::new() };
+        let bytes =
+            if fetch { self.opened.read(window.start, (window.end - window.start) as usize)? } else { Bytes::new() };
         let piece = Arc::new(Piece { opened: Arc::clone(self.opened), start: window.start, bytes });
         let reader = SerializedPageReader::new(piece, chunk, group.num_rows() as usize, Some(pages))?;
         Ok(get_column_reader(chunk.column_descr_ptr(), Box::new(reader)))

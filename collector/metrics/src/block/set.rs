@@ -67,7 +67,9 @@ impl Blocks {
         let live = table.files();
         let mut files: Vec<Arc<BlockFile>> = live
             .iter()
-            .map(|file| known.get(file.path.as_str()).map_or_else(|| self.new_file(file, table), |file| Arc::clone(file)))
+            .map(|file| {
+                known.get(file.path.as_str()).map_or_else(|| self.new_file(file, table), |file| Arc::clone(file))
+            })
             .collect();
         files.sort_by_key(|file| (file.range.min_ms, file.number));
         files

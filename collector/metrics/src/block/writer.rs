@@ -12,9 +12,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use tenantscope_model::{Cadence, Exemplar, METRIC_NAME};
 
 use super::decimal;
-use super::directory::{
-    Extent, Form, MAX_SERIES_IN_SECTION, Run, SectionBuilder, SectionHead, pack, write_directory,
-};
+use super::directory::{Extent, Form, MAX_SERIES_IN_SECTION, Run, SectionBuilder, SectionHead, pack, write_directory};
 use super::histogram_text::to_text;
 use super::layout::{Column, FILE_COLUMNS, INDEX_KEY, INDEX_VERSION, MAX_ROWS_IN_GROUP, properties, schema};
 use crate::columns::{Columns, TimeRange};
@@ -300,10 +298,16 @@ impl Rows {
         for column in Column::ALL {
             let mut writer = group.next_column()?.ok_or_else(|| ParquetError::General("too few columns".to_owned()))?;
             match (writer.untyped(), column) {
-                (ColumnWriter::ByteArrayColumnWriter(writer), Column::Metric) => self.write_series(writer, |s| s.0.as_ref())?,
-                (ColumnWriter::ByteArrayColumnWriter(writer), Column::Tenant) => self.write_series(writer, |s| s.1.as_ref())?,
+                (ColumnWriter::ByteArrayColumnWriter(writer), Column::Metric) => {
+                    self.write_series(writer, |s| s.0.as_ref())?
+                }
+                (ColumnWriter::ByteArrayColumnWriter(writer), Column::Tenant) => {
+                    self.write_series(writer, |s| s.1.as_ref())?
+                }
                 (ColumnWriter::ByteArrayColumnWriter(writer), Column::Labels) => self.write_labels(writer)?,
-                (ColumnWriter::ByteArrayColumnWriter(writer), Column::Histogram) => write_sparse(writer, &self.histograms)?,
+                (ColumnWriter::ByteArrayColumnWriter(writer), Column::Histogram) => {
+                    write_sparse(writer, &self.histograms)?
+                }
                 (ColumnWriter::Int64ColumnWriter(writer), Column::TimeMs) => write_all(writer, &self.times_ms)?,
                 (ColumnWriter::Int64ColumnWriter(writer), Column::Mantissa) => write_all(writer, &self.mantissas)?,
                 (ColumnWriter::Int64ColumnWriter(writer), Column::StartMs) => write_sparse(writer, &self.starts_ms)?,
@@ -316,7 +320,10 @@ impl Rows {
         Ok(())
     }
 
-    fn write_labels<'a>(&self, writer: &mut ColumnWriterImpl<'a, parquet::data_type::ByteArrayType>) -> Result<(), ParquetError> {
+    fn write_labels<'a>(
+        &self,
+        writer: &mut ColumnWriterImpl<'a, parquet::data_type::ByteArrayType>,
+    ) -> Result<(), ParquetError> {
         for (_, _, labels, count) in &self.series {
             repeat(*count, |piece| writer.write_batch(&vec![labels.clone(); piece], None, None))?;
         }
@@ -331,7 +338,9 @@ impl Rows {
         for series in &self.series {
             match text(series) {
                 Some(text) => {
-                    repeat(series.3, |piece| writer.write_batch(&vec![text.clone(); piece], Some(&vec![1; piece]), None))?;
+                    repeat(series.3, |piece| {
+                        writer.write_batch(&vec![text.clone(); piece], Some(&vec![1; piece]), None)
+                    })?;
                 }
                 None => repeat(series.3, |piece| writer.write_batch(&[], Some(&vec![0; piece]), None))?,
             }

@@ -1,8 +1,15 @@
 //! What stores, journals and queries may use; every key has a default.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use serde::Deserialize;
 use tenantscope_api::prometheus::QueryLimits;
 use tenantscope_model::{Bytes, TimeSpan};
+use tenantscope_tenancy::Registry;
+
+use super::blocks::BlocksConfig;
+use super::retention::RetentionConfig;
 use tenantscope_tenancy::Quotas;
 
 /// `journal:`, for each of the three.
@@ -23,8 +30,10 @@ pub struct MetricsConfig {
     pub memory_max_bytes: Option<Bytes>,
     /// Time between two flushes; default 5m.
     pub flush_interval: Option<TimeSpan>,
-    /// How long samples are kept; default 30d.
-    pub retention: Option<TimeSpan>,
+    /// How long samples are kept, alike or by class; default 30d.
+    pub retention: Option<RetentionConfig>,
+    /// When windows become blocks, and where these lie.
+    pub blocks: BlocksConfig,
 }
 
 /// `lake:`
@@ -110,13 +119,22 @@ impl QueryConfig {
 }
 
 impl MetricsConfig {
-    /// The metric store's options.
-    pub fn options(&self) -> tenantscope_metrics::Options {
+    /// How long series without a class of their own are kept; `None`: for ever.
+    pub fn own_retention(&self) -> Option<std::time::Duration> {
         let defaults = tenantscope_metrics::Options::default();
+        self.retention.as_ref().map_or(defaults.retention, |config| Some(config.of_default().0))
+    }
+
+    /// The metric store's options. `dir` is its folder; classes of tenants are looked up in the registry.
+    pub fn options(&self, dir: &Path, registry: Option<Arc<Registry>>) -> tenantscope_metrics::Options {
+        let defaults = tenantscope_metrics::Options::default();
+        let retention = self.retention.as_ref();
         tenantscope_metrics::Options {
             memory_max_bytes: self.memory_max_bytes.map_or(defaults.memory_max_bytes, in_memory),
             flush_interval: self.flush_interval.map_or(defaults.flush_interval, |span| span.0),
-            retention: self.retention.map_or(defaults.retention, |span| Some(span.0)),
+            retention: self.own_retention(),
+            classes: retention.map_or(defaults.classes, |config| config.classes(registry)),
+            blocks: self.blocks.options(&dir.join("bucket")),
             ..defaults
         }
     }
@@ -137,6 +155,6 @@ impl LakeConfig {
     }
 }
 
-fn in_memory(bytes: Bytes) -> usize {
+pub(super) fn in_memory(bytes: Bytes) -> usize {
     usize::try_from(bytes.0).unwrap_or(usize::MAX)
 }

@@ -1,0 +1,218 @@
+//! A store that makes blocks, for tests and measurements from outside:
+//! `blocks DIR SERIES HOURS [URL ENDPOINT]` writes so many hours of 15 s data of varied series, and then does what its
+//! standard input says, one word a line: `convert`, `compact`, `late`, `query`, `remove`, `expire`. After each it prints
+//! one line of JSON: what the store holds, sums by metric as the store itself reads them, and how long it took.
+#![allow(clippy::print_stdout, reason = "it is a command-line program")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::BufRead;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tenantscope_metrics::{BlockOptions, Location, MetricStore, Options, S3Location};
+use tenantscope_model::{
+    Labels, Lookback, MatchOp, Matcher, Position, QueryBudget, Sample, Scope, Select, SelectRequest, Sink,
+    StampedBatch, StampedSeries, TenantId,
+};
+
+const START_MS: i64 = 1_700_006_400_000;
+const STEP_MS: i64 = 15_000;
+const HOUR_MS: i64 = 3_600_000;
+const KINDS: usize = 5;
+/// Steps written between two flushes.
+const STEPS_IN_FLUSH: i64 = 80;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [dir, series, hours, bucket @ ..] = arguments.as_slice() else {
+        return Err("usage: blocks DIR SERIES HOURS [URL ENDPOINT]".into());
+    };
+    let dir = Path::new(dir);
+    let location = match bucket {
+        [url, endpoint] => Some(Location::S3(S3Location {
+            url: url.parse()?,
+            endpoint: Some(endpoint.clone()),
+            region: None,
+            path_style: true,
+            allow_http: true,
+            local_dir: dir.join("bucket"),
+            cache_max_bytes: 64 << 20,
+        })),
+        _ => None,
+    };
+    let blocks = BlockOptions {
+        location,
+        settle: Duration::ZERO,
+        late_settle: Duration::ZERO,
+        removed_grace: Duration::from_secs(60),
+        ..BlockOptions::default()
+    };
+    let options = Options { retention: None, future_max: None, blocks, ..Options::default() };
+    let store = MetricStore::open(dir, options)?;
+    let mut world = World { position: store.durable_position_of(), series: series.parse()?, hours: hours.parse()? };
+    if world.position == 0 {
+        world.write(&store)?;
+    }
+    for word in std::iter::once(Ok("written".to_owned())).chain(std::io::stdin().lock().lines()) {
+        let word = word?;
+        let started = Instant::now();
+        world.act(&store, word.trim())?;
+        let elapsed_ms = started.elapsed().as_millis();
+        println!(
+            "{}",
+            json!({"did": word, "elapsed_ms": elapsed_ms, "stats": stats(&store), "sums": sums(&store, &world)?})
+        );
+    }
+    Ok(())
+}
+
+/// What is written.
+struct World {
+    position: u64,
+    series: usize,
+    hours: i64,
+}
+
+trait DurablePosition {
+    fn durable_position_of(&self) -> u64;
+}
+
+impl DurablePosition for Arc<MetricStore> {
+    fn durable_position_of(&self) -> u64 {
+        Sink::durable(&**self).0
+    }
+}
+
+impl World {
+    fn write(&mut self, store: &MetricStore) -> Result<(), Box<dyn Error>> {
+        let labels: Vec<Labels> = (0..self.series).map(labels).collect();
+        let mut values: Vec<f64> = (0..self.series).map(|number| (number % 1000) as f64).collect();
+        let steps = self.hours * HOUR_MS / STEP_MS;
+        let mut from = 0;
+        while from < steps {
+            let to = (from + STEPS_IN_FLUSH).min(steps);
+            for (number, (labels, value)) in labels.iter().zip(&mut values).enumerate() {
+                let samples = (from..to).map(|step| {
+                    *value = next(*value, number, step);
+                    Sample { t_ms: START_MS + step * STEP_MS + (number % 97) as i64 * 100, value: *value }
+                });
+                self.apply(store, stamped(labels, samples.collect()))?;
+            }
+            store.flush()?;
+            while store.merge()? {}
+            from = to;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, store: &MetricStore, series: StampedSeries) -> Result<(), Box<dyn Error>> {
+        let prepared = store.prepare(StampedBatch::Metrics { series: vec![series], metadata: Vec::new() })?;
+        self.position += 1;
+        store.apply(prepared, Position(self.position));
+        Ok(())
+    }
+
+    fn act(&mut self, store: &MetricStore, word: &str) -> Result<(), Box<dyn Error>> {
+        match word {
+            "convert" => while store.convert()? {},
+            "compact" => while store.compact()? {},
+            "late" => {
+                let samples = (0..4).map(|i| Sample { t_ms: START_MS + i * HOUR_MS + 1, value: 0.5 }).collect();
+                self.apply(store, stamped(&labels(0), samples))?;
+                store.flush()?;
+            }
+            "remove" => {
+                let removal = store.remove_tenant(&TenantId::try_new("t3")?, Position(self.position))?;
+                println!("{}", serde_json::to_string(&removal)?);
+            }
+            "expire" => store.expire()?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Counters of whole numbers, gauges of two decimals, small whole numbers, noise, and what hardly changes.
+fn next(value: f64, number: usize, step: i64) -> f64 {
+    let noise = (number as u64 ^ 0x55)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add((step as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
+    let noise = (noise ^ (noise >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33;
+    match number % KINDS {
+        0 => value + (noise % 5000) as f64,
+        1 => ((value + (noise % 200) as f64 / 100.0 - 1.0) * 100.0).round() / 100.0,
+        2 => (noise % 20) as f64,
+        3 => noise as f64 / 2_147_483_648.0,
+        _ if noise % 50 == 0 => value + 1.0,
+        _ => value,
+    }
+}
+
+fn labels(number: usize) -> Labels {
+    let metric = ["requests_total", "temperature", "queue_length", "load_ratio", "up_count"];
+    let name = metric.get(number % KINDS).copied().unwrap_or_default();
+    let (tenant, host) =
+        (format!("t{}", number / KINDS % 20), format!("ip-10-1-{}-{}", number / 250 % 250, number % 250));
+    let pod = format!("checkout-{:08x}-{}", number.wrapping_mul(2_654_435_761), number % 13);
+    Labels::from_pairs([
+        ("__name__", name),
+        ("tenant", tenant.as_str()),
+        ("account_id", "111122223333"),
+        ("region", "eu-west-1"),
+        ("instance", host.as_str()),
+        ("pod", pod.as_str()),
+        ("job", "checkout"),
+    ])
+}
+
+fn stamped(labels: &Labels, samples: Vec<Sample>) -> StampedSeries {
+    StampedSeries {
+        labels: labels.clone(),
+        samples,
+        histograms: Vec::new(),
+        exemplars: Vec::new(),
+        starts: Default::default(),
+        cadence: None,
+    }
+}
+
+fn stats(store: &MetricStore) -> Value {
+    let stats = store.stats();
+    json!({
+        "parts": stats.parts, "part_bytes": stats.part_bytes, "part_samples": stats.part_samples,
+        "blocks": stats.blocks, "block_bytes": stats.block_bytes, "block_samples": stats.block_samples,
+    })
+}
+
+/// By metric: series, samples, their sum, and milliseconds for reading all of it and its last hour.
+fn sums(store: &MetricStore, world: &World) -> Result<Value, Box<dyn Error>> {
+    let mut sums = BTreeMap::new();
+    for metric in ["requests_total", "temperature", "queue_length", "load_ratio", "up_count"] {
+        let matchers = [Matcher::try_new("__name__", MatchOp::Equal, metric)?];
+        let end_ms = START_MS + world.hours * HOUR_MS;
+        let read = |from_ms: i64| {
+            let budget = QueryBudget::new(Instant::now() + Duration::from_secs(600), u64::MAX);
+            let request = SelectRequest {
+                matchers: &matchers,
+                from_ms,
+                to_ms: end_ms + HOUR_MS,
+                lookback: Lookback::Range,
+                budget: &budget,
+            };
+            let started = Instant::now();
+            store.select(&Scope::All, &request).map(|all| (all, started.elapsed().as_secs_f64() * 1000.0))
+        };
+        let (_, hour_ms) = read(end_ms - HOUR_MS)?;
+        let (all, all_ms) = read(i64::MIN)?;
+        let samples: usize = all.iter().map(|one| one.samples.len()).sum();
+        let sum: f64 = all.iter().flat_map(|one| &one.samples).map(|sample| sample.value).sum();
+        sums.insert(
+            metric,
+            json!({"series": all.len(), "samples": samples, "sum": sum, "all_ms": all_ms, "hour_ms": hour_ms}),
+        );
+    }
+    Ok(json!(sums))
+}

@@ -1,0 +1,152 @@
+//! `metrics.retention`: a time for everything, or classes and who has which.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use tenantscope_metrics::{ClassOf, DEFAULT_CLASS, Retention, RetentionClass};
+use tenantscope_model::{Bytes, TenantId, TimeSpan};
+use tenantscope_tenancy::{Registry, TIER_ATTRIBUTE};
+
+const FALLBACK: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+
+/// How long series are kept.
+#[derive(Debug, Clone)]
+pub enum RetentionConfig {
+    /// All of them alike.
+    All(TimeSpan),
+    /// By class.
+    Classes(ClassesConfig),
+}
+
+/// Classes of retention, and the tenants that have them. Class `default` is everybody else's.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassesConfig {
+    /// By name.
+    pub classes: BTreeMap<String, ClassConfig>,
+    /// Tier of the registry to class.
+    #[serde(default)]
+    pub tiers: BTreeMap<String, String>,
+    /// Tenant to class, whatever its tier.
+    #[serde(default)]
+    pub tenants: BTreeMap<String, String>,
+}
+
+/// A class: a time, or `{keep: 30d, max_bytes: 10GiB}`.
+#[derive(Debug, Clone)]
+pub struct ClassConfig {
+    /// How long samples are kept, by their own time.
+    pub keep: TimeSpan,
+    /// Bytes of blocks at which the oldest go before their time.
+    pub max_bytes: Option<Bytes>,
+}
+
+impl RetentionConfig {
+    fn check(classes: &ClassesConfig) -> Result<(), String> {
+        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if let Some(name) = classes.classes.keys().find(|name| name.is_empty() || !name.chars().all(named)) {
+            return Err(format!("retention class {name:?} is not made of letters, digits, '_' and '-'"));
+        }
+        if !classes.classes.contains_key(DEFAULT_CLASS) {
+            return Err(format!("retention has no class {DEFAULT_CLASS:?}"));
+        }
+        let used = classes.tiers.iter().map(|(of, class)| ("tier", of, class));
+        let used = used.chain(classes.tenants.iter().map(|(of, class)| ("tenant", of, class)));
+        for (kind, of, class) in used {
+            if !classes.classes.contains_key(class) {
+                return Err(format!("retention of {kind} {of:?}: there is no class {class:?}"));
+            }
+        }
+        match classes.tenants.keys().find(|id| TenantId::try_new(id).is_err()) {
+            Some(id) => Err(format!("retention of tenant {id:?}: not a tenant id")),
+            None => Ok(()),
+        }
+    }
+
+    /// The time that what has no class of its own is kept.
+    pub fn of_default(&self) -> TimeSpan {
+        match self {
+            Self::All(keep) => *keep,
+            // It was checked that there is one.
+            Self::Classes(config) => config.classes.get(DEFAULT_CLASS).map_or(TimeSpan(FALLBACK), |class| class.keep),
+        }
+    }
+
+    /// The classes; tiers are looked up in the registry as it is at the time.
+    pub fn classes(&self, registry: Option<Arc<Registry>>) -> Retention {
+        let Self::Classes(config) = self else { return Retention::default() };
+        let class = |class: &ClassConfig| RetentionClass {
+            keep: Some(class.keep.0),
+            max_bytes: class.max_bytes.map(|bytes| bytes.0),
+        };
+        let classes = config.classes.iter().map(|(name, config)| (name.clone(), class(config))).collect();
+        let (tiers, tenants) = (config.tiers.clone(), config.tenants.clone());
+        let class_of = move |tenant: &str| {
+            let by_tier = || {
+                let id = TenantId::try_new(tenant).ok()?;
+                let registered = registry.as_ref()?.tenants();
+                tiers.get(registered.get(&id)?.attributes.get(TIER_ATTRIBUTE)?).cloned()
+            };
+            tenants.get(tenant).cloned().or_else(by_tier)
+        };
+        Retention { classes, class_of: ClassOf::new(class_of) }
+    }
+}
+
+impl<'de> Deserialize<'de> for RetentionConfig {
+    fn deserialize<D: de::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RetentionConfig;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a time such as 30d, or classes of retention")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                text.parse().map(RetentionConfig::All).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let classes = ClassesConfig::deserialize(MapAccessDeserializer::new(map))?;
+                RetentionConfig::check(&classes).map_err(de::Error::custom)?;
+                Ok(RetentionConfig::Classes(classes))
+            }
+        }
+        from.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClassConfig {
+    fn deserialize<D: de::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Whole {
+            keep: TimeSpan,
+            max_bytes: Option<Bytes>,
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = ClassConfig;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a time such as 30d, or keep and max_bytes")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                let keep = text.parse().map_err(E::custom)?;
+                Ok(ClassConfig { keep, max_bytes: None })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let Whole { keep, max_bytes } = Whole::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(ClassConfig { keep, max_bytes })
+            }
+        }
+        from.deserialize_any(Either)
+    }
+}

@@ -1,0 +1,79 @@
+//! `tenants remove`: a tenant that the registry no longer lists goes from the stores, and nothing of it comes back.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde::{Deserialize, Serialize};
+use tenantscope_api::{Gate, Scoped};
+use tenantscope_metrics::{MetricStore, Removal};
+use tenantscope_model::{Position, Scope, TenantId};
+use tenantscope_tenancy::Registry;
+
+use crate::cli::RemoveTenant;
+use crate::config::Config;
+use crate::report::{Asker, read_token};
+
+/// Where a removal is asked for.
+const PATH: &str = "/tenantscope/v1/removals";
+
+/// What a removal needs.
+#[derive(Clone)]
+struct Removals {
+    metrics: Arc<MetricStore>,
+    registry: Option<Arc<Registry>>,
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    tenant: String,
+}
+
+/// What was removed.
+#[derive(Debug, Serialize)]
+struct Removed {
+    tenant: String,
+    metrics: Removal,
+}
+
+/// The route, for readers of all tenants.
+pub(crate) fn routes(gate: &Gate, metrics: Arc<MetricStore>, registry: Option<Arc<Registry>>) -> Router {
+    gate.around(Router::new().route(PATH, post(remove)).with_state(Removals { metrics, registry }))
+}
+
+async fn remove(Scoped(scope): Scoped, Query(wanted): Query<Wanted>, State(removals): State<Removals>) -> Response {
+    if scope != Scope::All {
+        return (StatusCode::FORBIDDEN, "only a reader of all tenants may remove one\n").into_response();
+    }
+    let tenant = match TenantId::try_new(&wanted.tenant) {
+        Ok(tenant) => tenant,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    if removals.registry.as_ref().is_some_and(|registry| registry.tenants().get(&tenant).is_some()) {
+        let text = format!("the registry lists tenant {tenant}: take it out there and reload first\n");
+        return (StatusCode::CONFLICT, text).into_response();
+    }
+    let metrics = Arc::clone(&removals.metrics);
+    let id = tenant.clone();
+    // Everything that was applied so far is removed, whatever its position is.
+    match tokio::task::spawn_blocking(move || metrics.remove_tenant(&id, Position(0))).await {
+        Ok(Ok(metrics)) => axum::Json(Removed { tenant: tenant.to_string(), metrics }).into_response(),
+        Ok(Err(error)) => {
+            let text = format!("not all is removed yet, it goes on by itself: {error}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Asks the running collector, and returns what it says was removed.
+pub async fn ask(options: &RemoveTenant) -> Result<String> {
+    let config = Config::read(&options.config)?;
+    let token = options.token_file.as_deref().map(read_token).transpose()?;
+    let answer = Asker::try_new(&config, PATH, token)?.post(&[("tenant", &options.tenant)]).await?;
+    Ok(String::from_utf8_lossy(&answer).trim().to_owned())
+}
