@@ -54,6 +54,7 @@ mod quoting;
 mod rate;
 mod regression;
 mod shares;
+mod sliding;
 mod smoothing;
 mod source;
 mod starts;

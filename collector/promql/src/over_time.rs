@@ -10,7 +10,7 @@ use crate::kahan::{KahanSum, Mean};
 use crate::native::{HistogramSum, Incompatible};
 use crate::note::{Note, Operation};
 use crate::source::Window;
-use crate::{changes, quantile, rate, regression};
+use crate::{changes, quantile, rate, regression, sliding};
 
 /// What a kernel may use besides its window.
 pub(crate) struct Context<'a, 'e> {
@@ -90,20 +90,22 @@ impl Evaluation<'_> {
         let position = call.arguments.first().map_or_else(Position::default, noted_position);
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let expects_counter = matches!(name, "rate" | "increase");
+        // A single window has nothing to share.
+        let sliding = sliding::sliding(name).filter(|_| grid.count > 1);
         self.range_series(range, grid, &mut |series, frames| {
             check_factors(name, &scalars)?;
             let metric = series.labels.metric_name();
             let mut context = Context::new(self, metric, position);
-            let mut any_float = false;
-            let cells = series.slide(frames, |window| {
-                for (slot, values) in context.scalars.iter_mut().zip(&scalars) {
-                    *slot = values.get(window.step).copied().unwrap_or(f64::NAN);
-                }
-                let cell = kernel(&context, window);
-                any_float |= matches!(cell, Cell::Float(_));
-                cell
+            let cells = sliding.and_then(|sliding| sliding.cells(series, frames)).unwrap_or_else(|| {
+                series.slide(frames, |window| {
+                    for (slot, values) in context.scalars.iter_mut().zip(&scalars) {
+                        *slot = values.get(window.step).copied().unwrap_or(f64::NAN);
+                    }
+                    kernel(&context, window)
+                })
             });
-            if expects_counter && any_float && !is_counter_name(metric) {
+            let any_float = || cells.iter().any(|cell| matches!(cell, Cell::Float(_)));
+            if expects_counter && !is_counter_name(metric) && any_float() {
                 self.note(Note::PossibleNonCounter(metric), position);
             }
             let labels = std::mem::take(&mut series.labels);

@@ -6,7 +6,7 @@ use crate::kahan::KahanSum;
 use crate::native::{Bucket, buckets, is_custom};
 use crate::note::{Forced, Note};
 
-/// A quantile of values; sorts them.
+/// A quantile of values; changes their order.
 pub(crate) fn of_values(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -14,15 +14,16 @@ pub(crate) fn of_values(q: f64, values: &mut [f64]) -> f64 {
     if let Some(outside) = outside(q) {
         return outside;
     }
-    // NaN counts as the smallest value.
-    values.sort_by(|a, b| a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan())));
     let last = values.len() - 1;
     let rank = q * last as f64;
     let lower = (rank.floor().max(0.0) as usize).min(last);
-    let upper = (lower + 1).min(last);
     let weight = rank - rank.floor();
-    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-    at(lower) * (1.0 - weight) + at(upper) * weight
+    // NaN counts as the smallest value.
+    let order = |a: &f64, b: &f64| a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()));
+    let (_, at_lower, above) = values.select_nth_unstable_by(lower, order);
+    let at_lower = *at_lower;
+    let at_upper = above.iter().copied().min_by(order).unwrap_or(at_lower);
+    at_lower * (1.0 - weight) + at_upper * weight
 }
 
 fn outside(q: f64) -> Option<f64> {

@@ -56,13 +56,17 @@ fn start_within(window: &Window<'_>, starts_ms: &[i64], first_ms: i64, change: C
 }
 
 fn extrapolated_floats(context: &Context<'_, '_>, window: &Window<'_>, change: Change) -> Option<f64> {
-    let (first, last) = (window.floats.first()?, window.floats.last()?);
     let starts_ms = window.float_starts_ms;
-    let mut difference = last.value - first.value;
-    if change != Change::Delta {
-        difference += before_restarts(context, window.floats, starts_ms);
-    }
-    let start_ms = start_within(window, starts_ms, first.t_ms, change);
+    let reached = if change == Change::Delta { 0.0 } else { before_restarts(context, window.floats, starts_ms) };
+    let start_ms = start_within(window, starts_ms, window.floats.first()?.t_ms, change);
+    extrapolated(window, change, reached, start_ms)
+}
+
+/// The change over a window of floats, given what a counter had reached before its restarts, and when it was zero, if that
+/// is known to be in the window.
+pub(crate) fn extrapolated(window: &Window<'_>, change: Change, reached: f64, start_ms: Option<i64>) -> Option<f64> {
+    let (first, last) = (window.floats.first()?, window.floats.last()?);
+    let mut difference = last.value - first.value + reached;
     if start_ms.is_some() {
         difference += first.value;
     }

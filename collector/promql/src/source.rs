@@ -50,6 +50,16 @@ impl Frames {
     fn last_ms(&self) -> i64 {
         self.end_ms(self.grid.count.saturating_sub(1))
     }
+
+    /// How many times there are.
+    pub(crate) fn count(&self) -> usize {
+        self.grid.count
+    }
+
+    #[cfg(test)]
+    pub(crate) fn over(grid: Grid, range_ms: i64) -> Self {
+        Self { grid, fixed_ms: None, offset_ms: 0, range_ms, edges: Edges::Plain, beyond_ms: 0 }
+    }
 }
 
 /// A series of a range selector, without staleness markers.
@@ -344,6 +354,7 @@ impl Evaluation<'_> {
         take: &mut dyn FnMut(&mut RangeSeries, &Frames) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let frames = self.matrix_frames(matrix, grid);
+        let totals_from_ms = matrix.selector.totals_only.then_some(frames.reach_ms().0);
         let mut series = RangeSeries::default();
         self.each_series(&self.matrix_request(matrix, grid), &mut |labels, view| {
             series.take(labels, view, totals_from_ms);
@@ -354,7 +365,6 @@ impl Evaluation<'_> {
     fn matrix_frames(&self, matrix: &MatrixSelector, grid: &Grid) -> Frames {
         let selector = &matrix.selector;
         let frames = self.frames(grid, selector.at, selector.offset_ms, matrix.range_ms);
-        let totals_from_ms = matrix.selector.totals_only.then_some(frames.reach_ms().0);
         frames.with_edges(selector.edges, self.lookback_ms())
     }
 
@@ -420,7 +430,26 @@ pub(crate) enum Content {
     StartTimes,
 }
 
+/// The last float before each time, where a series has nothing else.
+fn last_floats(samples: &[Sample], lookback_ms: i64, frames: &Frames) -> Vec<Cell> {
+    let mut seen = 0usize;
+    let one = |step: usize| {
+        let end_ms = frames.end_ms(step);
+        while samples.get(seen).is_some_and(|sample| sample.t_ms <= end_ms) {
+            seen += 1;
+        }
+        match seen.checked_sub(1).and_then(|at| samples.get(at)) {
+            Some(last) if last.t_ms > end_ms - lookback_ms && !is_stale_nan(last.value) => Cell::Float(last.value),
+            _ => Cell::Empty,
+        }
+    };
+    (0..frames.grid.count).map(one).collect()
+}
+
 fn last_samples(series: &SeriesView<'_>, frames: &Frames, content: Content) -> Vec<Cell> {
+    if series.histograms.is_empty() && content == Content::Values {
+        return last_floats(series.samples, series.lookback_ms, frames);
+    }
     let (mut floats, mut histograms) = (0usize, 0usize);
     let one = |step: usize| {
         let end_ms = frames.end_ms(step);
