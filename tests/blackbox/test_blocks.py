@@ -85,7 +85,7 @@ def same(found, sums):
 
 
 def test_duckdb_and_deltalake_read_the_same_sums_while_the_store_works(binary, tmp_path):
-    store = Store(binary, tmp_path, 500, 26)
+    store = Store(binary, tmp_path, 120, 26)
     store.do("convert")
     assert store.state["stats"]["parts"] == 0
     table = str(tmp_path / "blocks")
@@ -124,7 +124,7 @@ def test_duckdb_and_deltalake_read_the_same_sums_while_the_store_works(binary, t
     store.stop()
 
     # A store that opens the table again says the same.
-    again = Store(binary, tmp_path, 500, 26)
+    again = Store(binary, tmp_path, 120, 26)
     same(sql(table), again.state["sums"])
     again.say("remove")
     removal = again.read()
@@ -218,6 +218,18 @@ def test_a_table_in_a_bucket_is_read_by_others_and_after_a_restart(binary, tmp_p
     again = Store(binary, tmp_path, 200, 10, *place)
     same(sql(place[0], options(seaweed)), again.state["sums"])
     again.stop()
+
+
+def test_while_the_bucket_is_away_parts_stay_and_are_read(binary, tmp_path):
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    store = Store(binary, tmp_path, 20, 3, "s3://blocks/metrics", nowhere)
+    before = store.state
+    after = store.do("convert")
+    assert "object store" in after["error"] or "can't be reached" in after["error"], after["error"]
+    assert after["stats"]["parts"] == before["stats"]["parts"] > 0
+    assert {metric: of["sum"] for metric, of in after["sums"].items()} == \
+           {metric: of["sum"] for metric, of in before["sums"].items()}
+    store.stop()
 
 
 def make_bucket(url, name):

@@ -59,11 +59,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for word in std::iter::once(Ok("written".to_owned())).chain(std::io::stdin().lock().lines()) {
         let word = word?;
         let started = Instant::now();
-        world.act(&store, word.trim())?;
+        let error = world.act(&store, word.trim()).err().map(|error| error.to_string());
         let elapsed_ms = started.elapsed().as_millis();
+        let (stats, sums) = (stats(&store), sums(&store, &world)?);
         println!(
             "{}",
-            json!({"did": word, "elapsed_ms": elapsed_ms, "stats": stats(&store), "sums": sums(&store, &world)?})
+            json!({"did": word, "error": error, "elapsed_ms": elapsed_ms, "stats": stats, "sums": sums})
         );
     }
     Ok(())
