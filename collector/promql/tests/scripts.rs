@@ -48,7 +48,7 @@ fn what_is_not_as_expected_fails() {
         "eval instant at 2m h\n  h {{schema:0 count:3 sum:3 buckets:[1 2] counter_reset_hint:gauge}}",
         "eval range from 0 to 2m step 1m gauge\n  gauge{a=\"1\"} 1 2",
         "eval range from 0 to 2m step 1m gauge\n  gauge{a=\"1\"} 1 _ 3",
-        "eval instant at 2m gauge[2m]\n  expect range vector from 0 to 1m step 1m\n  gauge{a=\"1\"} 1 2",
+        "eval instant at 2m gauge[2m]\n  expect range vector from 0 to 1m step 1m\n  gauge{a=\"1\"} 1 3",
     ];
     for case in cases {
         let outcome = runner::run(&format!("{load}{case}\n")).unwrap();

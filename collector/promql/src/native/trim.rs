@@ -168,3 +168,37 @@ fn middle(lower: f64, upper: f64, spread: Spread) -> f64 {
         (false, false) => (lower * upper).abs().sqrt().copysign(if upper > 0.0 { 1.0 } else { -1.0 }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tenantscope_model::Span;
+
+    fn histogram() -> impl Strategy<Value = Histogram> {
+        let side = (-4..4i32, prop::collection::vec(0..50u32, 1..6)).prop_map(|(offset, counts)| Spans {
+            spans: vec![Span { offset, length: counts.len() as u32 }],
+            counts: counts.into_iter().map(f64::from).collect(),
+        });
+        (-2..4i32, 0..20u32, side.clone(), side).prop_map(|(schema, zero_count, positive, negative)| {
+            let zero_count = f64::from(zero_count);
+            let count = zero_count + positive.counts.iter().sum::<f64>() + negative.counts.iter().sum::<f64>();
+            Histogram { schema, zero_threshold: 0.001, zero_count, count, positive, negative, ..Histogram::default() }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_cut_off_is_what_the_other_side_keeps(h in histogram(), value in -20.0..20.0f64) {
+            let (below, above) = (trimmed(&h, value, Kept::Below), trimmed(&h, value, Kept::Above));
+            prop_assert!((below.count + above.count - h.count).abs() < 1e-9 * h.count.max(1.0));
+            prop_assert!(below.count >= 0.0 && above.count >= 0.0);
+        }
+
+        #[test]
+        fn more_stays_below_a_higher_value(h in histogram(), low in -20.0..20.0f64, more in 0.0..20.0f64) {
+            let below = |value| trimmed(&h, value, Kept::Below).count;
+            prop_assert!(below(low) <= below(low + more) + 1e-9 * h.count.max(1.0));
+        }
+    }
+}
