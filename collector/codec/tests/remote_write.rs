@@ -109,6 +109,29 @@ struct BucketSpan {
     length: u32,
 }
 
+/// `prometheus.WriteRequest`, as far as the tests write it.
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest1 {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries1>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries1 {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<LabelPair>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<SampleValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LabelPair {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
 /// Writes texts once each, the empty one first.
 struct Symbols(Vec<String>);
 
@@ -519,6 +542,67 @@ proptest! {
             let starts: Vec<i64> = points.iter().map(|(_, _, s)| *s).collect();
             let known = if starts.iter().all(|s| *s == 0) { Vec::new() } else { starts };
             prop_assert_eq!(&series.starts.samples_ms, &known);
+        }
+    }
+
+    /// Labels may come in any order, and a sender of version 1.0 may put anything between them.
+    #[test]
+    fn both_versions_say_the_same(sets in label_sets(), turn in 0..8usize, scattered: bool) {
+        let mut symbols = Symbols::new();
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        for (i, set) in sets.iter().enumerate() {
+            let mut labels = set.clone();
+            labels.extend([(METRIC_NAME.to_owned(), "m".to_owned()), ("number".to_owned(), i.to_string())]);
+            let places = labels.len();
+            labels.rotate_left(turn % places);
+            let borrowed: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            two.push(one_sample(symbols.refs(&borrowed)));
+            let pairs = labels.iter().map(|(name, value)| LabelPair { name: name.clone(), value: value.clone() });
+            let samples = vec![SampleValue { value: 1.0, timestamp: 5, start_timestamp: 0 }];
+            let mut message = TimeSeries1 { labels: pairs.collect(), samples }.encode_to_vec();
+            if scattered {
+                // A label behind the sample: the message read as one that is merged.
+                let last = LabelPair { name: "zz".to_owned(), value: "é".to_owned() };
+                TimeSeries1 { labels: vec![last], samples: Vec::new() }.encode(&mut message).unwrap();
+                two.last_mut().unwrap().labels_refs.extend(symbols.refs(&[("zz", "é")]));
+            }
+            one.push(TimeSeries1::decode(message.as_slice()).map(|_| message).unwrap());
+        }
+        let mut request = Vec::new();
+        for message in one {
+            prost::encoding::encode_key(1, prost::encoding::WireType::LengthDelimited, &mut request);
+            prost::encoding::encode_varint(message.len() as u64, &mut request);
+            request.extend(message);
+        }
+        let first = stamped(&snappy(BodyForm::RemoteWriteV1, &request), &acme());
+        let second = stamped(&body(symbols, two), &acme());
+        prop_assert_eq!(&first, &second);
+        prop_assert_eq!(series(&first).len(), sets.len());
+        if !sets.is_empty() {
+            WriteRequest1::decode(request.as_slice()).unwrap();
+        }
+    }
+
+    #[test]
+    fn damaged_bodies_of_version_1_never_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+    ) {
+        let pair = |name: &str, value: &str| LabelPair { name: name.to_owned(), value: value.to_owned() };
+        let labels = vec![pair(METRIC_NAME, "up"), pair("tenant", "x"), pair("é", "ü")];
+        let samples = vec![SampleValue { value: 1.0, timestamp: 5, start_timestamp: 0 }];
+        let mut message = WriteRequest1 { timeseries: vec![TimeSeries1 { labels, samples }; 2] }.encode_to_vec();
+        for (index, byte) in changes {
+            let at = index.index(message.len());
+            message[at] = byte;
+        }
+        let limits = DecodeLimits { max_decoded_bytes: 1 << 16 };
+        if let Ok(decoded) = decode(&snappy(BodyForm::RemoteWriteV1, &message), &limits) {
+            let decisions = vec![Decision::Stamp(acme()); decoded.claims().len()];
+            let records = decoded.records();
+            let result = stamp(decoded, &decisions, Origin::default(), &Accumulators::new(0));
+            let kept: usize = series(&result).iter().map(|s| s.samples.len()).sum();
+            prop_assert_eq!(records, kept as u64 + result.rejected.total());
+            series(&result).iter().for_each(|series| assert_eq!(series.labels.get("tenant"), Some("acme")));
         }
     }
 
