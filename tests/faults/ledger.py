@@ -5,9 +5,9 @@ import time
 
 import load
 
-# Flushes, merges and new segments come all the time, so that faults meet them.
-CONFIG = {"metrics": {"flush_interval": "300ms"}, "lake": {"flush_interval": "300ms"},
-          "journal": {"segment_max_bytes": "64KiB"}}
+# Flushes, merges, conversions, rewrites, compactions and new segments come all the time, so that faults meet them.
+CONFIG = {"metrics": {"flush_interval": "300ms", "blocks": {"settle": "300ms", "late_settle": "600ms", "removed_grace": "5s"}},
+          "lake": {"flush_interval": "300ms"}, "journal": {"segment_max_bytes": "64KiB"}}
 
 PAGE = 1000
 
