@@ -56,6 +56,10 @@ pub struct DuplicateLabel(pub Arc<str>);
 impl Labels {
     /// Sorts the labels, leaves out empty values, and refuses a name that comes twice.
     pub fn try_new(mut labels: Vec<Label>) -> Result<Self, DuplicateLabel> {
+        // A store has them in order.
+        if labels.is_sorted_by(|a, b| a.name < b.name) && labels.iter().all(|label| !label.value.is_empty()) {
+            return Ok(Self(Form::Made(labels.into())));
+        }
         labels.retain(|label| !label.value.is_empty());
         labels.sort_unstable();
         if let Some(pair) = labels.windows(2).find(|pair| pair[0].name == pair[1].name) {

@@ -96,7 +96,7 @@ impl Evaluation<'_> {
     /// Evaluates an instant vector and holds all of it.
     pub(crate) fn collect(&self, expr: &Expr, grid: &Grid) -> Result<Vec<Column>, EngineError> {
         if let Some(request) = self.row_request(expr, grid) {
-            return self.collect_rows(&*self.found(&request)?, expr, grid);
+            return self.collect_rows(&*self.found(&request)?, request.matchers, expr, grid);
         }
         let mut columns = Vec::new();
         self.columns(expr, grid, &mut |column| {

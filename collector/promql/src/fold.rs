@@ -1,7 +1,7 @@
 //! Aggregations that fold values: one accumulator for each group and time. As long as a group's values are floats, its
 //! accumulators are plain columns.
 
-use tenantscope_model::{LabelSet, Labels, Selection};
+use tenantscope_model::{LabelSet, Labels, Matcher, Selection};
 
 use crate::accumulator::{Accumulator, Gathering, better};
 use crate::aggregate::{Groups, group_labels};
@@ -177,7 +177,7 @@ impl Evaluation<'_> {
         let position = aggregate.expr.unparenthesized().position;
         let by = Gathering { evaluation: self, op: aggregate.op, position };
         let groups = match self.row_request(&aggregate.expr, grid) {
-            Some(request) => self.fold_rows(&by, aggregate, &*self.found(&request)?, grid)?,
+            Some(request) => self.fold_rows(&by, aggregate, (&*self.found(&request)?, request.matchers), grid)?,
             None => self.fold_columns(&by, aggregate, grid)?,
         };
         for (labels, folded) in groups {
@@ -214,12 +214,12 @@ impl Evaluation<'_> {
         &self,
         by: &Gathering<'_, '_>,
         aggregate: &Aggregate,
-        selection: &dyn Selection,
+        (selection, matchers): (&dyn Selection, &[Matcher]),
         grid: &Grid,
     ) -> Result<Vec<(Labels, Folded)>, EngineError> {
         let groups = selection.groups(label_set(&aggregate.grouping))?;
         let (op, position) = (by.op, by.position);
-        let shares = self.for_each_share(selection, |evaluation, share| {
+        let shares = self.for_each_share(selection, matchers, |evaluation, share| {
             let by = Gathering { evaluation, op, position };
             let mut folded: Vec<Folded> = groups.labels.iter().map(|_| None).collect();
             let mut held = 0;

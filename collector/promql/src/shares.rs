@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use tenantscope_model::{LabelSet, Labels, METRIC_NAME, SelectRequest, Selection, SeriesGroups};
+use tenantscope_model::{LabelSet, Labels, METRIC_NAME, MatchOp, Matcher, SelectRequest, Selection, SeriesGroups};
 
 use crate::ast::{Call, Expr, ExprKind};
 use crate::column::{Column, Grid};
@@ -35,15 +35,38 @@ pub(crate) struct Share<'a> {
     places: Range<usize>,
     /// The series that is on its way now.
     place: Slot<usize>,
-    /// By metric name; labels of this share's own, so that threads do not count the same references.
-    names: &'a SeriesGroups,
+    /// By metric name, unless all have the same; labels of this share's own, so that threads do not count the same
+    /// references.
+    names: Option<&'a SeriesGroups>,
     named: Vec<Labels>,
 }
 
+/// The metric names of a selection.
+enum Names {
+    One(String),
+    Several(SeriesGroups),
+}
+
+impl Names {
+    fn of(selection: &dyn Selection, matchers: &[Matcher]) -> Result<Self, EngineError> {
+        let is_name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal && !m.value().is_empty();
+        Ok(match matchers.iter().find(is_name) {
+            Some(matcher) => Self::One(matcher.value().to_owned()),
+            None => Self::Several(selection.groups(LabelSet::Only(&[METRIC_NAME.into()]))?),
+        })
+    }
+}
+
 impl<'a> Share<'a> {
-    fn new(selection: &'a dyn Selection, places: Range<usize>, names: &'a SeriesGroups) -> Self {
-        let named = names.labels.iter().map(|labels| Labels::from_pairs([(METRIC_NAME, labels.metric_name())]));
-        Self { selection, place: Slot::new(places.start), places, named: named.collect(), names }
+    fn new(selection: &'a dyn Selection, places: Range<usize>, names: &'a Names) -> Self {
+        let named = |name: &str| Labels::from_pairs([(METRIC_NAME, name)]);
+        let (names, named) = match names {
+            Names::One(name) => (None, vec![named(name)]),
+            Names::Several(groups) => {
+                (Some(groups), groups.labels.iter().map(|labels| named(labels.metric_name())).collect())
+            }
+        };
+        Self { selection, place: Slot::new(places.start), places, named, names }
     }
 
     pub(crate) fn places(&self) -> Range<usize> {
@@ -62,8 +85,8 @@ impl<'a> Share<'a> {
 
     /// The metric name alone: other labels are asked for in the end.
     pub(crate) fn name_of(&self, place: usize) -> Labels {
-        let named = self.names.of.get(place).and_then(|number| self.named.get(*number as usize));
-        named.cloned().unwrap_or_default()
+        let number = self.names.map_or(Some(0), |names| names.of.get(place).copied());
+        number.and_then(|number| self.named.get(number as usize)).cloned().unwrap_or_default()
     }
 }
 
@@ -144,9 +167,10 @@ impl Evaluation<'_> {
     pub(crate) fn for_each_share<T: Send>(
         &self,
         selection: &dyn Selection,
+        matchers: &[Matcher],
         work: impl Fn(&Evaluation<'_>, &Share<'_>) -> Result<T, EngineError> + Sync,
     ) -> Result<Vec<T>, EngineError> {
-        let names = selection.groups(LabelSet::Only(&[METRIC_NAME.into()]))?;
+        let names = Names::of(selection, matchers)?;
         let shares = shares_of(selection.len());
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
@@ -193,22 +217,23 @@ impl Evaluation<'_> {
     pub(crate) fn collect_rows(
         &self,
         selection: &dyn Selection,
+        matchers: &[Matcher],
         expr: &Expr,
         grid: &Grid,
     ) -> Result<Vec<Column>, EngineError> {
         let held = AtomicUsize::new(0);
-        let shares = self.for_each_share(selection, |evaluation, share| {
-            let mut rows: Vec<(usize, Column)> = Vec::new();
+        let shares = self.for_each_share(selection, matchers, |evaluation, share| {
+            let (mut places, mut columns): (Vec<usize>, Vec<Column>) = Default::default();
             evaluation.columns(expr, grid, &mut |column| {
-                rows.push((share.place(), column));
+                places.push(share.place());
+                columns.push(column);
                 evaluation.check_cells(held.fetch_add(1, Ordering::Relaxed) + 1, grid.count)
             })?;
-            Ok(rows)
+            let labels = selection.labels(&places)?;
+            columns.iter_mut().zip(labels).for_each(|(column, labels)| column.labels = labels);
+            Ok(columns)
         })?;
-        let (places, mut columns): (Vec<usize>, Vec<Column>) = shares.into_iter().flatten().unzip();
-        let labels = selection.labels(&places)?;
-        columns.iter_mut().zip(labels).for_each(|(column, labels)| column.labels = labels);
-        Ok(columns)
+        Ok(shares.into_iter().flatten().collect())
     }
 }
 

@@ -11,6 +11,9 @@ use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::{native, smoothing};
 
+/// Series of a share between two looks at the budget; the store looks at it, too.
+const SERIES_BETWEEN_CHECKS: usize = 16;
+
 /// When a selector looks: each time of the grid, moved by `@` and `offset`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frames {
@@ -268,7 +271,9 @@ impl Evaluation<'_> {
         if let Some(share) = self.share {
             let mut scan = share.selection.scan(share.places());
             while let Some(view) = scan.next()? {
-                self.budget.check()?;
+                if view.place.is_multiple_of(SERIES_BETWEEN_CHECKS) {
+                    self.budget.check()?;
+                }
                 share.arrive(view.place);
                 visit(share.name_of(view.place), &view)?;
             }
