@@ -62,10 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let error = world.act(&store, word.trim()).err().map(|error| error.to_string());
         let elapsed_ms = started.elapsed().as_millis();
         let (stats, sums) = (stats(&store), sums(&store, &world)?);
-        println!(
-            "{}",
-            json!({"did": word, "error": error, "elapsed_ms": elapsed_ms, "stats": stats, "sums": sums})
-        );
+        println!("{}", json!({"did": word, "error": error, "elapsed_ms": elapsed_ms, "stats": stats, "sums": sums}));
     }
     Ok(())
 }

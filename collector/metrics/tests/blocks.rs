@@ -188,6 +188,32 @@ fn a_conversion_that_a_crash_interrupted_is_ended_once() {
     same(&everything(&store), &expected);
 }
 
+/// The version of the series index; the columns are the table's own.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/blocks-1");
+
+/// Run this by name once for each new version.
+#[test]
+#[ignore = "writes the files that the other test reads"]
+fn write_the_blocks() {
+    let mut bench = Bench::new(options());
+    bench.write(varied());
+    bench.store().flush().unwrap();
+    convert_all(bench.store());
+    bench.close();
+    copy(bench.dir.path(), Path::new(GOLDEN));
+}
+
+#[test]
+fn blocks_of_this_version_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(Path::new(GOLDEN), dir.path());
+    let store = Bench::open_files(dir.path(), options());
+    assert_eq!((store.stats().parts, store.stats().blocks), (0, 2));
+    let mut bench = Bench::new(options());
+    bench.write(varied());
+    same(&everything(&store), &everything(bench.store()));
+}
+
 static NOW_MS: AtomicI64 = AtomicI64::new(0);
 
 fn now_ms() -> i64 {

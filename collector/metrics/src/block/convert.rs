@@ -84,6 +84,10 @@ impl MetricStore {
         let view = self.view();
         let parts: Vec<Arc<Part>> =
             view.parts.iter().filter(|part| part.footer().window_ms == window_ms).cloned().collect();
+        if parts.is_empty() {
+            // An interrupted conversion that was just ended had them.
+            return Ok(());
+        }
         let touched = self.touched_files(&view.blocks, &parts)?;
         let conversion =
             Conversion { id: self.last_conversion() + 1, parts: parts.iter().map(|part| part.number()).collect() };

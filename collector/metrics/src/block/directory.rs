@@ -61,6 +61,9 @@ pub(crate) struct Run {
     pub(crate) form: Form,
     /// Whether `start_ms` has something.
     pub(crate) has_starts: bool,
+    /// The time between two rows where it is always the same, from the first time on: then `time_ms` need not be read.
+    /// Otherwise 0.
+    pub(crate) step_ms: u32,
 }
 
 /// One series of a section, as it is read.
@@ -108,6 +111,7 @@ impl SectionBuilder {
             Form::Mixed => MIXED,
         };
         self.entries.push(form | if run.has_starts { HAS_STARTS } else { 0 });
+        put(&mut self.entries, u64::from(run.step_ms));
         if !given.is_empty() {
             let bytes = exemplars::write(given);
             put(&mut self.exemplars, u64::from(self.series));
@@ -181,11 +185,9 @@ fn read_entry(bytes: &mut Bytes<'_>, symbols: &[Arc<str>]) -> Result<Entry, Dama
         scale if scale <= super::decimal::MAX_SCALE => Form::Decimals(scale),
         _ => return Err(Damaged("unknown form of values")),
     };
-    Ok(Entry {
-        labels,
-        cadence,
-        run: Run { group, first_row, rows, range: TimeRange { min_ms, max_ms }, form, has_starts },
-    })
+    let step_ms = bytes.small()?;
+    let range = TimeRange { min_ms, max_ms };
+    Ok(Entry { labels, cadence, run: Run { group, first_row, rows, range, form, has_starts, step_ms } })
 }
 
 /// The exemplars of a section: the series' number within it, and what it has within the range.

@@ -33,6 +33,9 @@ pub enum BlockError {
         /// The version that is read.
         known: u32,
     },
+    /// The table could not be opened a moment ago.
+    #[error("the table of blocks can't be reached: {0}")]
+    Away(String),
     /// The store is stopping; the work is begun again at the next start.
     #[error("the store is stopping")]
     Stopped,

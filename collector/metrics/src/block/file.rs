@@ -270,6 +270,10 @@ impl LoadedFile {
 
 /// Calls for each place whose series is wanted; both are by rising number.
 fn join(places: &[Place], wanted: &[Wanted], mut visit: impl FnMut(&Place, usize)) {
+    let (Some(first), Some(last)) = (places.first(), places.last()) else { return };
+    let from = wanted.partition_point(|wanted| wanted.id < first.id);
+    let end = wanted.partition_point(|wanted| wanted.id <= last.id);
+    let Some(wanted) = wanted.get(from..end).filter(|wanted| !wanted.is_empty()) else { return };
     if wanted.len() * 16 < places.len() {
         let mut rest = places;
         for Wanted { id, slot } in wanted {

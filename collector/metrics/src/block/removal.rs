@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tenantscope_model::{Labels, Scope, TenantId};
 use tenantscope_table::{Change as TableChange, Table};
@@ -92,8 +92,13 @@ impl MetricStore {
         if !self.may_have_blocks() {
             return Ok(());
         }
+        // Looking for them lists the whole table.
+        if self.blocks.swept.lock().is_some_and(|at| at.elapsed() < SWEEP_INTERVAL) {
+            return Ok(());
+        }
         let _one_at_a_time = self.blocks.working.lock();
         let table = self.block_table()?;
+        *self.blocks.swept.lock() = Some(Instant::now());
         let grace = self.blocks.options.removed_grace;
         let deleted = table.expire(grace).map_err(BlockError::from)?;
         let trimmed = table.trim_log(grace.max(LOG_KEPT)).map_err(BlockError::from)?;
@@ -105,5 +110,7 @@ impl MetricStore {
     }
 }
 
+/// Time between two looks for dead files.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// How long the log can be read back at least.
 const LOG_KEPT: Duration = Duration::from_secs(86_400);

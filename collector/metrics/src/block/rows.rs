@@ -27,10 +27,53 @@ const MAX_WINDOW_BYTES: u64 = 8 << 20;
 /// The rows of one series, in time order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SeriesRows<'a> {
-    times_ms: &'a [i64],
+    times: Times<'a>,
     values: Values<'a>,
     /// One for each row, 0 where it is not known; or none at all.
     starts_ms: &'a [i64],
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Times<'a> {
+    Listed(&'a [i64]),
+    /// So many, from the first on, with always the same time between them.
+    Steps {
+        first_ms: i64,
+        step_ms: i64,
+        count: usize,
+    },
+}
+
+impl Times<'_> {
+    /// Which of the rows are within the range.
+    fn within(&self, range: TimeRange) -> Range<usize> {
+        let (first, end) = match self {
+            Self::Listed(times_ms) => {
+                let end = times_ms.partition_point(|t_ms| *t_ms <= range.max_ms);
+                (times_ms.partition_point(|t_ms| *t_ms < range.min_ms), end)
+            }
+            Self::Steps { first_ms, step_ms, count } => {
+                // How many are before a time.
+                let before = |t_ms: i64| {
+                    let steps = i128::from(t_ms) - i128::from(*first_ms) + i128::from(*step_ms) - 1;
+                    usize::try_from(steps.div_euclid(i128::from(*step_ms)).clamp(0, *count as i128)).unwrap_or(0)
+                };
+                let end = if range.max_ms == i64::MAX { *count } else { before(range.max_ms + 1) };
+                (before(range.min_ms), end)
+            }
+        };
+        first..end.max(first)
+    }
+
+    fn each(&self, rows: Range<usize>) -> impl Iterator<Item = i64> {
+        let (listed, first_ms, step_ms) = match self {
+            Self::Listed(times_ms) => (times_ms.get(rows.clone()), 0, 0),
+            Self::Steps { first_ms, step_ms, .. } => (None, *first_ms, *step_ms),
+        };
+        let stepped = if listed.is_some() { 0..0 } else { rows };
+        let stepped = stepped.map(move |row| first_ms.wrapping_add(step_ms.wrapping_mul(row as i64)));
+        listed.unwrap_or_default().iter().copied().chain(stepped)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,35 +90,35 @@ enum Cell {
 }
 
 impl SeriesRows<'_> {
-    fn within(&self, range: TimeRange) -> Range<usize> {
-        let first = self.times_ms.partition_point(|t_ms| *t_ms < range.min_ms);
-        let end = self.times_ms.partition_point(|t_ms| *t_ms <= range.max_ms);
-        first..end.max(first)
-    }
-
     /// Everything within the range.
     pub(crate) fn columns(&self, range: TimeRange) -> Columns {
-        let rows = self.within(range);
+        let rows = self.times.within(range);
         let mut columns = Columns::default();
-        let times_ms = self.times_ms.get(rows.clone()).unwrap_or_default();
+        let times_ms = self.times.each(rows.clone());
         let starts_ms = self.starts_ms.get(rows.clone()).unwrap_or_default();
         match self.values {
             Values::Decimals(mantissas, scale) => {
                 let power = decimal::power(scale);
-                let pairs = times_ms.iter().zip(mantissas.get(rows).unwrap_or_default());
-                let sample = |(t_ms, m): (&i64, &i64)| Sample { t_ms: *t_ms, value: decimal::value(*m, power) };
-                columns.samples.extend(pairs.map(sample));
+                let mantissas = mantissas.get(rows).unwrap_or_default();
+                columns.samples.reserve_exact(mantissas.len());
+                let pairs = mantissas.iter().zip(times_ms);
+                if scale == 0 {
+                    columns.samples.extend(pairs.map(|(m, t_ms)| Sample { t_ms, value: *m as f64 }));
+                } else {
+                    columns.samples.extend(pairs.map(|(m, t_ms)| Sample { t_ms, value: decimal::value(*m, power) }));
+                }
                 columns.starts.samples_ms.extend_from_slice(starts_ms);
             }
             Values::Floats(values) => {
-                let pairs = times_ms.iter().zip(values.get(rows).unwrap_or_default());
-                columns.samples.extend(pairs.map(|(t_ms, value)| Sample { t_ms: *t_ms, value: *value }));
+                let values = values.get(rows).unwrap_or_default();
+                columns.samples.reserve_exact(values.len());
+                columns.samples.extend(values.iter().zip(times_ms).map(|(value, t_ms)| Sample { t_ms, value: *value }));
                 columns.starts.samples_ms.extend_from_slice(starts_ms);
             }
             Values::Mixed(cells) => {
                 let cells = cells.get(rows).unwrap_or_default();
-                for (at, (t_ms, cell)) in times_ms.iter().zip(cells).enumerate() {
-                    push_cell(&mut columns, *t_ms, cell, starts_ms.get(at).copied().unwrap_or_default());
+                for (at, (t_ms, cell)) in times_ms.zip(cells).enumerate() {
+                    push_cell(&mut columns, t_ms, cell, starts_ms.get(at).copied().unwrap_or_default());
                 }
             }
         }
@@ -106,13 +149,13 @@ pub(super) struct WantedRun {
 }
 
 /// What runs need of columns; runs that need the same are decoded together.
-fn kind(run: &Run) -> (u8, bool) {
+fn kind(run: &Run) -> (u8, bool, bool) {
     let form = match run.form {
         Form::Decimals(_) => 0,
         Form::Floats => 1,
         Form::Mixed => 2,
     };
-    (form, run.has_starts)
+    (form, run.has_starts, run.step_ms == 0)
 }
 
 /// Reads runs of one row group, given in the order of their rows.
@@ -192,10 +235,12 @@ impl Buffers {
         cursors: &mut Cursors,
         first: usize,
         rows: usize,
-        (form, has_starts): (u8, bool),
+        (form, has_starts, has_times): (u8, bool, bool),
     ) -> Result<(), ParquetError> {
         self.times_ms.clear();
-        cursor(&mut cursors.times_ms, source, Column::TimeMs)?.read(first, rows, None, &mut self.times_ms)?;
+        if has_times {
+            cursor(&mut cursors.times_ms, source, Column::TimeMs)?.read(first, rows, None, &mut self.times_ms)?;
+        }
         match form {
             0 => {
                 self.mantissas.clear();
@@ -255,11 +300,13 @@ impl Buffers {
             Form::Floats => Values::Floats(self.floats.get(rows.clone()).unwrap_or_default()),
             Form::Mixed => Values::Mixed(self.cells.get(rows.clone()).unwrap_or_default()),
         };
-        SeriesRows {
-            times_ms: self.times_ms.get(rows.clone()).unwrap_or_default(),
-            values,
-            starts_ms: self.starts_ms.get(rows).unwrap_or_default(),
-        }
+        let times = match run.step_ms {
+            0 => Times::Listed(self.times_ms.get(rows.clone()).unwrap_or_default()),
+            step_ms => {
+                Times::Steps { first_ms: run.range.min_ms, step_ms: i64::from(step_ms), count: run.rows as usize }
+            }
+        };
+        SeriesRows { times, values, starts_ms: self.starts_ms.get(rows).unwrap_or_default() }
     }
 }
 
@@ -428,6 +475,33 @@ impl ChunkReader for Piece {
         match at.filter(|at| at.checked_add(length).is_some_and(|end| end <= self.bytes.len())) {
             Some(at) => Ok(self.bytes.slice(at..at + length)),
             None => self.opened.read(start, length),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn steps_are_found_as_if_they_were_listed(
+            first_ms in -50_i64..50,
+            step_ms in 1_i64..9,
+            count in 0_usize..12,
+            bounds in (prop_oneof![Just(i64::MIN), -90_i64..90], prop_oneof![Just(i64::MAX), -90_i64..90]),
+        ) {
+            let listed: Vec<i64> = (0..count as i64).map(|row| first_ms + row * step_ms).collect();
+            let range = TimeRange { min_ms: bounds.0, max_ms: bounds.1 };
+            let steps = Times::Steps { first_ms, step_ms, count };
+            let rows = Times::Listed(&listed).within(range);
+            prop_assert_eq!(steps.within(range).len(), rows.len());
+            if !rows.is_empty() {
+                prop_assert_eq!(steps.within(range), rows.clone());
+                prop_assert_eq!(steps.each(rows.clone()).collect::<Vec<_>>(), &listed[rows]);
+            }
         }
     }
 }

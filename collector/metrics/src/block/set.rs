@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tenantscope_table::{LiveFile, Location, Table};
@@ -11,6 +12,9 @@ use super::error::BlockError;
 use super::file::{BlockFile, Opened, Section};
 use super::layout::table_spec;
 use crate::options::BlockOptions;
+
+/// How long a failed attempt to open the table counts for everybody.
+const REOPEN_AFTER: Duration = Duration::from_secs(5);
 
 /// What the store has of its table.
 #[derive(Debug)]
@@ -24,6 +28,10 @@ pub(crate) struct Blocks {
     /// The window whose parts are becoming blocks.
     pub(crate) converting: Mutex<Option<i64>>,
     table: Mutex<Option<Arc<Table>>>,
+    /// When the table could not be opened last, and why: readers do not all wait for another try.
+    unreachable: Mutex<Option<(Instant, String)>>,
+    /// When dead files were looked for last.
+    pub(super) swept: Mutex<Option<Instant>>,
     next_number: AtomicU64,
     pub(super) opened: Mutex<Cache<u64, Opened>>,
     pub(super) sections: Mutex<Cache<(u64, u32), Section>>,
@@ -44,6 +52,8 @@ impl Blocks {
             working: Mutex::default(),
             converting: Mutex::default(),
             table: Mutex::default(),
+            unreachable: Mutex::default(),
+            swept: Mutex::default(),
             next_number: AtomicU64::new(1),
             settling: Mutex::default(),
             leaving: Mutex::default(),
@@ -56,7 +66,15 @@ impl Blocks {
         if let Some(table) = &*table {
             return Ok(Arc::clone(table));
         }
-        let opened = Arc::new(Table::open_at(&self.location, &table_spec())?);
+        let mut unreachable = self.unreachable.lock();
+        if let Some((since, why)) = &*unreachable
+            && since.elapsed() < REOPEN_AFTER
+        {
+            return Err(BlockError::Away(why.clone()));
+        }
+        let opened = Table::open_at(&self.location, &table_spec());
+        *unreachable = opened.as_ref().err().map(|error| (Instant::now(), error.to_string()));
+        let opened = Arc::new(opened?);
         *table = Some(Arc::clone(&opened));
         Ok(opened)
     }

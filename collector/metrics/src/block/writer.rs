@@ -9,7 +9,7 @@ use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use tenantscope_model::{Cadence, Exemplar, METRIC_NAME};
+use tenantscope_model::{Cadence, Exemplar, METRIC_NAME, Sample};
 
 use super::decimal;
 use super::directory::{Extent, Form, MAX_SERIES_IN_SECTION, Run, SectionBuilder, SectionHead, pack, write_directory};
@@ -107,12 +107,13 @@ impl BlockWriter {
         }
         let mut range = series.columns.time_range();
         self.range.include_range(range);
+        let step_ms = if series.exemplars.is_empty() { step_of(series.columns) } else { 0 };
         series.exemplars.iter().for_each(|exemplar| range.include(exemplar.t_ms));
         let first_row = self.rows.times_ms.len() as u32;
         let form = self.rows.push(series);
         let starts = &series.columns.starts;
         let has_starts = !(starts.samples_ms.is_empty() && starts.histograms_ms.is_empty());
-        let run = Run { group: self.group, first_row, rows: count as u32, range, form, has_starts };
+        let run = Run { group: self.group, first_row, rows: count as u32, range, form, has_starts, step_ms };
         self.row_count += count as u64;
         self.add_to_section(series, &run)
     }
@@ -347,6 +348,21 @@ impl Rows {
         }
         Ok(())
     }
+}
+
+/// The time between two samples, where it is always the same; a single one takes any.
+fn step_of(columns: &Columns) -> u32 {
+    let samples = &columns.samples;
+    if !columns.histograms.is_empty() {
+        return 0;
+    }
+    let step = |pair: &[Sample]| match pair {
+        [a, b] => b.t_ms.wrapping_sub(a.t_ms),
+        _ => 0,
+    };
+    let first = samples.get(..2).map_or(1, step);
+    let is_regular = samples.windows(2).all(|pair| step(pair) == first);
+    u32::try_from(first).ok().filter(|_| is_regular).unwrap_or(0)
 }
 
 fn start(starts_ms: &[i64], at: usize) -> Option<i64> {
