@@ -75,6 +75,28 @@ impl<'a> BitReader<'a> {
         Some(((word << skip) >> (128 - count)) as u64)
     }
 
+    /// The bits that come next, of which at least 57 are right as far as there are so many, without taking them.
+    pub(crate) fn peek(&self) -> u64 {
+        let rest = self.bytes.get(self.at / 8..).unwrap_or_default();
+        let word = match rest.first_chunk::<8>() {
+            Some(whole) => u64::from_be_bytes(*whole),
+            None => {
+                rest.iter().zip([56, 48, 40, 32, 24, 16, 8]).fold(0, |word, (byte, at)| word | u64::from(*byte) << at)
+            }
+        };
+        word << (self.at % 8)
+    }
+
+    /// Takes bits that were looked at; `None` where fewer are left.
+    pub(crate) fn skip(&mut self, count: usize) -> Option<()> {
+        let end = self.at + count;
+        if end > self.bytes.len() * 8 {
+            return None;
+        }
+        self.at = end;
+        Some(())
+    }
+
     pub(crate) fn bit(&mut self) -> Option<bool> {
         self.read(1).map(|bit| bit == 1)
     }

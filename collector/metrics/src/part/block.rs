@@ -12,7 +12,8 @@ const EXEMPLARS: u8 = 3;
 /// The starts of the chunk before, where one of them is known.
 const STARTS: u8 = 4;
 
-pub(crate) const MAX_FLOATS_IN_CHUNK: usize = 480;
+/// So few that a reader of a moment does not decode hours.
+pub(crate) const MAX_FLOATS_IN_CHUNK: usize = 120;
 const MAX_HISTOGRAMS_IN_CHUNK: usize = 120;
 
 struct ChunkHead {
@@ -109,15 +110,21 @@ impl<'a> Block<'a> {
         Ok(Self { window_ms, body: bytes.0 })
     }
 
-    fn chunks(&self) -> Result<Vec<(ChunkHead, &'a [u8])>, Damaged> {
-        let mut bytes = Bytes(self.body);
-        let count = bytes.count()?;
-        let heads = (0..count).map(|_| self.head(&mut bytes)).collect::<Result<Vec<_>, Damaged>>()?;
-        heads
-            .into_iter()
-            .map(|head| Ok((bytes.take(head.length)?, head)))
-            .map(|pair| pair.map(|(b, h)| (h, b)))
-            .collect()
+    /// Shows each chunk, in order.
+    fn each_chunk(&self, mut visit: impl FnMut(ChunkHead, &'a [u8]) -> Result<(), Damaged>) -> Result<(), Damaged> {
+        let mut heads = Bytes(self.body);
+        let count = heads.count()?;
+        // The heads are read twice rather than kept: there are few, and readers see many blocks.
+        let mut chunks = Bytes(heads.0);
+        for _ in 0..count {
+            self.head(&mut chunks)?;
+        }
+        for _ in 0..count {
+            let head = self.head(&mut heads)?;
+            let bytes = chunks.take(head.length)?;
+            visit(head, bytes)?;
+        }
+        Ok(())
     }
 
     fn head(&self, bytes: &mut Bytes<'_>) -> Result<ChunkHead, Damaged> {
@@ -138,8 +145,9 @@ impl<'a> Block<'a> {
     pub(super) fn read_into(&self, range: TimeRange, out: &mut Columns) -> Result<(), Damaged> {
         let Columns { samples, histograms, starts } = out;
         let mut last = Read::default();
-        for (head, bytes) in self.chunks()?.into_iter().filter(|(head, _)| head.range.overlaps(range)) {
+        self.each_chunk(|head, bytes| {
             match head.kind {
+                _ if !head.range.overlaps(range) => {}
                 FLOATS => {
                     let known = samples.len();
                     let before = floats::read(bytes, head.count, range, samples)?;
@@ -159,7 +167,8 @@ impl<'a> Block<'a> {
                 EXEMPLARS => {}
                 _ => return Err(Damaged("unknown kind of chunk")),
             }
-        }
+            Ok(())
+        })?;
         complete(&mut starts.samples_ms, samples.len());
         complete(&mut starts.histograms_ms, histograms.len());
         Ok(())
@@ -168,9 +177,10 @@ impl<'a> Block<'a> {
     /// Exemplars within the range, in time order.
     pub(crate) fn exemplars(&self, range: TimeRange) -> Result<Vec<Exemplar>, Damaged> {
         let mut out = Vec::new();
-        for (head, bytes) in self.chunks()?.into_iter().filter(|(head, _)| head.kind == EXEMPLARS) {
-            exemplars::read(bytes, head.count, range, &mut out)?;
-        }
+        self.each_chunk(|head, bytes| match head.kind {
+            EXEMPLARS => exemplars::read(bytes, head.count, range, &mut out),
+            _ => Ok(()),
+        })?;
         Ok(out)
     }
 }
