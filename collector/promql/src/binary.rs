@@ -326,7 +326,20 @@ impl<'a> Join<'a> {
         self.binary.matching.cardinality == Cardinality::OneToMany
     }
 
+    /// Whether anything can match or be filled in; where nothing can, duplicates on the one side don't matter.
+    fn can_match(&self, step: usize) -> bool {
+        let present = |columns: &[Column]| {
+            columns.iter().any(|column| column.cells.get(step).is_some_and(|cell| !cell.is_empty()))
+        };
+        let matching = &self.binary.matching;
+        let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+        if fills { present(&self.many) || present(&self.one) } else { present(&self.many) && present(&self.one) }
+    }
+
     fn step(&mut self, step: usize) -> Result<(), EngineError> {
+        if !self.can_match(step) {
+            return Ok(());
+        }
         self.find_one_side(step)?;
         self.matched.fill(false);
         let matching = &self.binary.matching;

@@ -25,6 +25,13 @@ fn prometheus_scripts_pass_whole() {
     assert!(scripts >= 15, "{scripts} scripts");
 }
 
+#[test]
+fn our_own_script_passes_whole() {
+    let outcome = runner::run(include_str!("own.test")).unwrap();
+    let shown = outcome.failures.iter().map(|f| format!("line {}: {}\n{}", f.line, f.query, f.message));
+    assert!(outcome.failures.is_empty(), "{}", shown.collect::<Vec<_>>().join("\n"));
+}
+
 /// Each case is wrong in one way.
 #[test]
 fn what_is_not_as_expected_fails() {
