@@ -169,7 +169,8 @@ fn histogram_change(context: &Context<'_, '_>, window: &Window<'_>, change: Chan
         (_, exact) => (*exact.histogram).clone(),
     };
     let is_gauge = |h: &Histogram| h.reset_hint == ResetHint::Gauge;
-    if !is_counter && !(is_gauge(&left) && is_gauge(&right)) {
+    let both_gauges = is_gauge(&left) && is_gauge(&right);
+    if !is_counter && !both_gauges {
         context.note(Note::HistogramNotGauge(context.metric));
     }
     let mut difference = lessened(context, &right, &left)?;
