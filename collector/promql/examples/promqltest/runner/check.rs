@@ -74,13 +74,13 @@ fn same_points(points: &[Point], series: &Series, start_ms: i64, step_ms: i64) -
         match point {
             Point::Omitted => {}
             Point::Float(wanted) => floats.push((t_ms, *wanted)),
-            Point::Histogram { histogram, hinted } => histograms.push((t_ms, histogram, *hinted)),
+            Point::Histogram { histogram, hinted } => histograms.push((t_ms, &**histogram, *hinted)),
         }
     }
     let same_float = |((t_ms, wanted), got): (&(i64, f64), &tenantscope_model::Sample)| {
         *t_ms == got.t_ms && close(*wanted, got.value)
     };
-    let same = |((t_ms, wanted, hinted), got): (&(i64, &Box<Histogram>, bool), &HistogramSample)| {
+    let same = |((t_ms, wanted, hinted), got): (&(i64, &Histogram, bool), &HistogramSample)| {
         *t_ms == got.t_ms && same_histogram(wanted, &got.histogram, *hinted)
     };
     floats.len() == series.floats.len()

@@ -25,7 +25,7 @@ pub(crate) struct Load {
 pub(crate) fn parse(line: &str, word: &str, block: &[&str]) -> Result<Load, String> {
     let interval = line.split_whitespace().nth(1).ok_or("interval missing")?;
     let mut series: Vec<LoadedSeries> = Vec::new();
-    let mut starts: Option<(Labels, Vec<Option<i64>>)> = None;
+    let mut starts: Option<SeriesStarts> = None;
     for line in block {
         if let Some(of_next) = starts_line(line)? {
             if starts.replace(of_next).is_some() {
@@ -49,8 +49,11 @@ pub(crate) fn parse(line: &str, word: &str, block: &[&str]) -> Result<Load, Stri
     Ok(Load { interval_ms: duration_ms(interval)?, series, with_nhcb: word.ends_with("with_nhcb") })
 }
 
+/// A series, and for each of its values how far from its time its counting began.
+type SeriesStarts = (Labels, Vec<Option<i64>>);
+
 /// `name{labels}@st starts`.
-fn starts_line(line: &str) -> Result<Option<(Labels, Vec<Option<i64>>)>, String> {
+fn starts_line(line: &str) -> Result<Option<SeriesStarts>, String> {
     let Some((metric, starts)) = line.split_once(char::is_whitespace) else { return Ok(None) };
     let Some(metric) = metric.strip_suffix("@st") else { return Ok(None) };
     let mut starts_ms = Vec::new();
