@@ -81,7 +81,7 @@ fn form_of(headers: &HeaderMap) -> Result<BodyForm, Refused> {
     for parameter in parts {
         let Some((key, message)) = parameter.split_once('=') else { continue };
         if key.eq_ignore_ascii_case("proto") {
-            form = match message {
+            form = match message.trim_matches('"') {
                 "prometheus.WriteRequest" => BodyForm::RemoteWriteV1,
                 "io.prometheus.write.v2.Request" => BodyForm::RemoteWriteV2,
                 _ => return Err(unsupported(format!("{message:.64?} is no message of remote write 1.0 or 2.0"))),

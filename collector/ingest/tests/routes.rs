@@ -200,8 +200,12 @@ async fn points_too_far_ahead_are_left_out_and_nothing_is_written_of_a_refused_b
 }
 
 #[tokio::test]
-async fn senders_of_old_may_leave_their_headers_out() {
+async fn senders_may_leave_their_headers_out_or_quote_what_they_say() {
     let setup = setup();
+    let quoted = "application/x-protobuf; proto=\"io.prometheus.write.v2.Request\"";
+    let headers = [("content-type", quoted), ("content-encoding", "Snappy")];
+    let answer = post(&setup, "/api/v1/write", &headers, request2(&[&[1, 2, 3, 4]], 1_000)).await;
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     let answer = post(&setup, "/api/v1/write", &[], up()).await;
     assert_eq!((answer.status(), written(&answer)), (StatusCode::NO_CONTENT, counts(1)));
 }
