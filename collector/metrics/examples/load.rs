@@ -1,16 +1,17 @@
-//! What the store costs: `load [SERIES] [SAMPLES]` writes so many series of realistic labels, flushes, merges, opens
-//! again and reads, and prints time, memory and bytes for each step.
+//! What the store costs: `load [SERIES] [SAMPLES] [REPLACED]` writes so many series of realistic labels, replaces so many
+//! of a hundred after each flush, flushes, merges, opens again and reads, and prints time, memory and bytes for each step.
 #![allow(clippy::print_stdout, reason = "it is a command-line program")]
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tenantscope_metrics::{MetricStore, Options};
 use tenantscope_model::{
-    Labels, Lookback, MatchOp, Matcher, Position, QueryBudget, Sample, Scope, Select, SelectRequest, Sink,
-    StampedBatch, StampedSeries, TenantId,
+    Fingerprint, LabelSource, Labels, Lookback, MatchOp, Matcher, Position, QueryBudget, Sample, Scope, Select,
+    SelectRequest, SeriesRequest, Sink, StampedBatch, StampedSeries, TenantId,
 };
 
 const START_MS: i64 = 1_700_000_000_000 / 7_200_000 * 7_200_000;
@@ -23,10 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>());
     let series = arguments.next().transpose()?.unwrap_or(50_000);
     let steps = arguments.next().transpose()?.unwrap_or(40);
+    let replaced_percent = arguments.next().transpose()?.unwrap_or(0);
     let dir = tempfile::tempdir()?;
     let options = Options { retention: None, future_max: None, ..Options::default() };
     let store = MetricStore::open(dir.path(), options.clone())?;
-    write(&store, series, steps)?;
+    write(&store, series, steps, replaced_percent)?;
     let stats = store.stats();
     let bytes_per_sample = stats.part_bytes as f64 / stats.part_samples as f64;
     println!("{} parts, {:.2} bytes a sample, {} MiB resident", stats.parts, bytes_per_sample, resident_mib());
@@ -39,15 +41,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     read(dir.path(), options, steps)
 }
 
-fn write(store: &MetricStore, series: usize, steps: usize) -> Result<(), Box<dyn Error>> {
-    let all: Vec<Labels> = (0..series).map(labels).collect();
+/// Makes the labels of a series of this number.
+struct Numbered;
+
+impl LabelSource for Numbered {
+    fn labels(&self, number: u32) -> Labels {
+        labels(number as usize)
+    }
+}
+
+fn write(store: &MetricStore, series: usize, steps: usize, replaced_percent: usize) -> Result<(), Box<dyn Error>> {
+    let source: Arc<dyn LabelSource> = Arc::new(Numbered);
+    let mut all: Vec<usize> = (0..series).collect();
+    let mut next_number = series;
     let mut position = 0;
     let (mut writing, mut flushing) = (Duration::ZERO, Duration::ZERO);
     let before_mib = resident_mib();
     for step in 0..steps {
-        for (piece, labels) in all.chunks(SERIES_IN_BATCH).enumerate() {
-            let first = piece * SERIES_IN_BATCH;
-            let series = labels.iter().zip(first..).map(|(labels, number)| stamped(labels, number, step)).collect();
+        for numbers in all.chunks(SERIES_IN_BATCH) {
+            let series = numbers.iter().map(|number| stamped(&source, *number, step)).collect();
             let started = Instant::now();
             let prepared = store.prepare(StampedBatch::Metrics { series, metadata: Vec::new() })?;
             position += 1;
@@ -62,6 +74,11 @@ fn write(store: &MetricStore, series: usize, steps: usize) -> Result<(), Box<dyn
             let started = Instant::now();
             store.flush()?;
             flushing += started.elapsed();
+            let replaced = all.iter_mut().enumerate().filter(|(place, _)| (place + step) % 100 < replaced_percent);
+            for (_, number) in replaced {
+                *number = next_number;
+                next_number += 1;
+            }
         }
     }
     let millions = (series * (steps - 1)) as f64 / 1e6;
@@ -95,6 +112,36 @@ fn read(dir: &Path, options: Options, steps: usize) -> Result<(), Box<dyn Error>
         let found = store.select(scope, &request)?;
         println!("{what}: {:.2?}, {} series, {} samples", started.elapsed(), found.len(), budget.used_samples());
     }
+    ask_index(&store)
+}
+
+/// How long it takes to find series, without reading them.
+fn ask_index(store: &MetricStore) -> Result<(), Box<dyn Error>> {
+    let any_name = Matcher::try_new("__name__", MatchOp::Regex, ".+")?;
+    for (op, expression) in [
+        (MatchOp::Regex, "pod-1.*"),
+        (MatchOp::NotRegex, "pod-1.*"),
+        (MatchOp::Regex, ".*99"),
+        (MatchOp::NotRegex, ".*99"),
+        (MatchOp::Regex, "pod-(1|2)[0-9]+7"),
+        (MatchOp::Equal, "pod-77"),
+        (MatchOp::NotEqual, "pod-77"),
+    ] {
+        let sets = [vec![any_name.clone(), Matcher::try_new("pod", op, expression)?]];
+        for what in ["namespace", "pod"] {
+            let budget = QueryBudget::new(Instant::now() + Duration::from_secs(600), u64::MAX);
+            let request = SeriesRequest {
+                matcher_sets: &sets,
+                from_ms: i64::MIN,
+                to_ms: i64::MAX,
+                limit: usize::MAX,
+                budget: &budget,
+            };
+            let started = Instant::now();
+            let found = store.label_values(&Scope::All, what, &request)?.len();
+            println!("values of {what} of {}: {:.2?}, {found} values", sets[0][1], started.elapsed());
+        }
+    }
     Ok(())
 }
 
@@ -117,8 +164,14 @@ fn labels(number: usize) -> Labels {
     ])
 }
 
+/// As the codec gives one.
+fn fingerprint(number: usize) -> Fingerprint {
+    let mixed = (number as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Fingerprint(u128::from(mixed ^ mixed >> 32) << 64 | u128::from(mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9)))
+}
+
 /// Counters, gauges and constants by turns.
-fn stamped(labels: &Labels, number: usize, step: usize) -> StampedSeries {
+fn stamped(source: &Arc<dyn LabelSource>, number: usize, step: usize) -> StampedSeries {
     let noise = (number * 31 + step * 17) % 97;
     let value = match number % 3 {
         0 => (step * 40 + noise) as f64,
@@ -128,7 +181,7 @@ fn stamped(labels: &Labels, number: usize, step: usize) -> StampedSeries {
     let t_ms = START_MS + step as i64 * STEP_MS + (number % 1000) as i64;
     let samples = vec![Sample { t_ms, value }];
     StampedSeries {
-        labels: labels.clone(),
+        labels: Labels::unmade(fingerprint(number), Arc::clone(source), number as u32),
         samples,
         histograms: Vec::new(),
         exemplars: Vec::new(),

@@ -33,7 +33,13 @@ impl Fingerprints {
 
     /// Takes one in. With more than a few for each of `series`, those of series that are gone leave; if that is not
     /// enough, all do.
-    pub(crate) fn insert(&mut self, fingerprint: Fingerprint, id: SeriesId, series: usize, lives: impl Fn(SeriesId) -> bool) {
+    pub(crate) fn insert(
+        &mut self,
+        fingerprint: Fingerprint,
+        id: SeriesId,
+        series: usize,
+        lives: impl Fn(SeriesId) -> bool,
+    ) {
         if self.0.len() > series + series / 2 + SPARE {
             self.0.retain(|known| lives(known.id));
             if self.0.len() > series + series / 4 + SPARE {

@@ -33,7 +33,8 @@ impl Default for Identities {
 impl Identities {
     /// Of labels in order.
     pub(crate) fn of_pairs<'a>(&self, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Identity {
-        let mut text = Text { bytes: [0; PIECE_BYTES], length: 0, hasher: SipHasher13::new_with_keys(self.key.0, self.key.1) };
+        let mut text =
+            Text { bytes: [0; PIECE_BYTES], length: 0, hasher: SipHasher13::new_with_keys(self.key.0, self.key.1) };
         for (name, value) in pairs {
             text.add(name.as_bytes());
             text.add(value.as_bytes());
@@ -96,7 +97,9 @@ mod tests {
         for length in [PIECE_BYTES - 3, PIECE_BYTES - 2, PIECE_BYTES - 1, PIECE_BYTES, 3 * PIECE_BYTES] {
             let long = "x".repeat(length);
             let mut streamed = SipHasher13::new_with_keys(identities.key.0, identities.key.1);
-            [b"a", &b"\xff"[..], long.as_bytes(), b"\xff", b"b", b"\xff", b"c", b"\xff"].iter().for_each(|b| streamed.write(b));
+            [b"a", &b"\xff"[..], long.as_bytes(), b"\xff", b"b", b"\xff", b"c", b"\xff"]
+                .iter()
+                .for_each(|b| streamed.write(b));
             let hash = streamed.finish128();
             assert_eq!(of(&[("a", &long), ("b", "c")]), Identity { hash: hash.h1, check: hash.h2 });
         }

@@ -48,7 +48,6 @@ impl<'a> Condition<'a> {
         self.matcher.matches(value) != self.is_negative
     }
 
-
     /// Narrows the selection by the series that have such a value.
     fn apply(&self, index: &Index, having: &RoaringBitmap, ids: &mut RoaringBitmap) {
         if self.is_negative {

@@ -89,7 +89,12 @@ impl Index {
         // A series' allocation and that of its values, its place by number and by identity.
         let series = size_of::<Series>() + 16 + 16 + 8 + 12;
         let names: usize = self.names.values().map(|name| name.values.len() * 4 + name.present.serialized_size()).sum();
-        self.len() * series + self.label_count * 4 + names + self.symbols.bytes() + self.shapes.bytes() + self.fingerprints.bytes()
+        self.len() * series
+            + self.label_count * 4
+            + names
+            + self.symbols.bytes()
+            + self.shapes.bytes()
+            + self.fingerprints.bytes()
     }
 
     pub(crate) fn get(&self, id: SeriesId) -> Option<&Arc<Series>> {
@@ -139,7 +144,12 @@ impl Index {
     }
 
     /// Puts a new series in, whose values are already counted as used.
-    fn insert(&mut self, identity: Identity, shape: Arc<Shape>, values: Box<[Symbol]>) -> Result<Arc<Series>, NumbersSpent> {
+    fn insert(
+        &mut self,
+        identity: Identity,
+        shape: Arc<Shape>,
+        values: Box<[Symbol]>,
+    ) -> Result<Arc<Series>, NumbersSpent> {
         let Some(id) = self.series.next_id() else {
             values.iter().for_each(|value| self.symbols.give_back(*value));
             return Err(NumbersSpent);
@@ -274,12 +284,60 @@ pub(crate) fn order_values(index: &RwLock<Index>) {
     for name in names {
         let (unordered, texts) = {
             let locked = index.read();
-            let Some(unordered) = locked.names.get(&name).and_then(|known| known.values.unordered(name)) else { continue };
+            let Some(unordered) = locked.names.get(&name).and_then(|known| known.values.unordered(name)) else {
+                continue;
+            };
             (unordered, locked.symbols.snapshot())
         };
         let ordered = unordered.order(&texts);
         if let Some(known) = index.write().names.get_mut(&ordered.name()) {
             known.values.take_ordered(ordered);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series_of(round: usize, number: usize) -> Labels {
+        let pod = format!("pod-{round}-{number}");
+        Labels::from_pairs([(METRIC_NAME, "up"), ("pod", &pod), ("instance", &pod), ("job", "shop")])
+    }
+
+    #[test]
+    fn series_that_are_replaced_do_not_fill_memory() {
+        let mut index = Index::default();
+        let identities = index.hasher();
+        let mut alive: Vec<Vec<Arc<Series>>> = Vec::new();
+        let mut largest_bytes = 0;
+        for round in 0..40 {
+            let labels = (0..1500).map(|number| series_of(round, number));
+            alive.push(labels.map(|labels| index.take(hash_labels(&identities, &labels), &labels).unwrap()).collect());
+            if round >= 3 {
+                let gone = alive.remove(0);
+                gone.iter().for_each(|series| index.remove(series.id()));
+                drop(gone);
+                index.purge();
+            }
+            if round < 10 {
+                largest_bytes = index.bytes().max(largest_bytes);
+            }
+        }
+        assert_eq!(index.len(), 4500);
+        assert!(index.bytes() <= largest_bytes, "{} of {largest_bytes}", index.bytes());
+        let index = RwLock::new(index);
+        order_values(&index);
+        let all = index.read().all.clone();
+        let pods = values_among(&index, "pod", &all);
+        assert_eq!(pods.len(), 4500);
+        assert!(pods.is_sorted() && pods.iter().all(|pod| pod.starts_with("pod-3")));
+        for series in alive.iter().flatten() {
+            let labels = index.read().labels_of(series);
+            assert_eq!(
+                index.read().lookup(hash_labels(&identities, &labels)).map(|found| found.id()),
+                Some(series.id())
+            );
         }
     }
 }

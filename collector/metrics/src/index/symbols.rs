@@ -203,7 +203,8 @@ impl Symbols {
 
     /// About how many bytes the table and the postings take.
     pub(crate) fn bytes(&self) -> usize {
-        let entries = self.entries.capacity() * size_of::<Entry>() + (self.free.capacity() + self.unused.capacity()) * 4;
+        let entries =
+            self.entries.capacity() * size_of::<Entry>() + (self.free.capacity() + self.unused.capacity()) * 4;
         let tables = self.by_text.capacity() * 5 * 8 / 7 + self.shared.len() * 80 + self.elsewhere.capacity() * 16;
         self.texts.bytes() + entries + tables + self.slabs.bytes()
     }

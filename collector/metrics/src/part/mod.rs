@@ -8,6 +8,6 @@ mod writer;
 
 pub(crate) use block::MAX_FLOATS_IN_CHUNK;
 pub(crate) use layout::{WINDOW_MS, window_of};
-pub(crate) use reader::{Fetched, Part, Problem, Wanted};
+pub(crate) use reader::{Fetched, Part, Wanted};
 pub(crate) use table::{SeriesTable, TableEntry};
 pub(crate) use writer::PartWriter;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::HashMap;
 
 use super::block::Block;
-use super::table::SeriesTable;
 use super::layout::{FOOTER_BYTES, Footer, HEADER_BYTES, VERSION, header};
+use super::table::SeriesTable;
 use crate::chunk::Damaged;
 use crate::columns::{Columns, TimeRange};
 use crate::error::{OpenError, StoreError};
@@ -146,7 +146,7 @@ impl Part {
     pub(crate) fn read<E: From<StoreError>>(
         &self,
         wanted: &[Wanted],
-        mut visit: impl FnMut(usize, Block<'_>) -> Result<(), Problem<E>>,
+        mut visit: impl FnMut(usize, Block<'_>) -> Result<(), Damaged>,
     ) -> Result<(), E> {
         let found = self.find(wanted);
         if found.is_empty() {
@@ -165,8 +165,8 @@ impl Part {
                 let at = (place.offset - first.offset) as usize;
                 let bytes = buffer.get(at..at + place.length as usize).unwrap_or_default();
                 let block = Block::checked(bytes, self.footer.window_ms);
-                let visited = block.map_err(Problem::Damaged).and_then(|block| visit(*slot, block));
-                visited.map_err(|problem| self.error_at(place.offset, problem))?;
+                let visited = block.and_then(|block| visit(*slot, block));
+                visited.map_err(|damaged| self.error_at(place.offset, damaged))?;
             }
         }
         Ok(())
@@ -221,16 +221,11 @@ impl Part {
         let bytes = bytes.get(fetched.at..fetched.at + fetched.length as usize).unwrap_or_default();
         let block = Block::checked(bytes, self.footer.window_ms);
         let read = block.and_then(|block| block.read_into(range, out));
-        read.map_err(|damaged| self.error_at(fetched.offset, Problem::Damaged(damaged)))
+        read.map_err(|damaged| self.error_at(fetched.offset, damaged))
     }
 
-    fn error_at<E: From<StoreError>>(&self, offset: u64, problem: Problem<E>) -> E {
-        match problem {
-            Problem::Damaged(damaged) => {
-                StoreError::Damaged { path: self.path.clone(), offset, what: damaged.to_string() }.into()
-            }
-            Problem::Other(error) => error,
-        }
+    fn error_at(&self, offset: u64, damaged: Damaged) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), offset, what: damaged.to_string() }
     }
 }
 
@@ -239,21 +234,6 @@ impl Drop for Part {
         if *self.superseded.get_mut() {
             remove_file(&self.path);
         }
-    }
-}
-
-/// Why a visit ended.
-#[derive(Debug)]
-pub(crate) enum Problem<E> {
-    /// The block is not what was written.
-    Damaged(Damaged),
-    /// The visitor's own reason.
-    Other(E),
-}
-
-impl<E> From<Damaged> for Problem<E> {
-    fn from(damaged: Damaged) -> Self {
-        Self::Damaged(damaged)
     }
 }
 
@@ -276,7 +256,8 @@ impl Places {
     fn new(mut places: Vec<BlockPlace>) -> Self {
         places.sort_unstable_by_key(|place| place.id);
         let ids = places.iter().map(|place| place.id).collect();
-        let packed = places.iter().map(|place| place.offset << LENGTH_BITS | LONG.min(u64::from(place.length))).collect();
+        let packed =
+            places.iter().map(|place| place.offset << LENGTH_BITS | LONG.min(u64::from(place.length))).collect();
         let long = places.iter().filter(|place| u64::from(place.length) >= LONG);
         Self { ids, packed, long: long.map(|place| (place.offset, place.length)).collect() }
     }
