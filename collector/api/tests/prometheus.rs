@@ -293,7 +293,19 @@ async fn warnings_limits_and_statistics_are_told() {
         ["evalTotalTime", "resultSortTime", "queryPreparationTime", "innerEvalTime", "execQueueTime", "execTotalTime"];
     assert!(timings.iter().all(|name| stats["timings"][name].is_number()), "{stats}");
     assert!(stats["samples"]["peakSamples"].is_number() && stats["samples"]["totalQueryableSamples"].is_number());
-    assert_eq!(stats["samples"]["totalQueryableSamplesPerStep"].as_array().unwrap().len(), 1);
+    assert_eq!(stats["samples"]["totalQueryableSamplesPerStep"], json!([[bench.at_s, 4]]));
+    let bench = &bench;
+    let samples = |query: &'static str| async move {
+        let path = format!("/api/v1/query_range?query={query}&start={}&end=AT&step=15&stats=all", bench.at_s - 30);
+        let samples = bench.get(&path).await.data()["stats"]["samples"].clone();
+        let by_step = samples["totalQueryableSamplesPerStep"].as_array().unwrap().clone();
+        let by_step: Vec<u64> = by_step.iter().map(|pair| pair[1].as_u64().unwrap()).collect();
+        (by_step, samples["totalQueryableSamples"].as_u64().unwrap())
+    };
+    assert_eq!(samples("sum(rate(orders_total[1m]))").await, (vec![16; 3], 48), "a window counts whole at each step");
+    assert_eq!(samples("orders_total*2").await, (vec![4; 3], 12));
+    assert_eq!(samples("orders_total@0").await, (vec![0; 3], 0));
+    assert_eq!(samples("sum(orders_total@end())").await, (vec![4; 3], 12));
 }
 
 #[tokio::test]

@@ -60,6 +60,7 @@ mod sliding;
 mod smoothing;
 mod source;
 mod starts;
+mod step_samples;
 mod totals;
 mod tree;
 mod value;

@@ -309,6 +309,7 @@ impl Evaluation<'_> {
             } else {
                 last_samples(view, &frames, content)
             };
+            self.count_cells(grid, &cells);
             let column = Column { labels, drop_name, cells };
             if column.has_values() { sink(column) } else { Ok(()) }
         })
@@ -363,6 +364,7 @@ impl Evaluation<'_> {
         let mut series = RangeSeries::default();
         self.each_series(&self.matrix_request(matrix, grid), &mut |labels, view| {
             series.take(labels, view, totals_from_ms);
+            self.count_windows(grid, &series, &frames);
             take(&mut series, &frames)
         })
     }
