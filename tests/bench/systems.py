@@ -115,10 +115,11 @@ class System:
 
 
 class Tenantscope(System):
-    """Our collector in open mode, everything at its default but for how long it waits before closed windows become blocks."""
+    """Our collector in open mode, everything at its default but for how long it waits before closed windows become blocks,
+    and before files that were replaced go."""
 
     name = "tenantscope"
-    config = {"metrics": {"blocks": {"settle": "5s", "late_settle": "10s"}}}
+    config = {"metrics": {"blocks": {"settle": "5s", "late_settle": "10s", "removed_grace": "1s"}}}
 
     def __init__(self, program, folder):
         super().__init__(program, folder)
@@ -139,7 +140,7 @@ class Tenantscope(System):
             now = folder_listing(self.data / "metrics")
             if now != seen:
                 seen, since = now, time.monotonic()
-            elif time.monotonic() - since > 20:
+            elif time.monotonic() - since > 30:
                 return
             time.sleep(1)
 
