@@ -142,7 +142,9 @@ def assert_same(ours, theirs):
         result.sort(key=key)
     if theirs["status"] == "error":
         assert ours.keys() == theirs.keys() and ours["errorType"] == theirs["errorType"]
-        assert ours["error"].endswith(theirs["error"]), (ours["error"], theirs["error"])
+        # Which of several duplicate series is named is not promised either.
+        our_words, their_words = (answer["error"].split(": [{")[0] for answer in (ours, theirs))
+        assert our_words.endswith(their_words), (our_words, their_words)
     else:
         assert ours == theirs
 
@@ -154,10 +156,10 @@ def test_what_there_is_no_route_for(both, method, path):
     for headers in ({}, {"Origin": "http://elsewhere"}):
         ours, theirs = asked(both, path, method=method, headers=headers)
         assert (ours.status_code, ours.text) == (theirs.status_code, theirs.text)
-        access = "Access-Control-"
-        if path != "/api/v1/unheard" or method == "OPTIONS":
-            named = [{name: value for name, value in answer.headers.items() if name.startswith(access)} for answer in (ours, theirs)]
-            assert method != "OPTIONS" or named[0] == named[1]
+        if method == "OPTIONS":
+            named = [{name.lower(): value for name, value in answer.headers.items() if name.lower().startswith("access-control-")}
+                     for answer in (ours, theirs)]
+            assert named[0] == named[1] and bool(named[0]) == bool(headers)
         if ours.status_code == 405:
             assert set(theirs.headers["Allow"].split(", ")) <= set(ours.headers["Allow"].replace(",", ", ").replace("  ", " ").split(", "))
 

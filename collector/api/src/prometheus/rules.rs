@@ -4,6 +4,7 @@ use axum::extract::State;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tenantscope_model::Matcher;
+use tenantscope_promql::parse;
 use tenantscope_rules::{AlertView, GroupView, RuleView};
 
 use super::PrometheusApi;
@@ -135,6 +136,15 @@ fn filtered(mut groups: Vec<GroupView>, wanted: &Wanted<'_>) -> Vec<GroupView> {
     groups
 }
 
+/// Expressions as PromQL's formatter prints them, whatever the rule files have.
+fn printed(groups: &mut [GroupView]) {
+    for rule in groups.iter_mut().flat_map(|group| &mut group.rules) {
+        if let Ok(expr) = parse(&rule.query) {
+            rule.query = expr.to_string();
+        }
+    }
+}
+
 pub(super) async fn rules(
     Scoped(scope): Scoped,
     State(api): State<PrometheusApi>,
@@ -144,10 +154,11 @@ pub(super) async fn rules(
     let without_alerts = excludes_alerts(&form)?;
     let page = Page::of(&form)?;
     let all = api.rules.as_ref().map(|rules| rules.groups(&scope)).unwrap_or_default();
-    let groups = match &page {
+    let mut groups = match &page {
         Some(page) => paged(all, page, &wanted)?,
         None => Groups { groups: filtered(all, &wanted), group_next_token: None },
     };
+    printed(&mut groups.groups);
     if !without_alerts {
         return Success::new(groups);
     }
