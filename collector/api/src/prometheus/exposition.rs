@@ -246,11 +246,11 @@ impl ExpositionPieces {
     fn protobuf(&mut self, out: &mut Vec<u8>) {
         let Some(first) = self.series.next() else { return };
         let (name, kind) = (first.labels.shared(METRIC_NAME).cloned(), first.kind());
-        let mut metric = vec![self.metric(first)];
+        let mut metric = vec![self.metric(&first)];
         while metric.len() < SERIES {
             let same = |next: &Exposed| next.labels.shared(METRIC_NAME) == name.as_ref() && next.kind() == kind;
             let Some(next) = self.series.next_if(same) else { break };
-            metric.push(self.metric(next));
+            metric.push(self.metric(&next));
         }
         self.budget.give_back_bytes(metric.len() * size_of::<Exposed>());
         let family = messages::MetricFamily {
@@ -262,7 +262,7 @@ impl ExpositionPieces {
         let _ = family.encode_length_delimited(out);
     }
 
-    fn metric(&self, series: Exposed) -> messages::Metric {
+    fn metric(&self, series: &Exposed) -> messages::Metric {
         let pair = |(name, value): (&str, &str)| messages::LabelPair {
             name: Some(self.format.escaping.name(name)),
             value: Some(value.to_owned()),

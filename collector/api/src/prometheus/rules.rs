@@ -180,8 +180,11 @@ pub(super) async fn alerts(Scoped(scope): Scoped, State(api): State<PrometheusAp
 mod tests {
     use super::*;
 
-    fn group(name: &str, rules: &[(&str, &'static str, &[(&str, &str)])]) -> GroupView {
-        let rule = |(name, kind, labels): &(&str, &'static str, &[(&str, &str)])| RuleView {
+    /// A rule's name, kind and labels.
+    type Row<'a> = (&'a str, &'static str, &'a [(&'a str, &'a str)]);
+
+    fn group(name: &str, rules: &[Row<'_>]) -> GroupView {
+        let rule = |(name, kind, labels): &Row<'_>| RuleView {
             kind,
             state: None,
             name: (*name).to_owned(),
