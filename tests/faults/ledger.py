@@ -92,5 +92,5 @@ class Load:
         exactly_once(traces(ask, f"spans-{n}"), self.spans.acknowledged, f"traces in round {n}'s lane")
         at_least_what_was_acknowledged(samples(ask, f"samples-{n}"), self.samples, f"samples of round {n}")
         at_least_what_was_acknowledged(samples(ask, f"backfill-{n}"), self.backfill, f"old samples of round {n}")
-        counted = ask.value(f'max_over_time(kill_events_total{{job="deltas-{n}"}}[1h])', tenant="acme")
+        counted = ask.value(f'max_over_time(kill_events_total{{job="deltas-{n}"}}[2d])', tenant="acme")
         assert (counted or 0) == len(self.deltas.acknowledged), f"the counter of round {n}'s deltas"
