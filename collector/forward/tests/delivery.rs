@@ -62,7 +62,8 @@ fn log_record(line: &str) -> Vec<u8> {
 }
 
 fn record(body: RecordBody) -> Vec<u8> {
-    Record { received_at_ms: 0, sender: String::new(), from_agent: false, latest_ms: None, header: None, body }.to_bytes()
+    Record { received_at_ms: 0, sender: String::new(), from_agent: false, latest_ms: None, header: None, body }
+        .to_bytes()
 }
 
 async fn append_lines(journals: &Journals, numbers: std::ops::Range<u32>) {

@@ -116,15 +116,7 @@ fn suffix(detail: &Detail, query: &str) -> String {
             rfc3339(times_ms.1.div_euclid(1000)),
         ),
     };
-    format!("{counted} ({})", line_and_column(query, detail.position.start))
-}
-
-/// Where a byte of the query stands, both counted from one.
-fn line_and_column(query: &str, at: usize) -> String {
-    let Some(before) = query.as_bytes().get(..at) else { return "invalid position".to_owned() };
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = at - before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1) + 1;
-    format!("{line}:{column}")
+    format!("{counted} ({})", detail.position.line_and_column(query))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The language against what Prometheus says of it. The tables in `parse/` hold facts: queries, and below each, two
 //! spaces in, what Prometheus 3.14 with every flag on answers.
 
+#![allow(clippy::unwrap_used)]
+
 use tenantscope_promql::{Expr, Position, parse, parse_selector};
 
 /// The cases of a table: a query, and the lines below it. `↵` in a query or an error is a new line.

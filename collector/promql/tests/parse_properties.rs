@@ -1,5 +1,7 @@
 //! What holds for any text: parsing never panics, and what is printed means the same.
 
+#![allow(clippy::panic)]
+
 use proptest::prelude::*;
 use tenantscope_promql::{DurationExpr, DurationKind, Expr, ExprKind, Position, VectorSelector, parse, parse_selector};
 

@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_bucket_is_named_by_its_url() {
-        let bucket = "metrics: {blocks: {after: 3h, s3: {url: 's3://bucket/prefix', endpoint: 'http://127.0.0.1:8333'}}}\n";
+        let bucket =
+            "metrics: {blocks: {after: 3h, s3: {url: 's3://bucket/prefix', endpoint: 'http://127.0.0.1:8333'}}}\n";
         assert!(config(bucket).is_ok());
         let problem = config("metrics: {blocks: {s3: {url: 'https://bucket'}}}\n").unwrap_err();
         assert!(problem.contains("s3://bucket/prefix"), "{problem}");
