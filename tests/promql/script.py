@@ -228,12 +228,9 @@ def with_custom_buckets(loaded):
         bound = labels.pop("le", None)
         _, by_time = classics.setdefault(tuple(sorted(labels.items())), (labels, {}))
         for at, value in enumerate(one.points):
-            if isinstance(value, float):
-                part = by_time.setdefault(at, {})
-                part["_bucket", float(bound)] = value if suffix == "_bucket" else None
-                if suffix != "_bucket":
-                    del part["_bucket", float(bound)]
-                    part[suffix] = value
+            if isinstance(value, float) and (suffix != "_bucket" or bound is not None):
+                key = (suffix, float(bound)) if suffix == "_bucket" else suffix
+                by_time.setdefault(at, {})[key] = value
     return [converted(labels, by_time, loaded[0].interval_ms) for labels, by_time in classics.values()]
 
 
