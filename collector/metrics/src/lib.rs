@@ -24,8 +24,8 @@
 //! - `MANIFEST` alone counts. It is replaced after the files that it names are durable, and a file is deleted after the
 //!   `MANIFEST` that does not name it any more is. [`tenantscope_model::Sink::durable`] is its position.
 //! - Samples leave memory after the part that holds them can be read, and readers look at memory first: they see no gap.
-//!   Parts go in the moment in which readers see their blocks.
-//!   What they see twice meanwhile is laid over itself.
+//!   Parts go in the moment in which readers see their blocks, and a reader who began before keeps them and their series
+//!   until it ends. What readers see twice meanwhile is laid over itself.
 //! - A series' number is never given twice in one process, so a reader that found it can't read another's samples.
 //! - No lock is held while files are written, expressions run or many series are read. The index's lock is held for
 //!   look-ups and, by the writer, for some new series at a time.
@@ -60,6 +60,7 @@ mod sink;
 mod store;
 mod telemetry;
 mod upkeep;
+mod view;
 
 pub use block::BlockError;
 pub use error::{OpenError, StoreError};

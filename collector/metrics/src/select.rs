@@ -99,10 +99,10 @@ impl Select for MetricStore {
         let mut push = |slot: usize, read: Vec<Exemplar>| {
             exemplars.get_mut(slot).into_iter().for_each(|all| all.extend_from_slice(&read))
         };
-        for file in blocks.iter().flat_map(|blocks| &blocks.files) {
+        for file in &blocks.files {
             file.exemplars(&wanted, range, &mut push).map_err(StoreError::from)?;
         }
-        for part in self.parts().iter().filter(|part| part.overlaps(range)) {
+        for part in blocks.view.parts_until_now().iter().filter(|part| part.overlaps(range)) {
             part.read::<SelectError>(&wanted, |slot, block| {
                 let read = block.exemplars(range)?;
                 if let Some(exemplars) = exemplars.get_mut(slot) {
@@ -124,13 +124,14 @@ impl Select for MetricStore {
 
 impl MetricStore {
     /// Blocks with what a metadata call asks for.
-    fn load_any_blocks(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<LoadedBlocks>, SelectError> {
+    fn load_any_blocks(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<LoadedBlocks, SelectError> {
         let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
-        let load = |matchers| self.load_blocks(&What { scope, matchers, range }, || request.budget.check());
-        match request.matcher_sets {
-            [] => Ok(vec![load(&[])?]),
-            sets => sets.iter().map(|matchers| load(matchers)).collect(),
-        }
+        let what = |matchers| What { scope, matchers, range };
+        let whats: Vec<What<'_>> = match request.matcher_sets {
+            [] => vec![what(&[])],
+            sets => sets.iter().map(|matchers| what(matchers)).collect(),
+        };
+        self.load_blocks(&whats, || request.budget.check())
     }
 
     /// Series that fulfil one of the matcher sets, by rising number.
@@ -157,16 +158,17 @@ impl MetricStore {
         &self,
         scope: &Scope,
         request: &SeriesRequest<'_>,
-    ) -> Result<(Vec<LoadedBlocks>, Vec<Arc<Series>>), SelectError> {
+    ) -> Result<(LoadedBlocks, Vec<Arc<Series>>), SelectError> {
         let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
         let blocks = self.load_any_blocks(scope, request)?;
         let mut found = self.find_any(scope, request)?;
         let in_memory: BTreeSet<u32> =
             found.iter().filter(|series| series.has_samples(range)).map(|series| series.id()).collect();
         let mut in_parts = RoaringBitmap::new();
-        blocks.iter().flat_map(|blocks| &blocks.files).for_each(|file| in_parts.extend(file.ids(range)));
+        blocks.files.iter().for_each(|file| in_parts.extend(file.ids(range)));
         if in_memory.len() < found.len() {
-            self.parts().iter().filter(|part| part.overlaps(range)).for_each(|part| in_parts.extend(part.ids()));
+            let parts = blocks.view.parts_until_now();
+            parts.iter().filter(|part| part.overlaps(range)).for_each(|part| in_parts.extend(part.ids()));
         }
         found.retain(|series| in_memory.contains(&series.id()) || in_parts.contains(series.id()));
         Ok((blocks, found))

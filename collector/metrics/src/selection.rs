@@ -45,7 +45,7 @@ impl MetricStore {
         let range = self.widest_range(request);
         let pin = self.index.read().pin();
         // Blocks before the index: their series are in it as long as they are held.
-        let blocks = self.load_blocks(&What { scope, matchers, range }, || budget.check())?;
+        let blocks = self.load_blocks(&[What { scope, matchers, range }], || budget.check())?;
         let series = index::find(&self.index, scope, matchers, budget)?;
         budget.check_series(series.len())?;
         let mut found = Found { store: self, request: *request, series, labels: Vec::new(), blocks, _pin: pin };
@@ -70,7 +70,7 @@ impl Found<'_> {
         if self.series.len() <= self.batch() {
             return;
         }
-        let overlapping = self.blocks.parts.iter().filter(|part| part.overlaps(range));
+        let overlapping = self.blocks.view.parts.iter().filter(|part| part.overlaps(range));
         let largest_part = overlapping.max_by_key(|part| part.bytes());
         // Rows of blocks are decoded by the page, so their order counts for more than the parts'.
         let largest_file = self.blocks.files.iter().max_by_key(|file| file.file().rows());
@@ -368,7 +368,7 @@ impl<'a> Found<'a> {
             all.include_range(*range);
             all
         });
-        for part in self.store.parts_since(&self.blocks.parts).iter().filter(|part| part.overlaps(widest)) {
+        for part in self.blocks.view.parts_until_now().iter().filter(|part| part.overlaps(widest)) {
             budget.check()?;
             batch.parts.push(PartBytes::of(part, &wanted)?);
         }

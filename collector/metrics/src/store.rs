@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use tenantscope_model::{Cadence, Position, SelectError};
+use tenantscope_model::{Cadence, Position};
 
 use crate::block::{BlockFile, Blocks};
-use crate::columns::TimeRange;
 use crate::dirty::Dirty;
 use crate::error::{OpenError, StoreError};
 use crate::families::Families;
@@ -25,6 +24,7 @@ use crate::removal::Tombstone;
 use crate::series::{Series, SeriesId};
 use crate::telemetry;
 use crate::upkeep::Upkeep;
+use crate::view::{View, Views, sort_parts};
 
 /// Series that are joined to or removed from the index under one lock.
 const PIECE: usize = 1024;
@@ -50,23 +50,12 @@ pub struct MetricStore {
     tombstones: RwLock<Arc<Vec<Tombstone>>>,
     /// Over the cadences of all series, those included of which only blocks know.
     widest_lookback_ms: AtomicI64,
-    view: RwLock<Arc<View>>,
+    pub(crate) views: Views,
     committed: Mutex<Committed>,
     durable: AtomicU64,
     next_number: AtomicU64,
     /// Locked as long as the store is open.
     _lock: File,
-}
-
-/// The files that readers see at one moment.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct View {
-    /// The live parts, by window, then from older to newer writes.
-    pub(crate) parts: Arc<Vec<Arc<Part>>>,
-    /// The table's files by time; all of them are older writes than the parts.
-    pub(crate) blocks: Arc<Vec<Arc<BlockFile>>>,
-    /// Whether the table could be asked since the store opened.
-    pub(crate) blocks_known: bool,
 }
 
 /// Where the writer stands.
@@ -167,7 +156,7 @@ impl MetricStore {
             dirty: Dirty::new(&manifest.dirty),
             tombstones: RwLock::new(Arc::new(manifest.tombstones.clone())),
             widest_lookback_ms: AtomicI64::new(widest_lookback_ms.max(manifest.widest_lookback_ms)),
-            view: RwLock::new(Arc::new(View { parts: Arc::new(parts), ..View::default() })),
+            views: Views::new(parts),
             durable: AtomicU64::new(manifest.position),
             next_number: AtomicU64::new(largest + 1),
             committed: Mutex::new(Committed { manifest, families_version: families.version(), doubtful: Vec::new() }),
@@ -186,7 +175,8 @@ impl MetricStore {
 
     /// What the store holds now.
     pub fn stats(&self) -> Stats {
-        let View { parts, blocks, .. } = &*self.view();
+        let view = self.view();
+        let (parts, blocks) = (&view.parts, &view.blocks);
         Stats {
             series: self.index.read().len(),
             memory_bytes: self.memory.used(),
@@ -219,52 +209,15 @@ impl MetricStore {
         Position(self.durable.load(Ordering::Acquire))
     }
 
-    /// The live parts, by window, then from older to newer writes.
-    ///
-    /// A reader looks at memory first and then here: samples leave memory only after their parts came in.
-    pub(crate) fn parts(&self) -> Arc<Vec<Arc<Part>>> {
-        Arc::clone(&self.view.read().parts)
-    }
-
-    /// Parts and blocks at one moment: every sample that left memory is in one of them.
-    pub(crate) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.read())
-    }
-
     /// The table's files from now on.
     pub(crate) fn show_blocks(&self, blocks: Arc<Vec<Arc<BlockFile>>>) {
         let _one_at_a_time = self.committed.lock();
-        let mut view = self.view.write();
-        *view = Arc::new(View { parts: Arc::clone(&view.parts), blocks, blocks_known: true });
+        self.views.replace(View::new(self.parts(), blocks, true), Vec::new());
     }
 
-    /// What a reader of a range needs to know. Where the table can't be asked, only readers of times that were never
-    /// converted get an answer.
-    pub(crate) fn view_of(&self, range: TimeRange) -> Result<Arc<View>, SelectError> {
-        let view = self.view();
-        if view.blocks_known || !self.may_have_blocks() {
-            return Ok(view);
-        }
-        let until_ms = self.committed.lock().manifest.blocks_until_ms;
-        if until_ms.is_some_and(|until_ms| range.min_ms >= until_ms) {
-            return Ok(view);
-        }
-        self.block_table()?;
-        Ok(self.view())
-    }
-
-    /// The live parts, with those that were live when blocks were looked at: what a conversion has taken away since is
-    /// not in the blocks that were found then.
-    pub(crate) fn parts_since(&self, before: &Arc<Vec<Arc<Part>>>) -> Arc<Vec<Arc<Part>>> {
-        let now = self.parts();
-        if Arc::ptr_eq(&now, before) {
-            return now;
-        }
-        let known: HashSet<u64> = now.iter().map(|part| part.number()).collect();
-        let mut all: Vec<Arc<Part>> = now.iter().cloned().collect();
-        all.extend(before.iter().filter(|part| !known.contains(&part.number())).cloned());
-        all.sort_by_key(|part| (part.footer().window_ms, part.footer().max_position, part.number()));
-        Arc::new(all)
+    /// No block has a sample at or after this time.
+    pub(crate) fn blocks_until_ms(&self) -> Option<i64> {
+        self.committed.lock().manifest.blocks_until_ms
     }
 
     /// How far back an instant selector looks for a series, at most, whatever its cadence is.
@@ -327,7 +280,7 @@ impl MetricStore {
         let (gone, mut parts): (Vec<Arc<Part>>, Vec<Arc<Part>>) =
             view.parts.iter().cloned().partition(|part| removed.contains(&part.number()));
         parts.extend(change.add.iter().cloned());
-        parts.sort_by_key(|part| (part.footer().window_ms, part.footer().max_position, part.number()));
+        sort_parts(&mut parts);
         let mut manifest = committed.manifest.after(change, &parts);
         manifest.dirty = self.dirty.to_keep();
         manifest.widest_lookback_ms = self.widest_lookback_ms(manifest.widest_lookback_ms);
@@ -341,11 +294,10 @@ impl MetricStore {
             return Err(error);
         }
         change.add.iter().for_each(|part| self.join(part));
-        *self.view.write() = Arc::new(View {
-            parts: Arc::new(parts),
-            blocks: change.blocks.clone().unwrap_or_else(|| Arc::clone(&view.blocks)),
-            blocks_known: view.blocks_known || change.blocks.is_some(),
-        });
+        let is_conversion = change.blocks.is_some();
+        let blocks = change.blocks.clone().unwrap_or_else(|| Arc::clone(&view.blocks));
+        let next = View::new(Arc::new(parts), blocks, view.blocks_known || is_conversion);
+        self.views.replace(next, if is_conversion { gone.clone() } else { Vec::new() });
         self.durable.store(manifest.position, Ordering::Release);
         let mut obsolete = std::mem::take(&mut committed.doubtful);
         if let Some((_, version)) = change.families {
@@ -356,7 +308,12 @@ impl MetricStore {
         committed.manifest = manifest;
         drop(committed);
         obsolete.iter().for_each(|path| remove_file(path));
-        gone.iter().for_each(|part| self.leave(part));
+        gone.iter().for_each(|part| part.supersede());
+        if !is_conversion {
+            gone.iter().for_each(|part| self.leave_ids(&part.ids().collect::<Vec<_>>()));
+        }
+        drop(view);
+        self.leave_unneeded();
         Ok(())
     }
 
@@ -367,12 +324,6 @@ impl MetricStore {
             let index = self.index.read();
             piece.iter().filter_map(|id| index.get(*id)).for_each(|series| series.join_part());
         }
-    }
-
-    /// Its series are in one part less, and go where it was the last.
-    fn leave(&self, part: &Part) {
-        part.supersede();
-        self.leave_ids(&part.ids().collect::<Vec<_>>());
     }
 
     /// One reason less for these series to be in the index; those go for which it was the last.

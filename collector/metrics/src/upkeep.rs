@@ -157,6 +157,7 @@ impl MetricStore {
 
     /// One step of what blocks need, and whether there may be more to do.
     fn keep_blocks(&self) -> Result<bool, StoreError> {
+        self.leave_unneeded();
         self.resume_removals()?;
         self.expire()?;
         if self.convert()? || self.compact()? {

@@ -25,6 +25,7 @@ impl MetricStore {
     /// meanwhile. A conversion that a crash or an error interrupted is ended first.
     pub fn convert(&self) -> Result<bool, StoreError> {
         let _one_at_a_time = self.blocks.working.lock();
+        self.leave_unneeded();
         let Some(window_ms) = self.due_window() else {
             // Nothing has to be said to the table, which may be away.
             return if self.pending_conversion().is_some() { self.end_pending().map(|()| false) } else { Ok(false) };

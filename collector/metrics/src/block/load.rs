@@ -10,9 +10,9 @@ use super::file::{BlockFile, LoadedFile, Opened, Section};
 use crate::columns::TimeRange;
 use crate::error::StoreError;
 use crate::index::{TENANT, hash_labels};
-use crate::part::Part;
 use crate::series::SeriesId;
 use crate::store::MetricStore;
+use crate::view::View;
 
 /// Series that join or leave the index under one lock.
 const PIECE: usize = 256;
@@ -30,9 +30,8 @@ pub(crate) struct What<'a> {
 pub(crate) struct LoadedBlocks {
     /// By time.
     pub(crate) files: Vec<LoadedFile>,
-    /// The parts that were live then: whatever the files do not have is in memory, in these, or in later parts
-    /// (`MetricStore::parts_since`).
-    pub(crate) parts: Arc<Vec<Arc<Part>>>,
+    /// What was live then: whatever the files do not have is in memory or in `View::parts_until_now`.
+    pub(crate) view: Arc<View>,
 }
 
 impl What<'_> {
@@ -58,27 +57,49 @@ impl What<'_> {
 
 impl MetricStore {
     /// Brings the series that a reader asks for, and that lie in blocks, into the index, and says where they are. They
-    /// stay there as long as the answer is held: look for series after this call.
+    /// stay there as long as the answer is held: look for series after this call. Where several things are asked for, a
+    /// file may be there for each.
     pub(crate) fn load_blocks(
         &self,
-        what: &What<'_>,
+        whats: &[What<'_>],
         mut check: impl FnMut() -> Result<(), SelectError>,
     ) -> Result<LoadedBlocks, SelectError> {
-        let view = self.view_of(what.range)?;
-        let mut files = Vec::new();
-        for file in view.blocks.iter().filter(|file| file.range().overlaps(what.range)) {
-            check()?;
-            let opened = self.opened(file).map_err(StoreError::from)?;
-            let mut sections = Vec::new();
-            for (at, head) in (0_u32..).zip(&opened.sections).filter(|(_, head)| what.may_be_in(head)) {
-                check()?;
-                sections.push((at, self.section(file, &opened, at, head).map_err(StoreError::from)?));
-            }
-            if !sections.is_empty() {
-                files.push(LoadedFile { file: Arc::clone(file), opened, sections });
+        let range = whats.iter().fold(TimeRange::EMPTY, |mut all, what| {
+            all.include_range(what.range);
+            all
+        });
+        loop {
+            let view = self.view_of(range)?;
+            match self.load_view(&view, whats, &mut check) {
+                // Files may go at once where a tenant is removed; what took their places is known by then.
+                Err(SelectError::Store(_)) if !Arc::ptr_eq(&view.blocks, &self.view().blocks) => {}
+                loaded => return Ok(LoadedBlocks { files: loaded?, view }),
             }
         }
-        Ok(LoadedBlocks { files, parts: Arc::clone(&view.parts) })
+    }
+
+    fn load_view(
+        &self,
+        view: &View,
+        whats: &[What<'_>],
+        check: &mut impl FnMut() -> Result<(), SelectError>,
+    ) -> Result<Vec<LoadedFile>, SelectError> {
+        let mut files = Vec::new();
+        for what in whats {
+            for file in view.blocks.iter().filter(|file| file.range().overlaps(what.range)) {
+                check()?;
+                let opened = self.opened(file).map_err(StoreError::from)?;
+                let mut sections = Vec::new();
+                for (at, head) in (0_u32..).zip(&opened.sections).filter(|(_, head)| what.may_be_in(head)) {
+                    check()?;
+                    sections.push((at, self.section(file, &opened, at, head).map_err(StoreError::from)?));
+                }
+                if !sections.is_empty() {
+                    files.push(LoadedFile { file: Arc::clone(file), opened, sections });
+                }
+            }
+        }
+        Ok(files)
     }
 
     /// A file with all its series.

@@ -36,7 +36,7 @@ pub(crate) struct Blocks {
     pub(super) opened: Mutex<Cache<u64, Opened>>,
     pub(super) sections: Mutex<Cache<(u64, u32), Section>>,
     /// Closed windows that have parts: their newest part, and since when it is that.
-    pub(super) settling: Mutex<hashbrown::HashMap<i64, (u64, std::time::Instant)>>,
+    pub(super) settling: Mutex<hashbrown::HashMap<i64, (u64, Instant)>>,
     /// Sections that went from the cache while readers had them; their series leave the index with the last one.
     pub(super) leaving: Mutex<Vec<Arc<Section>>>,
 }
