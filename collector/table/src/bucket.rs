@@ -64,7 +64,7 @@ impl Bucket {
     }
 
     fn object(&self, path: &str) -> ObjectPath {
-        path.split('/').fold(self.prefix.clone(), |object, part| object.join(part))
+        path.split('/').fold(self.prefix.clone(), ObjectPath::join)
     }
 
     fn relative(&self, object: &ObjectPath) -> Option<String> {

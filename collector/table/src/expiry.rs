@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::version_of;
 use crate::{Table, TableError};
@@ -29,7 +29,7 @@ impl Table {
         let mut expired = Expired::default();
         let mut deleted = Vec::new();
         for file in self.place.parquet_files()? {
-            let dead_for = removed.get(&file.path).map_or(file.age, |since| since.elapsed());
+            let dead_for = removed.get(&file.path).map_or(file.age, Instant::elapsed);
             if live.contains(file.path.as_str()) || dead_for < grace {
                 continue;
             }
