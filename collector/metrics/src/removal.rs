@@ -123,7 +123,7 @@ impl MetricStore {
             self.parts().iter().filter(|part| part.ids().any(|id| is_gone(&id))).cloned().collect();
         for part in holding {
             let kept: Vec<SeriesId> = part.ids().filter(|id| !is_gone(id)).collect();
-            let add = if kept.is_empty() { None } else { Some(self.part_with(&part, kept)?) };
+            let add = if kept.is_empty() { None } else { Some(self.part_with(&part, &kept)?) };
             removal.parts += 1;
             removal.deleted_bytes += part.bytes();
             removal.written_bytes += add.as_ref().map_or(0, |part| part.bytes());
@@ -135,7 +135,7 @@ impl MetricStore {
     }
 
     /// A part with some series of another one.
-    fn part_with(&self, part: &Arc<Part>, kept: Vec<SeriesId>) -> Result<Arc<Part>, StoreError> {
+    fn part_with(&self, part: &Arc<Part>, kept: &[SeriesId]) -> Result<Arc<Part>, StoreError> {
         let mut series: Vec<Arc<Series>> = Vec::with_capacity(kept.len());
         for piece in kept.chunks(PIECE) {
             let index = self.index.read();

@@ -27,7 +27,9 @@ pub struct RetentionClass {
 
 /// Which class a tenant has; `None` for the default.
 #[derive(Clone)]
-pub struct ClassOf(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct ClassOf(Arc<ClassFunction>);
+
+type ClassFunction = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl ClassOf {
     /// By a function of the tenant's id, which must be quick.

@@ -97,7 +97,7 @@ impl Select for MetricStore {
         let mut exemplars: Vec<Vec<Exemplar>> = found.iter().map(|series| series.exemplars(range)).collect();
         let wanted = wanted(&found);
         let mut push = |slot: usize, read: Vec<Exemplar>| {
-            exemplars.get_mut(slot).into_iter().for_each(|all| all.extend_from_slice(&read))
+            exemplars.get_mut(slot).into_iter().for_each(|all| all.extend_from_slice(&read));
         };
         for file in &blocks.files {
             file.exemplars(&wanted, range, &mut push).map_err(StoreError::from)?;

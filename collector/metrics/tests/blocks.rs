@@ -317,7 +317,7 @@ fn files_with(dir: &Path, text: &str) -> Vec<String> {
 fn writes_to_what_was_summed_are_told_until_they_are_settled() {
     let mut bench = Bench::new(options());
     let write = |bench: &mut Bench, t_ms: i64, value: f64| {
-        bench.write(vec![stamped(labels("up", "a", "h1"), &[(t_ms, value)])])
+        bench.write(vec![stamped(labels("up", "a", "h1"), &[(t_ms, value)])]);
     };
     write(&mut bench, 10, 1.0);
     assert_eq!(bench.store().dirty().ranges, []);

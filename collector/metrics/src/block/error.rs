@@ -46,7 +46,7 @@ impl BlockError {
         move |source| Self::Parquet { path: path.to_owned(), source }
     }
 
-    pub(super) fn damaged(path: &str, what: impl ToString) -> Self {
+    pub(super) fn damaged(path: &str, what: &(impl ToString + ?Sized)) -> Self {
         Self::Damaged { path: path.to_owned(), what: what.to_string() }
     }
 }

@@ -67,7 +67,9 @@ pub(crate) struct LoadedFile {
 impl BlockFile {
     pub(super) fn new(number: u64, live: LiveFile, table: Arc<Table>) -> Self {
         let bounds = live.ranges.get(Column::TimeMs.name());
-        let bound = |value: Option<&serde_json::Value>, unknown: i64| value.and_then(|v| v.as_i64()).unwrap_or(unknown);
+        let bound = |value: Option<&serde_json::Value>, unknown: i64| {
+            value.and_then(serde_json::Value::as_i64).unwrap_or(unknown)
+        };
         let range = TimeRange {
             min_ms: bound(bounds.map(|bounds| &bounds.min), i64::MIN),
             max_ms: bound(bounds.map(|bounds| &bounds.max), i64::MAX),
@@ -109,7 +111,7 @@ impl BlockFile {
             .map_err(BlockError::parquet(&path))?;
         let extent = index_place(&meta, &path)?;
         let raw = read_extent(&reader, &extent, &path)?;
-        let sections = read_directory(&raw).map_err(|damaged| BlockError::damaged(&path, damaged))?;
+        let sections = read_directory(&raw).map_err(|damaged| BlockError::damaged(&path, &damaged))?;
         let bytes = meta.memory_size() + sections.len() * (size_of::<SectionHead>() + 48);
         Ok(Opened { path, reader, meta, sections, bytes })
     }
@@ -138,7 +140,7 @@ fn read_extent(reader: &FileReader, extent: &Extent, path: &str) -> Result<Vec<u
         return Err(BlockError::damaged(path, "series index lies outside of the file"));
     }
     let compressed = reader.read_at(extent.offset, extent.length as usize)?;
-    unpack(&compressed, extent).map_err(|damaged| BlockError::damaged(path, damaged))
+    unpack(&compressed, extent).map_err(|damaged| BlockError::damaged(path, &damaged))
 }
 
 impl Opened {
@@ -153,7 +155,7 @@ impl Opened {
     /// The series of a section.
     pub(super) fn entries(&self, head: &SectionHead) -> Result<Vec<Entry>, BlockError> {
         let raw = read_extent(&self.reader, &head.places, &self.path)?;
-        read_entries(&raw, head).map_err(|damaged| BlockError::damaged(&self.path, damaged))
+        read_entries(&raw, head).map_err(|damaged| BlockError::damaged(&self.path, &damaged))
     }
 }
 
@@ -256,7 +258,7 @@ impl LoadedFile {
             }
             slots.sort_unstable();
             let raw = read_extent(&self.opened.reader, &head.exemplars, self.file.path())?;
-            let all = read_exemplars(&raw, range).map_err(|damaged| BlockError::damaged(self.file.path(), damaged))?;
+            let all = read_exemplars(&raw, range).map_err(|damaged| BlockError::damaged(self.file.path(), &damaged))?;
             for (series, exemplars) in all {
                 if let Ok(found) = slots.binary_search_by_key(&series, |(at, _)| *at) {
                     let slot = slots.get(found).map(|(_, slot)| *slot);

@@ -153,7 +153,7 @@ impl MetricStore {
             return Ok(section);
         }
         let entries = opened.entries(head)?;
-        let section = Arc::new(self.join_index(&entries).map_err(|what| BlockError::damaged(file.path(), what))?);
+        let section = Arc::new(self.join_index(&entries).map_err(|what| BlockError::damaged(file.path(), &what))?);
         let gone = self.blocks.sections.lock().insert(key, Arc::clone(&section), section.bytes());
         self.leave_index(gone);
         Ok(section)

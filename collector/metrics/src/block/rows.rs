@@ -372,11 +372,11 @@ impl<T: DataType> ColumnCursor<T> {
         &mut self,
         first: usize,
         rows: usize,
-        mut levels: Option<&mut Vec<i16>>,
+        levels: Option<&mut Vec<i16>>,
         values: &mut Vec<T::T>,
     ) -> Result<(), ParquetError> {
         let skipped = self.reader.skip_records(first - self.at)?;
-        let (read, _, _) = self.reader.read_records(rows, levels.as_deref_mut(), None, values)?;
+        let (read, _, _) = self.reader.read_records(rows, levels, None, values)?;
         if skipped != first - self.at || read != rows {
             return Err(ParquetError::EOF("fewer rows than the series index says".to_owned()));
         }

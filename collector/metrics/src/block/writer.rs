@@ -300,14 +300,14 @@ impl Rows {
             let mut writer = group.next_column()?.ok_or_else(|| ParquetError::General("too few columns".to_owned()))?;
             match (writer.untyped(), column) {
                 (ColumnWriter::ByteArrayColumnWriter(writer), Column::Metric) => {
-                    self.write_series(writer, |s| s.0.as_ref())?
+                    self.write_series(writer, |s| s.0.as_ref())?;
                 }
                 (ColumnWriter::ByteArrayColumnWriter(writer), Column::Tenant) => {
-                    self.write_series(writer, |s| s.1.as_ref())?
+                    self.write_series(writer, |s| s.1.as_ref())?;
                 }
                 (ColumnWriter::ByteArrayColumnWriter(writer), Column::Labels) => self.write_labels(writer)?,
                 (ColumnWriter::ByteArrayColumnWriter(writer), Column::Histogram) => {
-                    write_sparse(writer, &self.histograms)?
+                    write_sparse(writer, &self.histograms)?;
                 }
                 (ColumnWriter::Int64ColumnWriter(writer), Column::TimeMs) => write_all(writer, &self.times_ms)?,
                 (ColumnWriter::Int64ColumnWriter(writer), Column::Mantissa) => write_all(writer, &self.mantissas)?,
