@@ -268,13 +268,11 @@ fn timed_histogram(out: &mut Vec<u8>, t_ms: i64, histogram: &Histogram) {
     for bucket in buckets {
         out.extend_from_slice(if has_buckets { b",[" } else { b",\"buckets\":[[" });
         has_buckets = true;
-        // 0: open on the left; 1: open on the right; 3: closed.
-        let custom = !histogram.custom_bounds.is_empty() || histogram.schema == CUSTOM_BUCKETS;
-        out.push(match (bucket.lower < 0.0, bucket.upper > 0.0) {
-            _ if custom => b'0',
-            (true, true) => b'3',
+        out.push(match (bucket.includes_lower(histogram), bucket.includes_upper(histogram)) {
+            (false, true) => b'0',
             (true, false) => b'1',
-            (false, _) => b'0',
+            (false, false) => b'2',
+            (true, true) => b'3',
         });
         for number in [bucket.lower, bucket.upper, bucket.count] {
             out.push(b',');
@@ -285,12 +283,11 @@ fn timed_histogram(out: &mut Vec<u8>, t_ms: i64, histogram: &Histogram) {
     out.extend_from_slice(if has_buckets { b"]}]" } else { b"}]" });
 }
 
-/// The schema of histograms with bounds of their own.
-const CUSTOM_BUCKETS: i32 = -53;
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
+
+    use tenantscope_model::{Span, Spans};
 
     use super::*;
 
@@ -348,22 +345,36 @@ mod tests {
         assert_eq!(written["infos"], serde_json::json!(["note 0"]));
     }
 
-    #[test]
-    fn native_histograms_show_their_buckets() {
-        use tenantscope_model::{Span, Spans};
-        let side = |counts: &[f64]| Spans { spans: vec![Span { offset: 0, length: 2 }], counts: counts.to_vec() };
-        let histogram = Histogram {
-            zero_threshold: 0.001,
-            zero_count: 2.0,
-            count: 7.0,
-            sum: 1.5,
-            positive: side(&[1.0, 0.0]),
-            negative: side(&[0.0, 4.0]),
-            ..Histogram::default()
-        };
+    fn buckets(histogram: Histogram) -> serde_json::Value {
         let histograms = vec![HistogramSample { t_ms: 1500, histogram: histogram.into() }];
         let series = Series { labels: Labels::default(), floats: Vec::new(), histograms };
-        let expected = r#"{"metric":{},"histograms":[[1.500,{"count":"7","sum":"1.5","buckets":[[1,"-2","-1","4"],[3,"-0.001","0.001","2"],[0,"0.5","1","1"]]}]]}"#;
-        assert!(text(Value::Matrix(vec![series])).contains(expected));
+        let written: serde_json::Value = serde_json::from_str(&text(Value::Matrix(vec![series]))).unwrap();
+        let sample = written["data"]["result"][0]["histograms"][0].clone();
+        assert_eq!((&sample[0], &sample[1]["count"], &sample[1]["sum"]), (&1.5.into(), &"7".into(), &"1.5".into()));
+        sample[1]["buckets"].clone()
+    }
+
+    fn side(counts: &[f64]) -> Spans {
+        Spans { spans: vec![Span { offset: 0, length: counts.len() as u32 }], counts: counts.to_vec() }
+    }
+
+    #[test]
+    fn native_histograms_show_their_buckets() {
+        let (positive, negative) = (side(&[1.0, 0.0]), side(&[0.0, 4.0]));
+        let narrow = Histogram { zero_count: 2.0, count: 7.0, sum: 1.5, positive, negative, ..Histogram::default() };
+        let zero_at = |zero_threshold| buckets(Histogram { zero_threshold, ..narrow.clone() });
+        let around =
+            |lower, upper| serde_json::json!([[1, "-2", "-1", "4"], [3, lower, upper, "2"], [0, "0.5", "1", "1"]]);
+        assert_eq!(zero_at(0.001), around("-0.001", "0.001"));
+        assert_eq!(zero_at(0.0), around("-0", "0"), "the zero bucket is closed even where it has no width");
+    }
+
+    #[test]
+    fn the_first_custom_bucket_is_closed() {
+        let positive = side(&[3.0, 2.0, 2.0]);
+        let custom_bounds = vec![-1.0, 2.5];
+        let custom = Histogram { schema: -53, custom_bounds, count: 7.0, sum: 1.5, positive, ..Histogram::default() };
+        let expected = serde_json::json!([[3, "-Inf", "-1", "3"], [0, "-1", "2.5", "2"], [0, "2.5", "+Inf", "2"]]);
+        assert_eq!(buckets(custom), expected);
     }
 }

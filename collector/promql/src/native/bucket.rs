@@ -18,6 +18,17 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// Whether the lower bound belongs to this bucket of a histogram.
+    pub fn includes_lower(&self, h: &Histogram) -> bool {
+        // The sign tells even where a bound is zero.
+        if is_custom(h) { self.lower == f64::NEG_INFINITY } else { self.lower.is_sign_negative() }
+    }
+
+    /// Whether the upper bound belongs to this bucket of a histogram.
+    pub fn includes_upper(&self, h: &Histogram) -> bool {
+        is_custom(h) || self.upper.is_sign_positive()
+    }
+
     /// The share of the bucket that lies below a value within it; on a logarithmic scale if not linear.
     pub(crate) fn share_below(&self, value: f64, linear: bool) -> f64 {
         if linear {

@@ -143,15 +143,8 @@ pub(crate) fn equal(a: &Histogram, b: &Histogram) -> bool {
 pub(crate) fn text(h: &Histogram) -> String {
     let mut text = format!("{{count:{}, sum:{}", general(h.count), general(h.sum));
     for bucket in buckets(h).into_iter().filter(|bucket| bucket.count != 0.0) {
-        let (open, close) = if is_custom(h) {
-            (if bucket.lower == f64::NEG_INFINITY { '[' } else { '(' }, ']')
-        } else if bucket.lower > 0.0 {
-            ('(', ']')
-        } else if bucket.upper < 0.0 {
-            ('[', ')')
-        } else {
-            ('[', ']')
-        };
+        let open = if bucket.includes_lower(h) { '[' } else { '(' };
+        let close = if bucket.includes_upper(h) { ']' } else { ')' };
         let (lower, upper) = (general(bucket.lower), general(bucket.upper));
         text.push_str(&format!(", {open}{lower},{upper}{close}:{}", general(bucket.count)));
     }
