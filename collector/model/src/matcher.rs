@@ -1,6 +1,6 @@
 use std::fmt;
 
-use regex::Regex;
+use crate::regular_expression::{InvalidExpression, RegularExpression};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Regex>,
+    expression: Option<RegularExpression>,
 }
 
 /// Why a matcher could not be made.
@@ -29,25 +29,30 @@ pub struct Matcher {
 #[error("matcher on {name:?}: {source}")]
 pub struct InvalidMatcher {
     name: String,
-    source: regex::Error,
+    source: InvalidExpression,
+}
+
+impl InvalidMatcher {
+    /// What is wrong with the expression.
+    pub fn reason(&self) -> &InvalidExpression {
+        &self.source
+    }
 }
 
 impl Matcher {
     /// Compiles the regular expression where the operator has one.
     pub fn try_new(name: &str, op: MatchOp, value: &str) -> Result<Self, InvalidMatcher> {
-        let regex = match op {
+        let wrong = |source| InvalidMatcher { name: name.to_owned(), source };
+        let expression = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => {
-                let anchored = format!("^(?s:{value})$");
-                Some(Regex::new(&anchored).map_err(|source| InvalidMatcher { name: name.to_owned(), source })?)
-            }
+            MatchOp::Regex | MatchOp::NotRegex => Some(RegularExpression::try_new(value).map_err(wrong)?),
         };
-        Ok(Self { name: name.to_owned(), op, value: value.to_owned(), regex })
+        Ok(Self { name: name.to_owned(), op, value: value.to_owned(), expression })
     }
 
     /// `name="value"`.
     pub fn equal(name: &str, value: &str) -> Self {
-        Self { name: name.to_owned(), op: MatchOp::Equal, value: value.to_owned(), regex: None }
+        Self { name: name.to_owned(), op: MatchOp::Equal, value: value.to_owned(), expression: None }
     }
 
     /// The label's name.
@@ -67,12 +72,12 @@ impl Matcher {
 
     /// Whether a label value (empty: absent) fulfils the condition.
     pub fn matches(&self, value: &str) -> bool {
-        let by_regex = || self.regex.as_ref().is_some_and(|regex| regex.is_match(value));
+        let by_expression = || self.expression.as_ref().is_some_and(|expression| expression.matches(value));
         match self.op {
             MatchOp::Equal => value == self.value,
             MatchOp::NotEqual => value != self.value,
-            MatchOp::Regex => by_regex(),
-            MatchOp::NotRegex => !by_regex(),
+            MatchOp::Regex => by_expression(),
+            MatchOp::NotRegex => !by_expression(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! What the regular expressions of a query may take: a short text can ask for gigabytes, and compiling can't be stopped.
 
-use regex_automata::nfa::thompson::NFA;
+use crate::regular_expression::RegularExpression;
 
 /// The most bytes that all regular expressions of a query may take in their plainest compiled form. A thousand names
 /// joined by `|` take about a tenth of it.
 const MAX_BYTES: usize = 4 << 20;
+/// The function whose last argument, behind so many commas, is an expression.
+const LABEL_REPLACE: (&str, usize) = ("label_replace", 4);
 
 /// A query's regular expressions are too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -12,35 +14,101 @@ const MAX_BYTES: usize = 4 << 20;
 pub struct RegexesTooLarge;
 
 /// Refuses a query (PromQL, LogQL, TraceQL) whose regular expressions are too large together; to be asked before the
-/// query is parsed. Each string in it counts, since each may be an expression; one that is none costs nothing.
+/// query is parsed. One that is wrong costs nothing.
 pub fn check_regexes(query: &str) -> Result<(), RegexesTooLarge> {
     let mut left_bytes = MAX_BYTES;
-    for text in strings(query) {
-        // PromQL's parser takes a brace that is no repetition as it stands.
-        for candidate in [text.clone(), with_braces_escaped(&text)] {
-            let config = NFA::config().nfa_size_limit(Some(left_bytes));
-            match NFA::compiler().configure(config).build(&candidate) {
-                Ok(compiled) => {
-                    left_bytes = left_bytes.saturating_sub(compiled.memory_usage());
-                    break;
-                }
-                Err(error) if error.size_limit().is_some() => return Err(RegexesTooLarge),
-                Err(_) => {}
-            }
+    for text in expressions(query) {
+        match RegularExpression::compiled_bytes(&text, left_bytes) {
+            Ok(Some(bytes)) => left_bytes = left_bytes.saturating_sub(bytes),
+            Ok(None) => return Err(RegexesTooLarge),
+            Err(_) => {}
         }
     }
     Ok(())
 }
 
-/// The strings of a query, without quotes and escapes. Comments are left out.
-fn strings(query: &str) -> Vec<String> {
+/// What was read of a query, as far as it tells whether the next string is a regular expression.
+#[derive(Default)]
+struct Reading {
+    /// The word that stands before the place.
+    word: String,
+    /// The operator or bracket that does, where no word does.
+    mark: Option<char>,
+    /// Whether the last string was an expression.
+    was_expression: bool,
+    /// Whether the word is at its end.
+    is_whole: bool,
+    /// What is open: the word before a parenthesis, or another bracket itself, and the commas in it.
+    open: Vec<(String, usize)>,
+}
+
+impl Reading {
+    fn read(&mut self, character: char) {
+        match character {
+            '(' => self.open.push((std::mem::take(&mut self.word), 0)),
+            '{' | '[' => self.open.push((character.to_string(), 0)),
+            ')' | '}' | ']' => {
+                self.open.pop();
+            }
+            ',' => {
+                if let Some((_, commas)) = self.open.last_mut() {
+                    *commas += 1;
+                }
+            }
+            _ => {}
+        }
+        if character.is_whitespace() {
+            self.is_whole = true;
+            return;
+        }
+        if !character.is_alphanumeric() && character != '_' {
+            self.word.clear();
+            self.mark = Some(character);
+            return;
+        }
+        if std::mem::take(&mut self.is_whole) {
+            self.word.clear();
+        }
+        self.word.push(character);
+        self.mark = None;
+    }
+
+    /// Whether a string that stands here is an expression.
+    fn takes_expression(&self) -> bool {
+        match (self.mark, self.word.as_str()) {
+            (Some('~'), _) => return true,
+            // LogQL: `|~ "a" or "b"`, `| regexp "…"`.
+            (None, "or") => return self.was_expression,
+            (None, "regexp") => return true,
+            _ => {}
+        }
+        let call = self.open.iter().rev().find(|(word, _)| !word.is_empty());
+        call.is_some_and(|(word, commas)| (word.as_str(), *commas) == LABEL_REPLACE)
+    }
+
+    /// After a string.
+    fn passed(&mut self, was_expression: bool) {
+        self.word.clear();
+        self.mark = Some('"');
+        self.was_expression = was_expression;
+    }
+}
+
+/// The strings of a query that are regular expressions, without quotes and escapes. Comments are left out.
+fn expressions(query: &str) -> Vec<String> {
     let mut found = Vec::new();
+    let mut reading = Reading::default();
     let mut characters = query.chars();
     while let Some(character) = characters.next() {
         match character {
             '#' => while characters.next().is_some_and(|c| c != '\n') {},
-            '"' | '\'' | '`' => found.push(string(&mut characters, character)),
-            _ => {}
+            '"' | '\'' | '`' => {
+                let text = string(&mut characters, character);
+                let is_expression = reading.takes_expression();
+                reading.passed(is_expression);
+                found.extend(is_expression.then_some(text));
+            }
+            other => reading.read(other),
         }
     }
     found
@@ -77,29 +145,26 @@ fn escaped(characters: &mut std::str::Chars<'_>) -> Option<char> {
     char::from_u32(value)
 }
 
-fn with_braces_escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len() + 8);
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('{') {
-        escaped.push_str(before);
-        let inside = after.split_once('}').map_or("", |(inside, _)| inside);
-        let digits = |c: char| c.is_ascii_digit() || c == ',';
-        let is_repetition = inside.starts_with(|c: char| c.is_ascii_digit()) && inside.chars().all(digits);
-        escaped.push_str(if is_repetition { "{" } else { "\\{" });
-        rest = after;
-    }
-    escaped.push_str(rest);
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn strings_are_found_behind_comments_quotes_and_escapes() {
-        let query = "# \"no\"\nx{a=~\"\\\\d\\x41\\u0042\\103\", b='it\\'s', c=`\\d\"`}";
-        assert_eq!(strings(query), ["\\dABC", "it's", "\\d\""]);
+    fn expressions_are_found_behind_comments_quotes_and_escapes() {
+        for (query, expected) in [
+            ("# =~\"no\"\nx{a=~\"\\\\d\\x41\\u0042\\103\", b='it', c!~`\\d\"`}", vec!["\\dABC", "\\d\""]),
+            (r#"x{"a.b" =~ "c", d != "e", f="g"} == on("h") y"#, vec!["c"]),
+            (r#"label_replace(rate(x{a="1"}[5m]), "b", "$1", "c", ("d(.*)"))"#, vec!["d(.*)"]),
+            (
+                r#"x or label_replace (label_join(x{i="j",k="l",m="n"}, "a", ",", "b", "c", "d"), "b", "$1", "c", "e") or y{f="g"}"#,
+                vec!["e"],
+            ),
+            (r#"label_join(x, "a", "b", "c", "d", "e")"#, vec![]),
+            (r#"{a="b"} |~ "c" or "d" |= "e" or "f" | regexp "(?P<g>h)""#, vec!["c", "d", "(?P<g>h)"]),
+            (r#"{ span.a =~ "b" && name = "c" }"#, vec!["b"]),
+        ] {
+            assert_eq!(expressions(query), expected, "{query}");
+        }
     }
 
     #[test]
@@ -108,8 +173,10 @@ mod tests {
         for query in [
             r#"sum(rate(x{code=~"5..",path!~"/(api|web)/[^/]{1,40}",pod=~`[\w-]{1,63}`}[5m]))"#.to_owned(),
             format!("x{{tenant=~\"{}\"}}", names.join("|")),
+            r#"x{host=~"\\w{1,63}(\\.\\w{1,63}){0,8}"}"#.to_owned(),
             r#"label_replace(up, "a", "$1", "b", "(.*):{port}")"#.to_owned(),
             r#"{service_name=~".+"} |~ "(?i)time(d )?out" | json"#.to_owned(),
+            format!("label_join(x, \"a\", {})", ["\"a\""; 15_000].join(",")),
         ] {
             assert_eq!(check_regexes(&query), Ok(()), "{query}");
         }
@@ -119,10 +186,13 @@ mod tests {
     fn one_huge_expression_or_many_large_ones_are_refused() {
         let many: Vec<String> = (0..500).map(|n| format!(r#"a=~"\\pL{{0,90}}x{n}""#)).collect();
         let behind_a_brace: Vec<String> = (0..500).map(|n| format!(r#"a=~"\x5cpL{{0,90}}{{y}}{n}""#)).collect();
+        let replaced = (0..9).fold("x".to_owned(), |x, _| format!(r#"label_replace({x},"a","b","c","\\pL{{99}}")"#));
         for query in [
-            r#"x{a=~"(a{0,1000}){0,1000}"}"#.to_owned(),
+            r#"x{a=~"\\pL{300}|\\pN{900}"}"#.to_owned(),
             format!("{{{}}}", many.join(",")),
             format!("{{{}}}", behind_a_brace.join(",")),
+            format!(r#"{{a="b"}} |~ "{}""#, r"\\pL".repeat(300)),
+            replaced,
         ] {
             assert_eq!(check_regexes(&query), Err(RegexesTooLarge), "{query}");
         }

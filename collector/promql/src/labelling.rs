@@ -3,8 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use regex::Regex;
-use tenantscope_model::{Labels, METRIC_NAME};
+use tenantscope_model::{Expansion, Labels, METRIC_NAME, RegularExpression};
 
 use crate::ast::{Call, Position};
 use crate::column::{Cell, Column, Grid, Sink, merge_same_labels};
@@ -16,17 +15,17 @@ impl Evaluation<'_> {
     pub(crate) fn label_replace(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         let text = |index| self.text(call.arguments.get(index));
         let (target, replacement, source, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
-        let regex = Regex::new(&format!("^(?s:{pattern})$"))
+        let expression = RegularExpression::try_new(pattern)
             .map_err(|_| EngineError::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
         if target.is_empty() {
             return Err(EngineError::execution("invalid destination label name in label_replace(): "));
         }
-        let replacement = Template::parse(replacement);
+        let replacement = Expansion::new(replacement);
         let mut columns = self.collect(self.argument(call, 0)?, grid)?;
         for column in &mut columns {
             let value = column.labels.get(source).unwrap_or("").to_owned();
-            if let Some(captures) = regex.captures(&value) {
-                set_label(column, target, replacement.expand(&captures));
+            if let Some(replaced) = expression.expand(&value, &replacement) {
+                set_label(column, target, replaced);
             }
         }
         merge_same_labels(columns)?.into_iter().try_for_each(sink)
@@ -143,56 +142,6 @@ fn runs(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A replacement as Go's regular expressions expand it: `$1`, `$name`, `${name}`, `$$`.
-struct Template(Vec<Part>);
-
-enum Part {
-    Literal(String),
-    Group(String),
-}
-
-impl Template {
-    fn parse(text: &str) -> Self {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('$') {
-            parts.push(Part::Literal(before.to_owned()));
-            rest = after;
-            if let Some(after) = rest.strip_prefix('$') {
-                parts.push(Part::Literal("$".to_owned()));
-                rest = after;
-            } else if let Some((name, after)) = rest.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
-                parts.push(Part::Group(name.to_owned()));
-                rest = after;
-            } else {
-                let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
-                let (name, after) = rest.split_at(end);
-                match name {
-                    "" => parts.push(Part::Literal("$".to_owned())),
-                    _ => parts.push(Part::Group(name.to_owned())),
-                }
-                rest = after;
-            }
-        }
-        parts.push(Part::Literal(rest.to_owned()));
-        Self(parts)
-    }
-
-    fn expand(&self, captures: &regex::Captures<'_>) -> String {
-        let one = |part: &Part| match part {
-            Part::Literal(text) => text.clone(),
-            Part::Group(name) => {
-                let group = match name.parse::<usize>() {
-                    Ok(number) => captures.get(number),
-                    Err(_) => captures.name(name),
-                };
-                group.map_or_else(String::new, |found| found.as_str().to_owned())
-            }
-        };
-        self.0.iter().map(one).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,14 +151,5 @@ mod tests {
         let mut names = ["node10", "node2", "node1", "a", "node1-b", "node-1", "node01"];
         names.sort_by(|a, b| natural(a, b));
         assert_eq!(names, ["a", "node01", "node1", "node1-b", "node2", "node10", "node-1"]);
-    }
-
-    #[test]
-    fn replacements_expand_as_in_go() {
-        let regex = Regex::new("^(?s:(.*)-(?P<n>.*))$").unwrap();
-        let captures = regex.captures("a-b").unwrap();
-        let expand = |text: &str| Template::parse(text).expand(&captures);
-        assert_eq!(expand("$1/${n}$$x"), "a/b$x");
-        assert_eq!(expand("$1x"), "");
     }
 }

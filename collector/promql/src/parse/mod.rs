@@ -20,7 +20,6 @@ mod lex;
 mod modifiers;
 mod number;
 mod postfix;
-mod regex_fault;
 mod selector;
 mod token;
 

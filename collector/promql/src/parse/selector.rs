@@ -7,7 +7,6 @@ use winnow::combinator::opt;
 use winnow::prelude::*;
 
 use super::input::{Context, Input, Parsed, from_to, must, peek, take, unexpected, unexpected_in, wrong};
-use super::regex_fault::regex_message;
 use super::token::{Kind, Token};
 use crate::ast::{BinaryOp, Position, VectorSelector};
 use crate::quoting::unquoted;
@@ -83,5 +82,5 @@ fn matcher(input: &mut Input<'_>) -> Parsed<Matcher> {
     };
     let text = unquoted(value.text);
     Matcher::try_new(&name, op, &text)
-        .map_err(|error| wrong(from_to(label.position, value.position), regex_message(&text, &error)))
+        .map_err(|error| wrong(from_to(label.position, value.position), error.reason().to_string()))
 }
