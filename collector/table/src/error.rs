@@ -49,9 +49,12 @@ pub enum TableError {
     /// Somebody else wrote this version: the table has two committers.
     #[error("version {0} was written by somebody else")]
     Conflict(u64),
-    /// The commit's outcome is unknown; look at [`crate::Table::reload`] before trying again.
+    /// The commit did not reach the log, as far as it could be asked.
     #[error("commit may not have happened: {0}")]
     Doubtful(KernelError),
+    /// A change removes a file that the newest version does not have: it was made for an older version.
+    #[error("{0} is not live any more")]
+    NotLive(String),
     /// The table on disk was made with other columns.
     #[error("table has columns of another version: {0}")]
     Schema(String),

@@ -22,7 +22,9 @@ impl Table {
     /// so `grace` is longer than any query. Nobody may write files meanwhile if `grace` is shorter than that takes.
     pub fn expire(&self, grace: Duration) -> Result<Expired, TableError> {
         let (live, removed) = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            // A file that is not live here may be named by a version that is not known yet.
+            self.settle(&mut state)?;
             (Arc::clone(&state.live), state.removed.clone())
         };
         let live: BTreeSet<&str> = live.iter().map(|file| file.path.as_str()).collect();

@@ -11,6 +11,8 @@
 //! - A commit is there whole or not at all, also after a power cut: in a folder its content is fsynced under another
 //!   name, then linked to its own, then the folder is fsynced; in a bucket it is put only where there is none. A file that a commit adds was fsynced before.
 //! - One committer per table and process: a [`Table`] is that committer, and its list of live files is the truth.
+//! - A commit that failed may have happened: the log is asked before anything else is decided. A change that removes what
+//!   is not live is refused, so nothing is built on a version that has passed.
 //! - A file is deleted only when it is not live and has not been for the grace period.
 //! - Calls block on files: call them from a thread that may.
 

@@ -178,6 +178,13 @@ impl Place {
         }
     }
 
+    /// Makes every commit durable that can be seen. In a bucket it always is.
+    pub(crate) fn sync_log(&self) -> Result<(), TableError> {
+        let Self::Folder(root) = self else { return Ok(()) };
+        sync_folder(&root.join("_delta_log"))?;
+        sync_folder(root)
+    }
+
     /// Takes a checkpoint away that can't be read. In a bucket there is never half of one.
     pub(crate) fn discard_checkpoint(&self) -> Result<bool, TableError> {
         match self {

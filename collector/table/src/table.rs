@@ -80,7 +80,10 @@ impl Draft {
 pub(crate) struct State {
     snapshot: SnapshotRef,
     pub(crate) live: Arc<Vec<LiveFile>>,
+    /// Files that are not live any more, and since when: whoever began before still reads them.
     pub(crate) removed: HashMap<String, Instant>,
+    /// Whether the log may have a version that is not known here: a commit failed and the log could not be asked since.
+    is_doubtful: bool,
 }
 
 /// A Delta table in a folder or a bucket, and its only committer.
@@ -115,7 +118,7 @@ impl Table {
         let (snapshot, live) = read(&engine, &place, &url)?;
         check_schema(&snapshot, &spec.schema)?;
         let live = Arc::new(live);
-        let state = State { snapshot, live, removed: HashMap::new() };
+        let state = State { snapshot, live, removed: HashMap::new(), is_doubtful: false };
         let is_date =
             |name: &&String| spec.schema.field_with_name(name).is_ok_and(|f| f.data_type() == &DataType::Date32);
         let date_columns = spec.partition_columns.iter().filter(is_date).cloned().collect();
@@ -148,8 +151,9 @@ impl Table {
 
     /// How far an application had come at the newest version.
     pub fn app_version(&self, application: &str) -> Result<Option<i64>, TableError> {
-        let snapshot = Arc::clone(&self.state.lock().snapshot);
-        Ok(snapshot.get_app_id_version(application, self.engine.as_ref())?)
+        let mut state = self.state.lock();
+        self.settle(&mut state)?;
+        Ok(state.snapshot.get_app_id_version(application, self.engine.as_ref())?)
     }
 
     /// Writes one Parquet file and fsyncs it; it belongs to the table once it is committed.
@@ -192,9 +196,47 @@ impl Table {
         Ok(WrittenFile::new(draft.path, size_bytes, now_ms(), draft.partition, stats))
     }
 
-    /// Makes one new version. After an error nothing has changed, except after [`TableError::Doubtful`].
+    /// Makes one new version. A commit that fails may have happened all the same: the log is asked, and it counts if it
+    /// did. Where the log can't be asked either, the next commit, [`Table::expire`] or [`Table::app_version`] asks it
+    /// first, and a transaction that is found to be there is not made again.
     pub fn commit(&self, change: &Change) -> Result<u64, TableError> {
         let mut state = self.state.lock();
+        if state.is_doubtful {
+            self.settle(&mut state)?;
+            if change.transaction.is_some() && self.has(&state, change)? {
+                return Ok(state.snapshot.version());
+            }
+        }
+        let live: BTreeSet<&str> = state.live.iter().map(|file| file.path.as_str()).collect();
+        if let Some(gone) = change.remove.iter().find(|path| !live.contains(path.as_str())) {
+            // Whoever thinks that it lives would add its rows once more.
+            return Err(TableError::NotLive(gone.clone()));
+        }
+        let failed = match self.try_commit(&mut state, change) {
+            Ok(version) => return Ok(version),
+            Err(error) => error,
+        };
+        state.is_doubtful = true;
+        if let Err(error) = self.settle(&mut state) {
+            tracing::error!(table = %self.url, %error, "a commit failed, and whether it happened is not known yet");
+            return Err(failed);
+        }
+        if self.has(&state, change)? { Ok(state.snapshot.version()) } else { Err(failed) }
+    }
+
+    /// Whether the table has a change, as far as the log is known here.
+    fn has(&self, state: &State, change: &Change) -> Result<bool, TableError> {
+        if let Some((application, version)) = &change.transaction {
+            let done = state.snapshot.get_app_id_version(application, self.engine.as_ref())?;
+            return Ok(done.is_some_and(|done| done >= *version));
+        }
+        // Names of files are never given twice.
+        let live: BTreeSet<&str> = state.live.iter().map(|file| file.path.as_str()).collect();
+        let added = change.add.iter().all(|file| live.contains(file.live.path.as_str()));
+        Ok(added && !change.remove.iter().any(|path| live.contains(path.as_str())))
+    }
+
+    fn try_commit(&self, state: &mut State, change: &Change) -> Result<u64, TableError> {
         let operation = if change.changes_rows { UpdateTableOperation::Write } else { UpdateTableOperation::Optimize };
         let mut builder = Arc::clone(&state.snapshot).update_table(operation, ENGINE_INFO, change.changes_rows);
         if let Some((application, version)) = &change.transaction {
@@ -233,17 +275,34 @@ impl Table {
         state.snapshot = snapshot;
         let version = committed.commit_version();
         if version.is_multiple_of(self.checkpoint_interval) {
-            self.checkpoint(&mut state);
+            self.checkpoint(state);
         }
         Ok(version)
     }
 
-    /// Reads the newest version from the log again, as after a commit whose outcome is unknown.
+    /// Reads the newest version from the log again.
     pub fn reload(&self) -> Result<(), TableError> {
-        let mut state = self.state.lock();
+        self.read_again(&mut self.state.lock())
+    }
+
+    /// Asks the log if it may have a version that is not known here.
+    pub(crate) fn settle(&self, state: &mut State) -> Result<(), TableError> {
+        if state.is_doubtful { self.read_again(state) } else { Ok(()) }
+    }
+
+    fn read_again(&self, state: &mut State) -> Result<(), TableError> {
+        // What is read is relied on, so it must not go with a power cut.
+        self.place.sync_log()?;
         let snapshot = Snapshot::builder_for(self.url.as_str()).build(self.engine.as_ref())?;
-        state.live = Arc::new(list(&self.engine, &snapshot)?);
+        let live = list(&self.engine, &snapshot)?;
+        let now = Instant::now();
+        let is_live: BTreeSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
+        let gone = state.live.iter().filter(|file| !is_live.contains(file.path.as_str()));
+        let gone: Vec<(String, Instant)> = gone.map(|file| (file.path.clone(), now)).collect();
+        state.removed.extend(gone);
+        state.live = Arc::new(live);
         state.snapshot = snapshot;
+        state.is_doubtful = false;
         Ok(())
     }
 

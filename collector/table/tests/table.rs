@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::file::properties::WriterProperties;
-use tenantscope_table::{Change, Partition, Table, TableSpec, WrittenFile};
+use tenantscope_table::{Change, Partition, Table, TableError, TableSpec, WrittenFile};
 
 fn spec() -> TableSpec {
     let columns = [("tenant", DataType::Utf8), ("n", DataType::Int64), ("retention", DataType::Utf8)];
@@ -154,4 +154,41 @@ fn half_a_checkpoint_does_not_keep_the_table_shut() {
     std::fs::OpenOptions::new().write(true).open(&checkpoint).unwrap().set_len(10).unwrap();
     assert!(Table::open(dir.path(), &spec()).is_err());
     assert!(checkpoint.exists());
+}
+
+#[test]
+fn a_change_made_for_an_older_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = open(dir.path());
+    add(&table, write(&table, "2026-11-24", &[("a", 1)]), 1);
+    let remove = vec![table.files()[0].path.clone()];
+    let rewritten = || write(&table, "2026-11-24", &[("a", 1)]);
+    let change = |file| Change { add: vec![file], remove: remove.clone(), ..Change::default() };
+    table.commit(&change(rewritten())).unwrap();
+    let refused = table.commit(&change(rewritten())).unwrap_err();
+    assert!(matches!(&refused, TableError::NotLive(path) if *path == remove[0]), "{refused}");
+    assert_eq!(table.files().iter().map(|file| file.rows.unwrap()).sum::<u64>(), 1, "no row is there twice");
+}
+
+/// Another table on the same folder stands in for a commit that happened although it failed.
+#[test]
+fn after_a_failed_commit_the_log_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (table, other) = (open(dir.path()), open(dir.path()));
+    add(&table, write(&table, "2026-11-24", &[("a", 1)]), 1);
+    let before = table.files()[0].path.clone();
+    other.reload().unwrap();
+    let rewritten = write(&other, "2026-11-24", &[("a", 2)]);
+    let path = rewritten.as_live().path.clone();
+    let change = Change { add: vec![rewritten], remove: vec![before.clone()], ..Change::default() };
+    other.commit(&change).unwrap();
+
+    let late = write(&table, "2026-11-25", &[("a", 3)]);
+    let failed = table.commit(&Change { add: vec![late], changes_rows: true, ..Change::default() }).unwrap_err();
+    assert!(matches!(failed, TableError::Conflict(_)), "{failed}");
+    assert_eq!(table.files().iter().map(|file| &file.path).collect::<Vec<_>>(), [&path]);
+    assert_eq!(table.expire(Duration::from_secs(600)).unwrap().files, 0, "a query may still read what went");
+    assert!(dir.path().join(&before).exists() && dir.path().join(&path).exists());
+    let refused = table.commit(&change).unwrap_err();
+    assert!(matches!(refused, TableError::NotLive(_)), "{refused}");
 }

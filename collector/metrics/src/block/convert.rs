@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tenantscope_table::{Change as TableChange, Table, TableError, WrittenFile};
+use tenantscope_table::{Change as TableChange, Table, WrittenFile};
 
 use super::error::BlockError;
 use super::file::{BlockFile, LoadedFile};
@@ -104,7 +104,7 @@ impl MetricStore {
             transaction: Some((self.blocks.application.clone(), as_version(id))),
             changes_rows: true,
         };
-        self.commit_to_table(&table, &change, id)?;
+        table.commit(&change).map_err(BlockError::from)?;
         tracing::info!(window_ms, parts = parts.len(), rewritten = touched.len(), files, bytes, "converted to blocks");
         self.finish_conversion(&table, parts)
     }
@@ -113,6 +113,9 @@ impl MetricStore {
     fn end_pending(&self) -> Result<(), StoreError> {
         let Some(Conversion { id, parts }) = self.pending_conversion() else { return Ok(()) };
         let table = self.block_table()?;
+        // The commit may have happened although it failed, and what is converted next is laid over what lives now.
+        table.reload().map_err(BlockError::from)?;
+        self.show_table(&table);
         let is_done = table.app_version(&self.blocks.application).map_err(BlockError::from)?;
         if is_done.is_some_and(|done| done >= as_version(id)) {
             tracing::info!(id, "the table has a conversion that was interrupted");
@@ -138,23 +141,6 @@ impl MetricStore {
         })?;
         self.forget_dead(&before);
         Ok(())
-    }
-
-    /// Commits under the conversion's id. Where the outcome is doubtful, the table is asked.
-    fn commit_to_table(&self, table: &Table, change: &TableChange, id: u64) -> Result<(), StoreError> {
-        match table.commit(change) {
-            Ok(_) => Ok(()),
-            Err(error @ (TableError::Doubtful(_) | TableError::Conflict(_))) => {
-                table.reload().map_err(BlockError::from)?;
-                let done = table.app_version(&self.blocks.application).map_err(BlockError::from)?;
-                if done.is_some_and(|done| done >= as_version(id)) {
-                    Ok(())
-                } else {
-                    Err(BlockError::from(error).into())
-                }
-            }
-            Err(error) => Err(BlockError::from(error).into()),
-        }
     }
 
     /// The files that have a row of a series of the parts, or could have one: these are written anew.

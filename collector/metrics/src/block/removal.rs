@@ -28,9 +28,6 @@ impl MetricStore {
     /// Commits a change that is not a conversion. After an error the log says which files live.
     pub(super) fn change_table(&self, table: &Arc<Table>, change: &TableChange) -> Result<(), StoreError> {
         let committed = table.commit(change);
-        if committed.is_err() {
-            table.reload().map_err(BlockError::from)?;
-        }
         self.show_table(table);
         committed.map_err(BlockError::from)?;
         Ok(())
