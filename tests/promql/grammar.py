@@ -13,13 +13,15 @@ OTHERS = {"shop_info": ["instance", "version"], "wave": ["zone"], "latency_secon
           "latency_seconds_sum": ["instance", "path"], "latency_seconds_bucket": ["instance", "path", "le"]}
 METRICS = {**COUNTERS, **GAUGES, **OTHERS}
 MATCHERS = {
-    "instance": ['instance="a:80"', 'instance!="b:80"', 'instance=~"a.*|c.*"', 'instance!~".*:80"', 'instance=~".+"'],
-    "path": ['path="/orders"', 'path!="/orders"', 'path=~"/c.*"'],
-    "code": ['code="500"', 'code!="500"', 'code=~"4..|5.."'],
-    "pod": ['pod=~"pod-1.*"', 'pod!~"pod-[0-4].*"', 'pod=~"pod-(3|7)-0"', 'pod!=""'],
-    "zone": ['zone="eu-1"', 'zone=~"eu-.*"', 'zone!="eu-1"'],
-    "version": ['version!="v1"', 'version=~"v[01]"'],
-    "le": ['le="+Inf"', 'le=~"0.*"', 'le!="0.1"'],
+    "instance": ['instance="a:80"', 'instance!="b:80"', 'instance=~"a.*|c.*"', 'instance!~".*:80"', 'instance=~".+"',
+                 r'instance=~"\\w:\\d+"', r'instance!~"(?i)A:\\d{2}"', 'instance=~"[[:alpha:]]:8[^1]"', r'instance=~"\\Qa:80\\E|x{,3}"'],
+    "path": ['path="/orders"', 'path!="/orders"', 'path=~"/c.*"', r'path=~"\\W\\w+"', 'path!~"(/carts)?"', 'path=~"^/(?P<x>o).*s$"'],
+    "code": ['code="500"', 'code!="500"', 'code=~"4..|5.."', r'code=~"\\d{3}"', r'code!~"[2-4]\\d\\d"', 'code=~"(?:5|6)0*"', 'code=~"|200"'],
+    "pod": ['pod=~"pod-1.*"', 'pod!~"pod-[0-4].*"', 'pod=~"pod-(3|7)-0"', 'pod!=""', r'pod=~"pod-\\d{1,2}-[0-9]+"',
+            r'pod!~`.*\b1\d?-.*`', 'pod=~"(pod-1.?.?|pod-2.*)"'],
+    "zone": ['zone="eu-1"', 'zone=~"eu-.*"', 'zone!="eu-1"', 'zone=~"(?i:EU)-[1-9&&]"', r'zone!~"\\p{Ll}+-2"'],
+    "version": ['version!="v1"', 'version=~"v[01]"', r'version=~"v\\d??"'],
+    "le": ['le="+Inf"', 'le=~"0.*"', 'le!="0.1"', r'le=~"[0-9]+(\\.[0-9]+)?"', r'le!~"\\+Inf"'],
 }
 ALWAYS = ['job!=""', 'tenant="anonymous"', 'nothing=""', 'job=~"shop|node|edge|batch"']
 COUNTER_FUNCTIONS = ["rate", "increase", "irate"]
@@ -158,6 +160,7 @@ class Grammar:
         return self.pick(
             lambda: f'label_replace({self.vector(0)}, "host", "$1-x", "instance", "(.):.*")',
             lambda: f'label_replace({self.vector(0)}, "path", "", "path", "/.*")',
+            lambda: f'label_replace({self.vector(0)}, "host", "${{p}}${{h}}$3", "instance", "(?P<h>\\\\w):(?P<p>\\\\d+)")',
             lambda: f'label_join({self.vector(0)}, "where", "/", "instance", "path", "pod")')
 
     def absent(self):
@@ -234,6 +237,7 @@ class Grammar:
             f"no_such_function({inner})", f"histogram_quantile({inner})", f"sum({inner}, {inner})", f"topk({inner})",
             f"abs({inner}, 1)", f'abs("{raw[:5]}")', "{}", '{job=~".*"}', f"{raw} offset", f"{raw} @ foo", f"{inner} +", f"* {inner}",
             f'label_replace({inner}, "a", "b", "c", "(")',
+            'wave{zone=~"a**"}', 'wave{zone=~"a)|(b"}', 'wave{zone!~"[z-a]"}', r'wave{zone=~"\\1"}', 'wave{zone=~"x{1001}"}',
             "queue_depth + on (job) queue_depth", "queue_depth * on (job) group_left () queue_depth",
             'label_replace(queue_depth, "path", "", "path", "/.*")', "requests_total / ignoring (code) requests_total",
             f"sum({self.one_of(METRICS)}[5m])", f"{self.one_of(METRICS)}[5m] + 1", f"scalar({self.number()})", "vector(queue_depth)",

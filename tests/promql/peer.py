@@ -9,6 +9,7 @@ from processes import Process, answers, free_port
 
 PROMETHEUS = shutil.which("prometheus")
 RELATIVE = 1e-9
+CANCELLED = 1e-12
 CONFIG = """
 global: {scrape_interval: 1m, evaluation_interval: 1m}
 storage: {tsdb: {out_of_order_time_window: 1h}}
@@ -53,7 +54,7 @@ def close(ours, theirs):
     if a == b or (math.isnan(a) and math.isnan(b)):
         return True
     # What cancels out to almost nothing may keep another rest of rounding.
-    return abs(a - b) <= max(RELATIVE * max(abs(a), abs(b)), 1e-9)
+    return abs(a - b) <= max(RELATIVE * max(abs(a), abs(b)), CANCELLED)
 
 
 def differences(ours, theirs):
