@@ -46,6 +46,7 @@ mod families_file;
 mod flush;
 mod head;
 mod index;
+mod layer;
 mod manifest;
 mod memory;
 mod merge;

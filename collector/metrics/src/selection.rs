@@ -6,21 +6,23 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use tenantscope_model::{
-    LabelSet, Labels, Lookback, QueryBudget, Sample, Scope, SelectError, SelectRequest, SelectedSeries, Selection,
+    LabelSet, Labels, Lookback, QueryBudget, Scope, SelectError, SelectRequest, SelectedSeries, Selection,
     SeriesGrouping, SeriesGroups, SeriesScan, SeriesView,
 };
 
 use crate::block::{LoadedBlocks, What};
 use crate::columns::{Columns, TimeRange};
 use crate::index::{self, Index};
+use crate::layer::{Decoded, Layer};
 use crate::part::{Fetched, Part, Wanted};
 use crate::series::Series;
 use crate::store::MetricStore;
 
 /// Series whose bytes are held at once by one scan.
 const BATCH: usize = 8192;
-/// The same where samples of blocks are held, which are not compressed.
+/// The same where samples of blocks are held, which are not compressed, and so much time is asked for.
 const BATCH_WITH_BLOCKS: usize = 1024;
+const MANY_SAMPLES_MS: i64 = 24 * 3_600_000;
 /// Series looked at under one lock.
 const PIECE: usize = 1024;
 /// Samples between two charges.
@@ -91,7 +93,8 @@ impl Found<'_> {
     }
 
     fn batch(&self) -> usize {
-        if self.blocks.files.is_empty() { BATCH } else { BATCH_WITH_BLOCKS }
+        let holds_many = self.request.to_ms.saturating_sub(self.request.from_ms) > MANY_SAMPLES_MS;
+        if holds_many && !self.blocks.files.is_empty() { BATCH_WITH_BLOCKS } else { BATCH }
     }
 
     /// Everything that was found, read at once, for readers that hold it anyway.
@@ -155,20 +158,24 @@ impl Selection for Found<'_> {
             return Ok(grouping.finish());
         }
         let mut keys = GroupKeys::default();
-        for (at, series) in self.series.iter().enumerate() {
-            let known = keys.look_up(series, |name| by.contains(self.store.index.read().text(name)));
-            let number = match known {
-                Some(number) => number,
-                None => {
-                    let number = grouping.number(self.store.index.read().labels(keys.labels(series)));
-                    keys.insert(number);
-                    number
-                }
-            };
-            grouping.push(number);
-            if at % PIECE == 0 {
-                self.request.budget.check()?;
+        for piece in self.series.chunks(PIECE) {
+            // Series lie here and there in memory: looks at many that do not wait for each other bring them near at once.
+            std::hint::black_box(
+                piece.iter().filter_map(|series| series.values().last()).fold(0, |all, one| all ^ one),
+            );
+            for series in piece {
+                let known = keys.look_up(series, |name| by.contains(self.store.index.read().text(name)));
+                let number = match known {
+                    Some(number) => number,
+                    None => {
+                        let number = grouping.number(self.store.index.read().labels(keys.labels(series)));
+                        keys.insert(number);
+                        number
+                    }
+                };
+                grouping.push(number);
             }
+            self.request.budget.check()?;
         }
         Ok(grouping.finish())
     }
@@ -251,19 +258,11 @@ struct Scan<'f, 'a> {
 struct Batch<'a> {
     first: usize,
     /// Older than all else.
-    blocks: Vec<Columns>,
+    blocks: Layer,
     parts: Vec<PartBytes>,
     /// Newer than all else.
-    memory: Vec<InMemory>,
-    floats: Vec<Sample>,
+    memory: Layer,
     _held: Option<HeldBytes<'a>>,
-}
-
-/// What memory has of a series.
-enum InMemory {
-    /// Some of the batch's floats.
-    Floats(Range<usize>),
-    Columns(Columns),
 }
 
 /// What a part has of a batch.
@@ -330,9 +329,7 @@ impl Scan<'_, '_> {
         let (range, _) = range_of(series, &self.found.request);
         let slot = place - self.batch.first;
         self.current.clear();
-        if let Some(blocks) = self.batch.blocks.get_mut(slot) {
-            self.current = std::mem::take(blocks);
-        }
+        self.batch.blocks.lay_over(slot, &mut self.current, &mut self.layer);
         for part in &mut self.batch.parts {
             while let Some(fetched) = part.fetched.get(part.at).filter(|fetched| fetched.slot == slot) {
                 self.layer.clear();
@@ -341,15 +338,7 @@ impl Scan<'_, '_> {
                 part.at += 1;
             }
         }
-        match self.batch.memory.get_mut(slot) {
-            Some(InMemory::Floats(range)) => {
-                self.layer.clear();
-                self.layer.samples.extend_from_slice(self.batch.floats.get(range.clone()).unwrap_or_default());
-                self.current.lay_over(&mut self.layer);
-            }
-            Some(InMemory::Columns(columns)) => self.current.lay_over(columns),
-            None => {}
-        }
+        self.batch.memory.lay_over(slot, &mut self.current, &mut self.layer);
         Ok(())
     }
 }
@@ -379,19 +368,21 @@ impl<'a> Found<'a> {
         Ok(batch)
     }
 
-    fn read_blocks(&self, wanted: &[Wanted], ranges: &[TimeRange]) -> Result<Vec<Columns>, SelectError> {
+    fn read_blocks(&self, wanted: &[Wanted], ranges: &[TimeRange]) -> Result<Layer, SelectError> {
         if self.blocks.files.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Layer::default());
         }
         let budget = self.request.budget;
-        let mut read: Vec<Columns> = ranges.iter().map(|_| Columns::default()).collect();
+        let mut read = Layer::of(ranges.len());
         let range_of = |slot: usize| ranges.get(slot).copied().unwrap_or(TimeRange::EMPTY);
+        let mut runs = 0_usize;
         for file in &self.blocks.files {
             file.read::<SelectError>(wanted, range_of, |slot, rows| {
-                budget.check()?;
-                if let Some(columns) = read.get_mut(slot) {
-                    columns.lay_over(&mut rows.columns(range_of(slot)));
+                if runs.is_multiple_of(PIECE) {
+                    budget.check()?;
                 }
+                runs += 1;
+                read.take_rows(slot, rows, range_of(slot));
                 Ok(())
             })?;
         }
@@ -410,26 +401,21 @@ impl PartBytes {
 
 impl Batch<'_> {
     fn read_memory(&mut self, series: &[Arc<Series>], ranges: &[TimeRange]) {
-        self.memory.reserve_exact(series.len());
+        let Layer { series: decoded, floats } = &mut self.memory;
+        decoded.reserve_exact(series.len());
         for (series, range) in series.iter().zip(ranges) {
-            let from = self.floats.len();
-            self.memory.push(if series.read_floats(*range, &mut self.floats) {
-                InMemory::Floats(from..self.floats.len())
+            let from = floats.len();
+            decoded.push(if series.read_floats(*range, floats) {
+                Decoded::Floats(from..floats.len())
             } else {
-                InMemory::Columns(series.read(*range))
+                Decoded::Columns(series.read(*range))
             });
         }
     }
 
     fn bytes(&self) -> usize {
-        let memory = |one: &InMemory| match one {
-            InMemory::Floats(_) => 0,
-            InMemory::Columns(columns) => columns.bytes(),
-        };
         let parts: usize = self.parts.iter().map(|part| part.bytes.capacity()).sum();
-        let floats = self.floats.capacity() * size_of::<Sample>();
-        let blocks: usize = self.blocks.iter().map(Columns::bytes).sum();
-        floats + parts + blocks + self.memory.iter().map(memory).sum::<usize>()
+        parts + self.blocks.bytes() + self.memory.bytes()
     }
 }
 

@@ -19,6 +19,7 @@
 mod cache;
 mod compact;
 mod convert;
+mod cursor;
 mod decimal;
 mod directory;
 mod error;
@@ -36,4 +37,5 @@ mod writer;
 pub use error::BlockError;
 pub(crate) use file::BlockFile;
 pub(crate) use load::{LoadedBlocks, What};
+pub(crate) use rows::SeriesRows;
 pub(crate) use set::Blocks;

@@ -1,17 +1,13 @@
-//! From pages to samples: only the pages in which wanted rows lie, and only the columns that these rows use.
+//! From pages to samples: only the columns that the wanted rows use.
 
-use std::io::Cursor;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, Length};
-use parquet::file::serialized_reader::SerializedPageReader;
 use tenantscope_model::{Histogram, HistogramSample, Sample};
 
+use super::cursor::{ColumnCursor, GroupSource, Open, cursor};
 use super::decimal;
 use super::directory::{Form, Run};
 use super::file::Opened;
@@ -21,9 +17,6 @@ use crate::columns::{Columns, TimeRange, tidy_starts};
 
 /// Rows decoded at a time, unless one series alone has more.
 const MAX_STRETCH_ROWS: usize = 64 << 10;
-/// Pages of one column are fetched at once up to so many bytes.
-const MAX_WINDOW_BYTES: u64 = 8 << 20;
-
 /// The rows of one series, in time order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SeriesRows<'a> {
@@ -65,6 +58,20 @@ impl Times<'_> {
         first..end.max(first)
     }
 
+    /// Appends values at the times of these rows.
+    fn push(&self, rows: Range<usize>, values: impl ExactSizeIterator<Item = f64>, out: &mut Vec<Sample>) {
+        match self {
+            Self::Listed(times_ms) => {
+                let times_ms = times_ms.get(rows).unwrap_or_default();
+                out.extend(times_ms.iter().zip(values).map(|(t_ms, value)| Sample { t_ms: *t_ms, value }));
+            }
+            Self::Steps { first_ms, step_ms, .. } => {
+                let t_ms = |row: usize| first_ms.wrapping_add(step_ms.wrapping_mul(row as i64));
+                out.extend(rows.zip(values).map(|(row, value)| Sample { t_ms: t_ms(row), value }));
+            }
+        }
+    }
+
     fn each(&self, rows: Range<usize>) -> impl Iterator<Item = i64> {
         let (listed, first_ms, step_ms) = match self {
             Self::Listed(times_ms) => (times_ms.get(rows.clone()), 0, 0),
@@ -90,41 +97,51 @@ enum Cell {
 }
 
 impl SeriesRows<'_> {
+    /// Appends what is within the range, if the rows are nothing but floats without starts; says whether they are.
+    pub(crate) fn floats_into(&self, range: TimeRange, out: &mut Vec<Sample>) -> bool {
+        let is_plain = self.starts_ms.is_empty() && !matches!(self.values, Values::Mixed(_));
+        if is_plain {
+            self.push_floats(self.times.within(range), out);
+        }
+        is_plain
+    }
+
     /// Everything within the range.
     pub(crate) fn columns(&self, range: TimeRange) -> Columns {
         let rows = self.times.within(range);
         let mut columns = Columns::default();
-        let times_ms = self.times.each(rows.clone());
         let starts_ms = self.starts_ms.get(rows.clone()).unwrap_or_default();
-        match self.values {
-            Values::Decimals(mantissas, scale) => {
-                let power = decimal::power(scale);
-                let mantissas = mantissas.get(rows).unwrap_or_default();
-                columns.samples.reserve_exact(mantissas.len());
-                let pairs = mantissas.iter().zip(times_ms);
-                if scale == 0 {
-                    columns.samples.extend(pairs.map(|(m, t_ms)| Sample { t_ms, value: *m as f64 }));
-                } else {
-                    columns.samples.extend(pairs.map(|(m, t_ms)| Sample { t_ms, value: decimal::value(*m, power) }));
-                }
-                columns.starts.samples_ms.extend_from_slice(starts_ms);
+        if let Values::Mixed(cells) = self.values {
+            let cells = cells.get(rows.clone()).unwrap_or_default();
+            for (at, (t_ms, cell)) in self.times.each(rows).zip(cells).enumerate() {
+                push_cell(&mut columns, t_ms, cell, starts_ms.get(at).copied().unwrap_or_default());
             }
-            Values::Floats(values) => {
-                let values = values.get(rows).unwrap_or_default();
-                columns.samples.reserve_exact(values.len());
-                columns.samples.extend(values.iter().zip(times_ms).map(|(value, t_ms)| Sample { t_ms, value: *value }));
-                columns.starts.samples_ms.extend_from_slice(starts_ms);
-            }
-            Values::Mixed(cells) => {
-                let cells = cells.get(rows).unwrap_or_default();
-                for (at, (t_ms, cell)) in times_ms.zip(cells).enumerate() {
-                    push_cell(&mut columns, t_ms, cell, starts_ms.get(at).copied().unwrap_or_default());
-                }
-            }
+        } else {
+            columns.samples.reserve_exact(rows.len());
+            self.push_floats(rows, &mut columns.samples);
+            columns.starts.samples_ms.extend_from_slice(starts_ms);
         }
         tidy_starts(&mut columns.starts.samples_ms);
         tidy_starts(&mut columns.starts.histograms_ms);
         columns
+    }
+
+    /// The rows' floats, where there is nothing else.
+    fn push_floats(&self, rows: Range<usize>, out: &mut Vec<Sample>) {
+        match self.values {
+            Values::Decimals(mantissas, scale) => {
+                let (power, mantissas) = (decimal::power(scale), mantissas.get(rows.clone()).unwrap_or_default());
+                if scale == 0 {
+                    self.times.push(rows, mantissas.iter().map(|mantissa| *mantissa as f64), out);
+                } else {
+                    self.times.push(rows, mantissas.iter().map(|mantissa| decimal::value(*mantissa, power)), out);
+                }
+            }
+            Values::Floats(values) => {
+                self.times.push(rows.clone(), values.get(rows).unwrap_or_default().iter().copied(), out);
+            }
+            Values::Mixed(_) => {}
+        }
     }
 }
 
@@ -148,14 +165,19 @@ pub(super) struct WantedRun {
     pub(super) slot: usize,
 }
 
-/// What runs need of columns; runs that need the same are decoded together.
-fn kind(run: &Run) -> (u8, bool, bool) {
+/// What runs need of columns; runs that need the same are decoded together. Times are left out: neighbours differ in them
+/// often, and passing over some costs as much as decoding them.
+fn kind(run: &Run) -> (u8, bool) {
     let form = match run.form {
         Form::Decimals(_) => 0,
         Form::Floats => 1,
         Form::Mixed => 2,
     };
-    (form, run.has_starts, run.step_ms == 0)
+    (form, run.has_starts)
+}
+
+fn has_times(run: &Run) -> bool {
+    run.step_ms == 0
 }
 
 /// Reads runs of one row group, given in the order of their rows.
@@ -177,7 +199,8 @@ pub(super) fn read_group<E: From<ParquetError>>(
         rest = after;
         let from = first.run.first_row as usize;
         let end = stretch.last().map_or(from, |last| end_of(&last.run));
-        buffers.fill(&source, &mut cursors, from, end - from, kind(&first.run))?;
+        let has_times = stretch.iter().any(|wanted| has_times(&wanted.run));
+        buffers.fill(&source, &mut cursors, from, end - from, kind(&first.run), has_times)?;
         for WantedRun { run, slot } in stretch {
             let at = run.first_row as usize - from;
             let rows = at..at + run.rows as usize;
@@ -191,7 +214,7 @@ fn end_of(run: &Run) -> usize {
     run.first_row as usize + run.rows as usize
 }
 
-/// How many of the next runs follow each other without a gap and need the same columns.
+/// How many of the next runs follow each other without a gap and need the same columns but for times.
 fn stretch_length(wanted: &[WantedRun]) -> usize {
     let Some(first) = wanted.first() else { return 0 };
     let (start, kind_of_first) = (first.run.first_row as usize, kind(&first.run));
@@ -235,7 +258,8 @@ impl Buffers {
         cursors: &mut Cursors,
         first: usize,
         rows: usize,
-        (form, has_starts, has_times): (u8, bool, bool),
+        (form, has_starts): (u8, bool),
+        has_times: bool,
     ) -> Result<(), ParquetError> {
         self.times_ms.clear();
         if has_times {
@@ -344,139 +368,6 @@ where
     let (mut levels, mut values) = (Vec::new(), Vec::new());
     cursor(slot, source, column)?.read(first, rows, Some(&mut levels), &mut values)?;
     Ok(spread(&levels, values).collect())
-}
-
-/// The cursor of a column, made where it is not there yet.
-fn cursor<'a, T: DataType>(
-    slot: &'a mut Option<ColumnCursor<T>>,
-    source: &GroupSource<'_>,
-    column: Column,
-) -> Result<&'a mut ColumnCursor<T>, ParquetError>
-where
-    ColumnCursor<T>: Open<T>,
-{
-    if slot.is_none() {
-        *slot = Some(ColumnCursor { reader: ColumnCursor::<T>::open(source.column(column)?)?, at: 0 });
-    }
-    slot.as_mut().ok_or_else(|| ParquetError::General("column reader".to_owned()))
-}
-
-/// Reads rows of a column, each further on than the last.
-struct ColumnCursor<T: DataType> {
-    reader: ColumnReaderImpl<T>,
-    at: usize,
-}
-
-impl<T: DataType> ColumnCursor<T> {
-    fn read(
-        &mut self,
-        first: usize,
-        rows: usize,
-        levels: Option<&mut Vec<i16>>,
-        values: &mut Vec<T::T>,
-    ) -> Result<(), ParquetError> {
-        let skipped = self.reader.skip_records(first - self.at)?;
-        let (read, _, _) = self.reader.read_records(rows, levels, None, values)?;
-        if skipped != first - self.at || read != rows {
-            return Err(ParquetError::EOF("fewer rows than the series index says".to_owned()));
-        }
-        self.at = first + rows;
-        Ok(())
-    }
-}
-
-/// A typed reader out of one that is not.
-trait Open<T: DataType> {
-    fn open(reader: ColumnReader) -> Result<ColumnReaderImpl<T>, ParquetError>;
-}
-
-macro_rules! open {
-    ($kind:ident, $variant:ident) => {
-        impl Open<$kind> for ColumnCursor<$kind> {
-            fn open(reader: ColumnReader) -> Result<ColumnReaderImpl<$kind>, ParquetError> {
-                match reader {
-                    ColumnReader::$variant(reader) => Ok(reader),
-                    _ => Err(ParquetError::General("column of another type".to_owned())),
-                }
-            }
-        }
-    };
-}
-
-open!(Int64Type, Int64ColumnReader);
-open!(Int32Type, Int32ColumnReader);
-open!(DoubleType, DoubleColumnReader);
-open!(ByteArrayType, ByteArrayColumnReader);
-
-/// A row group, and which of its rows are wanted.
-struct GroupSource<'a> {
-    opened: &'a Arc<Opened>,
-    group: usize,
-    rows: Range<usize>,
-    /// How many of them.
-    needed: usize,
-}
-
-impl GroupSource<'_> {
-    fn column(&self, column: Column) -> Result<ColumnReader, ParquetError> {
-        let missing = || ParquetError::General("row group or column that the file does not have".to_owned());
-        let meta = &self.opened.meta;
-        let group = meta.row_groups().get(self.group).ok_or_else(missing)?;
-        let at = column as usize;
-        let chunk = group.columns().get(at).ok_or_else(missing)?;
-        let offsets = meta.offset_index().and_then(|all| all.get(self.group)).and_then(|columns| columns.get(at));
-        let pages = offsets.ok_or_else(missing)?.page_locations().clone();
-
-        let first = pages.partition_point(|page| page.first_row_index as usize <= self.rows.start).saturating_sub(1);
-        let end = pages.partition_point(|page| (page.first_row_index as usize) < self.rows.end);
-        let touched = pages.get(first..end).unwrap_or_default();
-        let window = match (touched.first(), touched.last()) {
-            (Some(first), Some(last)) => {
-                let end = last.offset as u64 + last.compressed_page_size as u64;
-                first.offset as u64..end
-            }
-            _ => 0..0,
-        };
-        // Few rows here and there are read page by page.
-        let is_dense = touched.len() <= 4 || self.needed * 2 >= self.rows.len();
-        let fetch = is_dense && window.end - window.start <= MAX_WINDOW_BYTES;
-        let bytes =
-            if fetch { self.opened.read(window.start, (window.end - window.start) as usize)? } else { Bytes::new() };
-        let piece = Arc::new(Piece { opened: Arc::clone(self.opened), start: window.start, bytes });
-        let reader = SerializedPageReader::new(piece, chunk, group.num_rows() as usize, Some(pages))?;
-        Ok(get_column_reader(chunk.column_descr_ptr(), Box::new(reader)))
-    }
-}
-
-/// A file of which a piece is in memory.
-struct Piece {
-    opened: Arc<Opened>,
-    start: u64,
-    bytes: Bytes,
-}
-
-impl Length for Piece {
-    fn len(&self) -> u64 {
-        self.opened.size_bytes()
-    }
-}
-
-impl ChunkReader for Piece {
-    type T = Cursor<Bytes>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        const AHEAD: u64 = 64 << 10;
-        let length = AHEAD.min(self.opened.size_bytes().saturating_sub(start));
-        self.get_bytes(start, length as usize).map(Cursor::new)
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let at = start.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
-        match at.filter(|at| at.checked_add(length).is_some_and(|end| end <= self.bytes.len())) {
-            Some(at) => Ok(self.bytes.slice(at..at + length)),
-            None => self.opened.read(start, length),
-        }
-    }
 }
 
 #[cfg(test)]

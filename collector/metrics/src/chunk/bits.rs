@@ -47,6 +47,9 @@ impl BitWriter {
     }
 }
 
+/// Bits of a [`BitReader::peek`] that are right.
+pub(crate) const PEEKED: u32 = 57;
+
 /// Reads what a [`BitWriter`] wrote.
 #[derive(Debug)]
 pub(crate) struct BitReader<'a> {
@@ -75,7 +78,7 @@ impl<'a> BitReader<'a> {
         Some(((word << skip) >> (128 - count)) as u64)
     }
 
-    /// The bits that come next, of which at least 57 are right as far as there are so many, without taking them.
+    /// The bits that come next, of which [`PEEKED`] are right as far as there are so many, without taking them.
     pub(crate) fn peek(&self) -> u64 {
         let rest = self.bytes.get(self.at / 8..).unwrap_or_default();
         let word = match rest.first_chunk::<8>() {

@@ -4,7 +4,7 @@
 use tenantscope_model::Sample;
 
 use super::Damaged;
-use super::bits::{BitReader, BitWriter};
+use super::bits::{BitReader, BitWriter, PEEKED};
 use crate::columns::TimeRange;
 
 /// Widths of a difference of differences, after one more leading 1 bit each.
@@ -193,12 +193,12 @@ impl<'a> FloatReader<'a> {
 
     fn next(&mut self) -> Option<Sample> {
         if self.started {
-            // What tells the next sample's form nearly always fits one look: two bits for time and value that go on as
-            // before, 16 for a time that comes a little earlier or later, 13 for a value of another width.
+            // What tells the next sample's form nearly always fits one look: two bits for a time that goes on as before,
+            // 16 for one that comes a little earlier or later, and up to 13 for the value.
             let ahead = self.bits.peek();
             let (change_ms, ahead, used) = match ahead >> 62 {
-                0b00 | 0b01 => (0, ahead << 1, 1),
-                0b10 => (((ahead << 2) as i64) >> (64 - SHORT), ahead << (2 + SHORT), 2 + SHORT as usize),
+                0b00 | 0b01 => (0, ahead, 1),
+                0b10 => (((ahead << 2) as i64) >> (64 - SHORT), ahead, 2 + SHORT),
                 _ => {
                     let change_ms = self.time_change()?;
                     (change_ms, self.bits.peek(), 0)
@@ -228,25 +228,33 @@ impl<'a> FloatReader<'a> {
         self.bits.read(64).map(|raw| raw as i64)
     }
 
-    /// What changes of a value whose form is told by the bits that follow so many used ones.
-    fn value_change(&mut self, ahead: u64, used: usize) -> Option<u64> {
-        match ahead >> 62 {
+    /// What changes of a value, given the bits that come next, of which so many are used.
+    fn value_change(&mut self, ahead: u64, used: u32) -> Option<u64> {
+        let form = ahead << used;
+        let head = match form >> 62 {
             0b00 | 0b01 => {
-                self.bits.skip(used + 1)?;
+                self.bits.skip(used as usize + 1)?;
                 return Some(0);
             }
-            0b10 => self.bits.skip(used + 2)?,
+            0b10 => 2,
             _ => {
-                self.bits.skip(used + 13)?;
-                self.leading = (ahead >> 57) as u32 & 31;
-                self.significant = match (ahead >> 51) as u32 & 63 {
+                self.leading = (form >> 57) as u32 & 31;
+                self.significant = match (form >> 51) as u32 & 63 {
                     0 => 64,
                     bits => bits,
                 };
+                13
             }
-        }
+        };
         let trailing = 64_u32.checked_sub(self.leading)?.checked_sub(self.significant)?;
-        let raw = self.bits.read(self.significant)?;
+        let (begin, width) = (used + head, self.significant);
+        let raw = if begin + width <= PEEKED {
+            self.bits.skip((begin + width) as usize)?;
+            (ahead << begin >> 1) >> (63 - width)
+        } else {
+            self.bits.skip(begin as usize)?;
+            self.bits.read(width)?
+        };
         Some(raw << (trailing & 63))
     }
 }
