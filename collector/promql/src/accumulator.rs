@@ -145,9 +145,7 @@ impl Gathering<'_, '_> {
                 let variance = squares / count;
                 Cell::Float(if self.op == AggregateOp::Stddev { variance.sqrt() } else { variance })
             }
-            Accumulator::Values(mut values) => {
-                Cell::Float(quantile::of_values(parameter.unwrap_or(f64::NAN), &mut values))
-            }
+            Accumulator::Values(values) => Cell::Float(quantile::of_values(parameter.unwrap_or(f64::NAN), &values)),
             Accumulator::Histograms(sum) => {
                 if sum.collided() {
                     self.note(Note::ResetsCollided(Operation::Aggregation));
@@ -159,7 +157,7 @@ impl Gathering<'_, '_> {
 }
 
 /// Of two values the one that a minimum or maximum keeps.
-pub(crate) fn better(op: AggregateOp, old: f64, value: f64) -> f64 {
+fn better(op: AggregateOp, old: f64, value: f64) -> f64 {
     match op {
         AggregateOp::Max if old < value || old.is_nan() => value,
         AggregateOp::Min if old > value || old.is_nan() => value,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tenantscope_model::{Labels, METRIC_NAME};
 
 use crate::ast::{Aggregate, AggregateOp, Expr, Grouping, Position};
-use crate::column::{Cell, Column, Grid, Sink};
+use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::native;
@@ -114,8 +114,8 @@ impl Evaluation<'_> {
                     }
                 }
                 for (&member, _) in members.iter().zip(&kept).filter(|(_, kept)| !**kept) {
-                    if let Some(cell) = columns.get_mut(member).and_then(|c| c.cells.get_mut(step)) {
-                        *cell = Cell::Empty;
+                    if let Some(column) = columns.get_mut(member) {
+                        column.cells.set(step, Cell::Empty);
                     }
                 }
                 if !self.is_range {
@@ -128,7 +128,7 @@ impl Evaluation<'_> {
         }
         for at in order {
             if let Some(column) = columns.get_mut(at) {
-                let cells = std::mem::take(&mut column.cells);
+                let cells = std::mem::replace(&mut column.cells, Cells::absent(0));
                 let column = Column { labels: column.labels.clone(), drop_name: column.drop_name, cells };
                 if column.has_values() {
                     sink(column)?;
@@ -182,7 +182,7 @@ impl Evaluation<'_> {
         step: usize,
         position: Position,
     ) -> Vec<usize> {
-        let cell = |member: &usize| columns.get(*member).and_then(|c| c.cells.get(step)).unwrap_or(&Cell::Empty);
+        let cell = |member: &usize| columns.get(*member).map_or(Cell::Empty, |column| column.cells.get(step));
         let present = members.iter().enumerate().filter(|(_, member)| !cell(member).is_empty());
         let limit = if parameter < 1.0 { 0 } else { parameter as usize };
         match op {
@@ -196,7 +196,7 @@ impl Evaluation<'_> {
                 let mut values: Vec<(usize, f64)> = Vec::new();
                 for (at, member) in present {
                     match cell(member) {
-                        Cell::Float(value) => values.push((at, *value)),
+                        Cell::Float(value) => values.push((at, value)),
                         _ => self.note(Note::HistogramIgnoredInAggregation(op.name()), position),
                     }
                 }
@@ -223,8 +223,8 @@ impl Evaluation<'_> {
             for (step, cell) in column.cells.iter().enumerate() {
                 let value = match cell {
                     Cell::Empty => continue,
-                    Cell::Float(value) => crate::float_text::plain(*value),
-                    Cell::Histogram(histogram) => native::text(histogram),
+                    Cell::Float(value) => crate::float_text::plain(value),
+                    Cell::Histogram(histogram) => native::text(&histogram),
                 };
                 let mut builder = labels.to_builder();
                 builder.set(label, value);

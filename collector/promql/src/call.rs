@@ -1,7 +1,7 @@
 //! Function calls: which evaluation a function has.
 
 use crate::ast::{Call, Expr, ExprKind, Position};
-use crate::column::{Cell, Column, Grid, Sink};
+use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::source::Content;
@@ -55,9 +55,7 @@ impl Evaluation<'_> {
         }
         self.columns(argument, grid, &mut |mut column| {
             column.drop_name = true;
-            for (step, cell) in column.cells.iter_mut().enumerate().filter(|(_, cell)| !cell.is_empty()) {
-                *cell = Cell::Float(grid.at(step) as f64 / 1000.0);
-            }
+            column.cells = column.cells.map(|step, _| Cell::Float(grid.at(step) as f64 / 1000.0));
             sink(column)
         })
     }
@@ -83,10 +81,8 @@ impl Evaluation<'_> {
                 let (low, high) = (low.get(step).copied(), high.get(step).copied());
                 clamped(value, low.unwrap_or(f64::NAN), high.unwrap_or(f64::NAN))
             });
-            for (cell, (low, high)) in column.cells.iter_mut().zip(low.iter().zip(&high)) {
-                if low > high {
-                    *cell = Cell::Empty;
-                }
+            for (step, _) in low.iter().zip(&high).enumerate().filter(|(_, (low, high))| low > high) {
+                column.cells.set(step, Cell::Empty);
             }
             sink(column)
         })
@@ -121,9 +117,9 @@ impl Evaluation<'_> {
     fn absent(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         let argument = self.argument(call, 0)?;
         let mut present = vec![false; grid.count];
-        let mut mark = |cells: &[Cell]| {
-            for (slot, cell) in present.iter_mut().zip(cells) {
-                *slot |= !cell.is_empty();
+        let mut mark = |cells: &Cells| {
+            for (step, slot) in present.iter_mut().enumerate() {
+                *slot |= cells.has(step);
             }
         };
         if call.function.name == "absent" {
@@ -148,12 +144,7 @@ impl Evaluation<'_> {
 /// Each float changed, each histogram left out, the name to be dropped.
 pub(crate) fn mapped_floats(mut column: Column, change: impl Fn(usize, f64) -> f64) -> Column {
     column.drop_name = true;
-    for (step, cell) in column.cells.iter_mut().enumerate() {
-        *cell = match cell {
-            Cell::Float(value) => Cell::Float(change(step, *value)),
-            Cell::Empty | Cell::Histogram(_) => Cell::Empty,
-        };
-    }
+    column.cells = column.cells.map_floats(change);
     column
 }
 

@@ -8,8 +8,8 @@ use crate::native;
 use crate::note::Note;
 use crate::over_time::Context;
 use crate::rate::lessened;
-use crate::source::Window;
 use crate::starts::is_restart;
+use crate::window::Window;
 
 #[derive(Debug, Clone, Copy)]
 enum Content<'a> {

@@ -1,10 +1,10 @@
 //! What evaluation works on: series whose values lie in a grid of times.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use tenantscope_model::{Histogram, Labels, METRIC_NAME};
+use tenantscope_model::{Labels, METRIC_NAME};
 
+pub(crate) use crate::cells::{Cell, Cells};
 use crate::error::EngineError;
 
 /// The times of an evaluation.
@@ -27,25 +27,6 @@ impl Grid {
     }
 }
 
-/// The value of a series at one time of the grid.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) enum Cell {
-    #[default]
-    Empty,
-    Float(f64),
-    Histogram(Arc<Histogram>),
-}
-
-impl Cell {
-    pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
-    }
-
-    pub(crate) fn histogram(histogram: Histogram) -> Self {
-        Self::Histogram(Arc::new(histogram))
-    }
-}
-
 /// A series over the grid.
 #[derive(Debug, Clone)]
 pub(crate) struct Column {
@@ -53,22 +34,25 @@ pub(crate) struct Column {
     /// Whether the metric name goes at the end. It is kept until then, so that series which differ by name alone do
     /// not collide on the way.
     pub(crate) drop_name: bool,
-    pub(crate) cells: Vec<Cell>,
+    pub(crate) cells: Cells,
 }
 
 impl Column {
     /// Whether there is a value at any time.
     pub(crate) fn has_values(&self) -> bool {
-        self.cells.iter().any(|cell| !cell.is_empty())
+        self.cells.has_any()
     }
 }
 
 /// Where columns go, one at a time.
 pub(crate) type Sink<'s> = dyn FnMut(Column) -> Result<(), EngineError> + 's;
 
+/// Metric name, type and unit.
+pub(crate) const RESERVED: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+
 /// The labels without metric name, type and unit.
 pub(crate) fn without_name(labels: &Labels) -> Labels {
-    let is_reserved = |name: &str| matches!(name, METRIC_NAME | "__type__" | "__unit__");
+    let is_reserved = |name: &str| RESERVED.contains(&name);
     if labels.iter().any(|label| is_reserved(&label.name)) {
         labels.filter(|label| !is_reserved(&label.name))
     } else {
@@ -89,12 +73,11 @@ pub(crate) fn merge_same_labels(columns: Vec<Column>) -> Result<Vec<Column>, Eng
             continue;
         };
         existing.drop_name |= column.drop_name;
-        for (into, cell) in existing.cells.iter_mut().zip(column.cells) {
-            match (into.is_empty(), cell.is_empty()) {
-                (true, false) => *into = cell,
-                (false, false) => return Err(EngineError::execution(SAME_LABELSET)),
-                (_, true) => {}
+        for step in (0..column.cells.len()).filter(|step| column.cells.has(*step)) {
+            if existing.cells.has(step) {
+                return Err(EngineError::execution(SAME_LABELSET));
             }
+            existing.cells.set(step, column.cells.get(step));
         }
     }
     Ok(merged)

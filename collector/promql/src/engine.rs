@@ -187,7 +187,7 @@ fn finished(mut columns: Vec<Column>) -> Result<Vec<Column>, EngineError> {
 
 fn elements(columns: Vec<Column>, t_ms: i64) -> Vec<Element> {
     let element = |column: Column| {
-        let value = match column.cells.into_iter().next()? {
+        let value = match column.cells.get(0) {
             Cell::Empty => return None,
             Cell::Float(value) => PointValue::Float(value),
             Cell::Histogram(histogram) => PointValue::Histogram(histogram),
@@ -199,7 +199,7 @@ fn elements(columns: Vec<Column>, t_ms: i64) -> Vec<Element> {
 
 fn series_of(column: Column, grid: &Grid) -> Series {
     let mut series = Series { labels: column.labels, floats: Vec::new(), histograms: Vec::new() };
-    for (step, cell) in column.cells.into_iter().enumerate() {
+    for (step, cell) in column.cells.iter().enumerate() {
         let t_ms = grid.at(step);
         match cell {
             Cell::Empty => {}

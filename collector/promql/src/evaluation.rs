@@ -148,9 +148,9 @@ impl Evaluation<'_> {
     fn only_element(&self, argument: &Expr, grid: &Grid) -> Result<Vec<f64>, EngineError> {
         let mut found: Vec<(usize, f64)> = vec![(0, f64::NAN); grid.count];
         self.columns(argument, grid, &mut |column| {
-            for (slot, cell) in found.iter_mut().zip(&column.cells) {
-                if let Cell::Float(value) = cell {
-                    *slot = (slot.0 + 1, *value);
+            for (step, slot) in found.iter_mut().enumerate() {
+                if let Some(value) = column.cells.float(step) {
+                    *slot = (slot.0 + 1, value);
                 }
             }
             Ok(())
@@ -192,18 +192,16 @@ fn scalar_operation(op: BinaryOp, left: f64, right: f64) -> f64 {
 }
 
 fn repeated(column: Column, count: usize) -> Column {
-    let cell = column.cells.into_iter().next().unwrap_or_default();
-    Column { cells: vec![cell; count], ..column }
+    let cell = column.cells.get(0);
+    Column { cells: std::iter::repeat_n(cell, count).collect(), ..column }
 }
 
 fn negated(mut column: Column) -> Column {
     column.drop_name = true;
-    for cell in &mut column.cells {
-        *cell = match std::mem::take(cell) {
-            Cell::Empty => Cell::Empty,
-            Cell::Float(value) => Cell::Float(-value),
-            Cell::Histogram(histogram) => Cell::histogram(native::scaled(&histogram, -1.0)),
-        };
-    }
+    column.cells = column.cells.map(|_, cell| match cell {
+        Cell::Empty => Cell::Empty,
+        Cell::Float(value) => Cell::Float(-value),
+        Cell::Histogram(histogram) => Cell::histogram(native::scaled(&histogram, -1.0)),
+    });
     column
 }

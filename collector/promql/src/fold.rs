@@ -3,58 +3,103 @@
 
 use tenantscope_model::{LabelSet, Labels, Matcher, Selection};
 
-use crate::accumulator::{Accumulator, Gathering, better};
+use crate::accumulator::{Accumulator, Gathering};
 use crate::aggregate::{Groups, group_labels};
-use crate::ast::{Aggregate, AggregateOp, Grouping};
-use crate::column::{Cell, Column, Grid, Sink};
+use crate::ast::{Aggregate, AggregateOp, Expr, Grouping};
+use crate::cells::{ABSENT, is_present};
+use crate::column::{Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::kahan::{KahanSum, Mean};
 
 /// What a group has gathered at all times.
-enum Gathered {
+pub(crate) enum Gathered {
     Floats(Floats),
+    /// For quantiles, the columns themselves.
+    Listed(Vec<Vec<f64>>),
     Cells(Vec<Accumulator>),
 }
 
 /// The same of floats alone. A time without a value has a count of 0.
-struct Floats {
+pub(crate) struct Floats {
     counts: Vec<u32>,
-    /// Sums, or the least or greatest values.
+    /// Sums, or the least or greatest values. Before the first, what changes no other.
     values: Vec<f64>,
     /// What rounding took from the sums.
     lost: Vec<f64>,
 }
 
-/// A value that floats can't take in.
-struct Unfit;
+/// What was gathered fits floats up to this time only.
+struct UnfitFrom(usize);
 
 impl Floats {
-    /// Takes in the values of times from `from` on, and says where it can't go on.
-    fn gather(&mut self, op: AggregateOp, cells: &[Cell]) -> Result<(), usize> {
-        let columns = self.counts.iter_mut().zip(&mut self.values).zip(&mut self.lost);
-        for (step, (((count, value), lost), cell)) in columns.zip(cells).enumerate() {
-            let float = match cell {
-                Cell::Empty => continue,
-                Cell::Float(float) => *float,
-                Cell::Histogram(_) => return Err(step),
-            };
-            let slot = (&mut *count, &mut *value, &mut *lost);
-            join_float(op, slot, (1, if op == AggregateOp::Group { 1.0 } else { float }, 0.0)).map_err(|Unfit| step)?;
+    fn new(op: AggregateOp, steps: usize) -> Self {
+        let neutral = if adds(op) { -0.0 } else { f64::NAN };
+        Self { counts: vec![0; steps], values: vec![neutral; steps], lost: vec![0.0; steps] }
+    }
+
+    /// Takes in the values of all times.
+    fn gather(&mut self, op: AggregateOp, floats: &[f64]) -> Result<(), UnfitFrom> {
+        for (count, float) in self.counts.iter_mut().zip(floats) {
+            *count = count.saturating_add(u32::from(is_present(*float)));
+        }
+        match op {
+            AggregateOp::Sum => self.add(floats),
+            AggregateOp::Avg => return self.add_while_finite(floats),
+            AggregateOp::Max => self.keep(floats, |old, value| old < value || old.is_nan()),
+            AggregateOp::Min => self.keep(floats, |old, value| old > value || old.is_nan()),
+            _ => {}
         }
         Ok(())
     }
 
-    /// Takes in what another share has gathered, and says where it can't go on.
-    fn join(&mut self, op: AggregateOp, other: &Self) -> Result<(), usize> {
-        let columns = self.counts.iter_mut().zip(&mut self.values).zip(&mut self.lost);
-        let others = other.counts.iter().zip(&other.values).zip(&other.lost);
-        for (step, (((count, value), lost), ((other_count, other_value), other_lost))) in
-            columns.zip(others).enumerate().filter(|(_, (_, ((count, _), _)))| **count > 0)
-        {
-            join_float(op, (count, value, lost), (*other_count, *other_value, *other_lost)).map_err(|Unfit| step)?;
+    /// Adding -0 changes nothing, so there is no question whether there is a value.
+    fn add(&mut self, floats: &[f64]) {
+        for ((sum, lost), float) in self.values.iter_mut().zip(&mut self.lost).zip(floats) {
+            let float = if is_present(*float) { *float } else { -0.0 };
+            let total = *sum + float;
+            let (large, small) = if sum.abs() >= float.abs() { (*sum, float) } else { (float, *sum) };
+            // Of sums that are infinite, what is lost is not looked at.
+            *lost += (large - total) + small;
+            *sum = total;
         }
-        Ok(())
+    }
+
+    /// A mean whose sum overflows goes another way from there on.
+    fn add_while_finite(&mut self, floats: &[f64]) -> Result<(), UnfitFrom> {
+        let sums = self.values.iter().zip(floats);
+        let overflows = |(sum, float): (&f64, &f64)| is_present(*float) && (sum + float).is_infinite();
+        let Some(step) = sums.map(overflows).position(|overflows| overflows) else {
+            self.add(floats);
+            return Ok(());
+        };
+        for (count, float) in self.counts.iter_mut().zip(floats).skip(step) {
+            *count -= u32::from(is_present(*float));
+        }
+        self.add(floats.get(..step).unwrap_or_default());
+        Err(UnfitFrom(step))
+    }
+
+    fn keep(&mut self, floats: &[f64], is_better: impl Fn(f64, f64) -> bool) {
+        for (old, float) in self.values.iter_mut().zip(floats) {
+            let takes = is_present(*float) && is_better(*old, *float);
+            *old = if takes { *float } else { *old };
+        }
+    }
+
+    /// Takes in what another share has gathered.
+    fn join(&mut self, op: AggregateOp, other: &Self) -> Result<(), UnfitFrom> {
+        let counted = other.counts.iter().zip(&other.values);
+        let values: Vec<f64> = counted.map(|(count, value)| if *count > 0 { *value } else { ABSENT }).collect();
+        let counts: Vec<u32> = self.counts.clone();
+        let gathered = self.gather(op, &values);
+        let joined = gathered.as_ref().map_or_else(|UnfitFrom(step)| *step, |()| values.len());
+        let columns = self.counts.iter_mut().zip(&mut self.lost).zip(counts).zip(&other.counts).zip(&other.lost);
+        for ((((count, lost), before), more), other_lost) in columns.take(joined) {
+            *count = before.saturating_add(*more);
+            *lost += *other_lost;
+        }
+        gathered
     }
 
     fn accumulator(&self, op: AggregateOp, step: usize) -> Accumulator {
@@ -66,96 +111,85 @@ impl Floats {
             AggregateOp::Sum => Accumulator::Sum(KahanSum { sum, lost }),
             AggregateOp::Avg => Accumulator::Mean(Mean::of_sum(KahanSum { sum, lost }, count)),
             AggregateOp::Count => Accumulator::Count(count),
+            AggregateOp::Group => Accumulator::Value(1.0),
             _ => Accumulator::Value(sum),
         }
     }
 }
 
-/// Takes count, value and what was lost into a slot. A mean whose sum overflows goes another way from there on.
-fn join_float(
-    op: AggregateOp,
-    slot: (&mut u32, &mut f64, &mut f64),
-    (count, value, lost): (u32, f64, f64),
-) -> Result<(), Unfit> {
-    match op {
-        _ if *slot.0 == 0 => (*slot.1, *slot.2) = (value, lost),
-        AggregateOp::Sum | AggregateOp::Avg => {
-            let mut sum = KahanSum { sum: *slot.1, lost: *slot.2 };
-            sum.join(KahanSum { sum: value, lost });
-            if op == AggregateOp::Avg && sum.sum.is_infinite() {
-                return Err(Unfit);
-            }
-            (*slot.1, *slot.2) = (sum.sum, sum.lost);
-        }
-        _ => *slot.1 = better(op, *slot.1, value),
-    }
-    *slot.0 = slot.0.saturating_add(count);
-    Ok(())
+fn adds(op: AggregateOp) -> bool {
+    matches!(op, AggregateOp::Sum | AggregateOp::Avg)
 }
 
 impl Gathered {
     fn new(op: AggregateOp, steps: usize) -> Self {
         use AggregateOp as Op;
-        if matches!(op, Op::Sum | Op::Avg | Op::Min | Op::Max | Op::Count | Op::Group) {
-            Self::Floats(Floats { counts: vec![0; steps], values: vec![0.0; steps], lost: vec![0.0; steps] })
-        } else {
-            Self::Cells(vec![Accumulator::default(); steps])
+        match op {
+            Op::Sum | Op::Avg | Op::Min | Op::Max | Op::Count | Op::Group => Self::Floats(Floats::new(op, steps)),
+            Op::Quantile => Self::Listed(Vec::new()),
+            _ => Self::Cells(vec![Accumulator::default(); steps]),
         }
     }
 
-    fn into_accumulators(self, op: AggregateOp) -> Vec<Accumulator> {
+    fn into_accumulators(self, op: AggregateOp, steps: usize) -> Vec<Accumulator> {
         match self {
             Self::Floats(floats) => (0..floats.counts.len()).map(|step| floats.accumulator(op, step)).collect(),
+            Self::Listed(columns) => (0..steps).map(|step| listed(&columns, step)).collect(),
             Self::Cells(cells) => cells,
         }
     }
 
-    fn take_accumulators(&mut self, op: AggregateOp) -> Vec<Accumulator> {
-        std::mem::replace(self, Self::Cells(Vec::new())).into_accumulators(op)
-    }
-
-    fn gather(&mut self, by: &Gathering<'_, '_>, cells: &[Cell], labels: &Labels) {
-        let from = match self {
-            Self::Floats(floats) => match floats.gather(by.op, cells) {
+    fn gather(&mut self, by: &Gathering<'_, '_>, cells: Cells, labels: &Labels) {
+        let (steps, from) = match (&mut *self, cells) {
+            (Self::Floats(floats), Cells::Floats(values)) => match floats.gather(by.op, &values) {
                 Ok(()) => return,
-                Err(step) => step,
+                Err(UnfitFrom(step)) => (Cells::Floats(values), step),
             },
-            Self::Cells(_) => 0,
+            (Self::Listed(columns), Cells::Floats(values)) => return columns.push(values),
+            (_, cells) => (cells, 0),
         };
-        let mut accumulators = self.take_accumulators(by.op);
-        let rest = accumulators.iter_mut().zip(cells).skip(from);
-        rest.for_each(|(accumulator, cell)| by.gather(accumulator, cell, labels));
+        let mut accumulators = std::mem::replace(self, Self::Cells(Vec::new())).into_accumulators(by.op, steps.len());
+        let rest = accumulators.iter_mut().zip(steps.iter()).skip(from);
+        rest.for_each(|(accumulator, cell)| by.gather(accumulator, &cell, labels));
         *self = Self::Cells(accumulators);
     }
 
-    fn join(&mut self, by: &Gathering<'_, '_>, other: Self) {
-        let from = match (&mut *self, &other) {
-            (Self::Floats(floats), Self::Floats(others)) => match floats.join(by.op, others) {
+    fn join(&mut self, by: &Gathering<'_, '_>, other: Self, steps: usize) {
+        let (other, from) = match (&mut *self, other) {
+            (Self::Floats(floats), Self::Floats(others)) => match floats.join(by.op, &others) {
                 Ok(()) => return,
-                Err(step) => step,
+                Err(UnfitFrom(step)) => (Self::Floats(others), step),
             },
-            _ => 0,
+            (Self::Listed(columns), Self::Listed(mut others)) => return columns.append(&mut others),
+            (_, other) => (other, 0),
         };
-        let mut accumulators = self.take_accumulators(by.op);
-        let rest = accumulators.iter_mut().zip(other.into_accumulators(by.op)).skip(from);
+        let mut accumulators = std::mem::replace(self, Self::Cells(Vec::new())).into_accumulators(by.op, steps);
+        let rest = accumulators.iter_mut().zip(other.into_accumulators(by.op, steps)).skip(from);
         rest.for_each(|(accumulator, other)| by.join(accumulator, other));
         *self = Self::Cells(accumulators);
     }
 
-    fn into_cells(self, by: &Gathering<'_, '_>, parameters: &[f64]) -> Vec<Cell> {
+    fn into_cells(self, by: &Gathering<'_, '_>, parameters: &[f64], steps: usize) -> Cells {
         let parameter = |step: usize| parameters.get(step).copied();
-        let accumulators = self.into_accumulators(by.op).into_iter().enumerate();
+        let accumulators = self.into_accumulators(by.op, steps).into_iter().enumerate();
         accumulators.map(|(step, accumulator)| by.result(accumulator, parameter(step))).collect()
     }
 }
 
-/// A group's values, and whether its name goes.
-type Folded = Option<(bool, Gathered)>;
+/// The values of all columns at a time.
+fn listed(columns: &[Vec<f64>], step: usize) -> Accumulator {
+    let at_step = columns.iter().filter_map(|column| column.get(step)).copied();
+    let values: Vec<f64> = at_step.filter(|value| is_present(*value)).collect();
+    if values.is_empty() { Accumulator::Empty } else { Accumulator::Values(values) }
+}
 
-fn fold_into(slot: &mut Folded, by: &Gathering<'_, '_>, column: &Column) {
+/// A group's values, and whether its name goes.
+pub(crate) type Folded = Option<(bool, Gathered)>;
+
+fn fold_into(slot: &mut Folded, by: &Gathering<'_, '_>, column: Column) {
     let (drop_name, gathered) = slot.get_or_insert_with(|| (false, Gathered::new(by.op, column.cells.len())));
     *drop_name |= column.drop_name;
-    gathered.gather(by, &column.cells, &column.labels);
+    gathered.gather(by, column.cells, &column.labels);
 }
 
 fn label_set(grouping: &Grouping) -> LabelSet<'_> {
@@ -178,11 +212,14 @@ impl Evaluation<'_> {
         let by = Gathering { evaluation: self, op: aggregate.op, position };
         let groups = match self.row_request(&aggregate.expr, grid) {
             Some(request) => self.fold_rows(&by, aggregate, (&*self.found(&request)?, request.matchers), grid)?,
-            None => self.fold_columns(&by, aggregate, grid)?,
+            None => match self.fold_join(&by, aggregate, grid)? {
+                Some(groups) => groups,
+                None => self.fold_columns(&by, aggregate, grid)?,
+            },
         };
         for (labels, folded) in groups {
             let Some((drop_name, gathered)) = folded else { continue };
-            let column = Column { labels, drop_name, cells: gathered.into_cells(&by, &parameters) };
+            let column = Column { labels, drop_name, cells: gathered.into_cells(&by, &parameters, grid.count) };
             if column.has_values() {
                 sink(column)?;
             }
@@ -201,55 +238,68 @@ impl Evaluation<'_> {
         self.columns(&aggregate.expr, grid, &mut |column| {
             let labels = group_labels(&aggregate.grouping, &column.labels);
             if let Some(folded) = groups.entry(labels, false, || None) {
-                fold_into(folded, by, &column);
+                fold_into(folded, by, column);
             }
             self.check_cells(groups.len(), grid.count)
         })?;
         Ok(groups.into_iter().collect())
     }
 
-    /// Folds the series of a selection, each share by itself. Groups are known from the series' labels, so that no labels
-    /// are made for each series.
+    /// Folds the series of a selection. Groups are known from the series' labels, so that no labels are made for each
+    /// series.
     fn fold_rows(
         &self,
         by: &Gathering<'_, '_>,
         aggregate: &Aggregate,
-        (selection, matchers): (&dyn Selection, &[Matcher]),
+        rows: (&dyn Selection, &[Matcher]),
         grid: &Grid,
     ) -> Result<Vec<(Labels, Folded)>, EngineError> {
-        let groups = selection.groups(label_set(&aggregate.grouping))?;
+        let groups = rows.0.groups(label_set(&aggregate.grouping))?;
+        let group_of = |place: usize, _: &mut Column| groups.of.get(place).copied();
+        let folded = self.fold_shares(by, &aggregate.expr, rows, grid, groups.labels.len(), group_of)?;
+        Ok(groups.labels.into_iter().zip(folded).collect())
+    }
+
+    /// Folds what an expression makes of the series of a selection, each share by itself. `group_of` says in which of so
+    /// many groups a series' values go, if in any, and may change them before.
+    pub(crate) fn fold_shares(
+        &self,
+        by: &Gathering<'_, '_>,
+        expr: &Expr,
+        (selection, matchers): (&dyn Selection, &[Matcher]),
+        grid: &Grid,
+        groups: usize,
+        group_of: impl Fn(usize, &mut Column) -> Option<u32> + Sync,
+    ) -> Result<Vec<Folded>, EngineError> {
         let (op, position) = (by.op, by.position);
         let shares = self.for_each_share(selection, matchers, |evaluation, share| {
             let by = Gathering { evaluation, op, position };
-            let mut folded: Vec<Folded> = groups.labels.iter().map(|_| None).collect();
+            let mut folded: Vec<Folded> = (0..groups).map(|_| None).collect();
             let mut held = 0;
-            evaluation.columns(&aggregate.expr, grid, &mut |column| {
-                let group = groups.of.get(share.place()).copied().unwrap_or_default();
-                if let Some(slot) = folded.get_mut(group as usize) {
-                    held += usize::from(slot.is_none());
-                    fold_into(slot, &by, &column);
-                }
-                evaluation.check_cells(held, grid.count)
+            evaluation.columns(expr, grid, &mut |mut column| {
+                let group = group_of(share.place(), &mut column);
+                let Some(slot) = group.and_then(|group| folded.get_mut(group as usize)) else { return Ok(()) };
+                let is_new = slot.is_none();
+                fold_into(slot, &by, column);
+                held += usize::from(is_new);
+                if is_new { evaluation.check_cells(held, grid.count) } else { Ok(()) }
             })?;
             Ok(folded)
         })?;
-        let mut all: Vec<Folded> = Vec::new();
+        let mut shares = shares.into_iter();
+        let mut all: Vec<Folded> = shares.next().unwrap_or_default();
         for share in shares {
-            if all.is_empty() {
-                all = share;
-                continue;
-            }
             for (into, other) in all.iter_mut().zip(share) {
                 match (into.as_mut(), other) {
                     (_, None) => {}
                     (None, other) => *into = other,
                     (Some((drop_name, gathered)), Some((other_drops, other))) => {
                         *drop_name |= other_drops;
-                        gathered.join(by, other);
+                        gathered.join(by, other, grid.count);
                     }
                 }
             }
         }
-        Ok(groups.labels.into_iter().zip(all).collect())
+        Ok(all)
     }
 }

@@ -98,12 +98,10 @@ impl Evaluation<'_> {
                 };
                 self.columns(self.argument(call, 0)?, grid, &mut |mut column| {
                     column.drop_name = true;
-                    for cell in &mut column.cells {
-                        *cell = match cell {
-                            Cell::Histogram(histogram) => Cell::Float(function(histogram)),
-                            Cell::Empty | Cell::Float(_) => Cell::Empty,
-                        };
-                    }
+                    column.cells = column.cells.map(|_, cell| match cell {
+                        Cell::Histogram(histogram) => Cell::Float(function(&histogram)),
+                        Cell::Empty | Cell::Float(_) => Cell::Empty,
+                    });
                     if column.has_values() { sink(column) } else { Ok(()) }
                 })
             }
@@ -132,8 +130,7 @@ impl Evaluation<'_> {
                 for text in &distinct {
                     let mut builder = column.labels.to_builder();
                     builder.set(label, text.as_str());
-                    let at_its_steps =
-                        |(cell, of): (&Cell, &String)| if of == *text { cell.clone() } else { Cell::Empty };
+                    let at_its_steps = |(cell, of): (Cell, &String)| if of == *text { cell } else { Cell::Empty };
                     let cells = column.cells.iter().zip(&texts).map(at_its_steps).collect();
                     sink(Column { labels: builder.build(), drop_name: column.drop_name, cells })?;
                 }
@@ -154,18 +151,18 @@ impl Evaluation<'_> {
             classics.iter().enumerate().map(|(at, classic)| (&classic.labels, at)).collect();
         let mut outputs: Vec<Column> = Vec::new();
         let mut natives: HashMap<&Labels, &Column> = HashMap::new();
-        for column in columns.iter().filter(|c| c.cells.iter().any(|cell| matches!(cell, Cell::Histogram(_)))) {
+        for column in columns.iter().filter(|column| column.cells.has_histograms()) {
             self.budget.check()?;
             natives.insert(&column.labels, column);
             let classic = classic_index.get(&column.labels).and_then(|&at| classics.get(at));
-            let one = |(step, cell): (usize, &Cell)| match cell {
+            let one = |(step, cell): (usize, Cell)| match cell {
                 Cell::Histogram(histogram) => {
                     let metric = column.labels.metric_name();
                     if classic.is_some_and(|classic| !buckets_at(classic, columns, step).is_empty()) {
                         self.note(Note::MixedClassicNative(metric), position);
                         return Cell::Empty;
                     }
-                    Cell::Float(measure.native(step, histogram, metric))
+                    Cell::Float(measure.native(step, &histogram, metric))
                 }
                 Cell::Empty | Cell::Float(_) => Cell::Empty,
             };
@@ -176,7 +173,7 @@ impl Evaluation<'_> {
             self.budget.check()?;
             let native = natives.get(&classic.labels);
             let one = |step: usize| {
-                let is_native = |c: &&Column| matches!(c.cells.get(step), Some(Cell::Histogram(_)));
+                let is_native = |column: &&Column| matches!(column.cells.get(step), Cell::Histogram(_));
                 let buckets = buckets_at(classic, columns, step);
                 if buckets.is_empty() || native.is_some_and(is_native) {
                     return Cell::Empty;
@@ -195,7 +192,7 @@ impl Evaluation<'_> {
         let mut index: HashMap<Labels, usize> = HashMap::new();
         let mut classics: Vec<Classic> = Vec::new();
         for (at, column) in columns.iter().enumerate() {
-            if !column.cells.iter().any(|cell| matches!(cell, Cell::Float(_))) {
+            if !column.cells.has_floats() {
                 continue;
             }
             let le = column.labels.get("le").unwrap_or("");
@@ -217,9 +214,9 @@ impl Evaluation<'_> {
 }
 
 fn buckets_at(classic: &Classic, columns: &[Column], step: usize) -> Vec<ClassicBucket> {
-    let one = |&(upper, at): &(f64, usize)| match columns.get(at)?.cells.get(step)? {
-        Cell::Float(count) => Some(ClassicBucket { upper, count: *count }),
-        Cell::Empty | Cell::Histogram(_) => None,
+    let one = |&(upper, at): &(f64, usize)| {
+        let count = columns.get(at)?.cells.float(step)?;
+        Some(ClassicBucket { upper, count })
     };
     classic.buckets.iter().filter_map(one).collect()
 }

@@ -11,7 +11,7 @@ use tenantscope_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 use crate::aggregate::STAMPED;
 use crate::ast::{At, Call, Expr, ExprKind, VectorSelector};
 use crate::binary::braces;
-use crate::column::{Cell, Column, Grid, Sink};
+use crate::column::{Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::source::Content;
@@ -121,7 +121,7 @@ impl Evaluation<'_> {
         let selector = VectorSelector { matchers, at, offset_ms, ..VectorSelector::default() };
         let mut columns = Vec::new();
         self.instant_columns(&selector, grid, Content::FloatTimes, &mut |column| {
-            if column.cells.iter().any(|cell| matches!(cell, Cell::Histogram(_))) {
+            if column.cells.has_histograms() {
                 let labels = braces(&column.labels);
                 let message = format!("this should be an info metric, with float samples: {labels}");
                 return Err(EngineError::execution(message));
@@ -169,11 +169,9 @@ fn enriched(column: &Column, infos: &[&Column], wanted: &Wanted) -> Result<Vec<C
         let output = outputs.entry(labels.clone()).or_insert_with(|| Column {
             labels,
             drop_name: column.drop_name,
-            cells: vec![Cell::Empty; column.cells.len()],
+            cells: Cells::absent(column.cells.len()),
         });
-        if let Some(slot) = output.cells.get_mut(step) {
-            *slot = cell.clone();
-        }
+        output.cells.set(step, cell);
     }
     Ok(outputs.into_values().collect())
 }
@@ -182,17 +180,17 @@ fn enriched(column: &Column, infos: &[&Column], wanted: &Wanted) -> Result<Vec<C
 fn newest<'c>(infos: &[&'c Column], step: usize) -> Result<Vec<&'c Column>, EngineError> {
     let mut newest: BTreeMap<&str, (&Column, f64)> = BTreeMap::new();
     for info in infos {
-        let Some(Cell::Float(seconds)) = info.cells.get(step) else { continue };
+        let Some(seconds) = info.cells.float(step) else { continue };
         match newest.get(info.labels.metric_name()) {
-            Some((_, known)) if known > seconds => continue,
-            Some((existing, known)) if known == seconds => {
+            Some((_, known)) if *known > seconds => continue,
+            Some((existing, known)) if *known == seconds => {
                 let (old, new) = (braces(&existing.labels), braces(&info.labels));
                 let ms = (seconds * 1000.0).round() as i64;
                 return Err(EngineError::execution(format!(
                     "found duplicate series for info metric: existing {old} @ {ms}, new {new} @ {ms}"
                 )));
             }
-            _ => drop(newest.insert(info.labels.metric_name(), (info, *seconds))),
+            _ => drop(newest.insert(info.labels.metric_name(), (info, seconds))),
         }
     }
     Ok(newest.into_values().map(|(info, _)| info).collect())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tenantscope_model::{Expansion, Labels, METRIC_NAME, RegularExpression};
 
 use crate::ast::{Call, Position};
-use crate::column::{Cell, Column, Grid, Sink, merge_same_labels};
+use crate::column::{Cell, Cells, Column, Grid, Sink, merge_same_labels};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::note::Note;
@@ -63,15 +63,11 @@ impl Evaluation<'_> {
         let mut columns = self.collect(self.argument(call, 0)?, grid)?;
         let name = call.function.name;
         if matches!(name, "sort" | "sort_desc") {
-            for cell in columns.iter_mut().flat_map(|column| &mut column.cells) {
-                if matches!(cell, Cell::Histogram(_)) {
-                    *cell = Cell::Empty;
-                }
+            for column in columns.iter_mut().filter(|column| column.cells.has_histograms()) {
+                let floats = |_, cell| if matches!(cell, Cell::Histogram(_)) { Cell::Empty } else { cell };
+                column.cells = std::mem::replace(&mut column.cells, Cells::absent(0)).map(floats);
             }
-            let value = |column: &Column| match column.cells.first() {
-                Some(Cell::Float(value)) => *value,
-                _ => f64::NAN,
-            };
+            let value = |column: &Column| column.cells.float(0).unwrap_or(f64::NAN);
             columns.sort_by(|a, b| by_value(value(a), value(b), name == "sort_desc"));
         } else {
             let labels = call.arguments.iter().skip(1).map(|argument| self.text(Some(argument)));

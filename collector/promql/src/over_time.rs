@@ -3,13 +3,13 @@
 use tenantscope_model::{Histogram, Sample};
 
 use crate::ast::{Call, Edges, Expr, ExprKind, Position, ValueType};
-use crate::column::{Cell, Column, Grid, Sink};
+use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::kahan::{KahanSum, Mean};
 use crate::native::{HistogramSum, Incompatible};
 use crate::note::{Note, Operation};
-use crate::source::Window;
+use crate::window::Window;
 use crate::{changes, quantile, rate, regression, sliding};
 
 /// What a kernel may use besides its window.
@@ -90,13 +90,13 @@ impl Evaluation<'_> {
         let position = call.arguments.first().map_or_else(Position::default, noted_position);
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let expects_counter = matches!(name, "rate" | "increase");
-        // A single window has nothing to share.
-        let sliding = sliding::sliding(name).filter(|_| grid.count > 1);
+        let sliding = sliding::sliding(name, grid.count);
         self.range_series(range, grid, &mut |series, frames| {
             check_factors(name, &scalars)?;
             let metric = series.labels.metric_name();
             let mut context = Context::new(self, metric, position);
-            let cells = sliding.and_then(|sliding| sliding.cells(series, frames)).unwrap_or_else(|| {
+            let floats = sliding.and_then(|sliding| sliding.floats(series, frames)).map(Cells::Floats);
+            let cells = floats.unwrap_or_else(|| {
                 series.slide(frames, |window| {
                     for (slot, values) in context.scalars.iter_mut().zip(&scalars) {
                         *slot = values.get(window.step).copied().unwrap_or(f64::NAN);
@@ -104,8 +104,7 @@ impl Evaluation<'_> {
                     kernel(&context, window)
                 })
             });
-            let any_float = || cells.iter().any(|cell| matches!(cell, Cell::Float(_)));
-            if expects_counter && !is_counter_name(metric) && any_float() {
+            if expects_counter && !is_counter_name(metric) && cells.has_floats() {
                 self.note(Note::PossibleNonCounter(metric), position);
             }
             let labels = std::mem::take(&mut series.labels);
@@ -271,7 +270,7 @@ fn quantile_over_time(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
     if !(0.0..=1.0).contains(&q) {
         context.note(Note::InvalidQuantile(q));
     }
-    Cell::Float(quantile::of_values(q, &mut values(floats)))
+    Cell::Float(quantile::of_values(q, &values(floats)))
 }
 
 fn mad(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
@@ -280,11 +279,11 @@ fn mad(context: &Context<'_, '_>, window: &Window<'_>) -> Cell {
     if values.iter().any(|value| value.is_nan()) {
         return Cell::Float(f64::NAN);
     }
-    let median = quantile::of_values(0.5, &mut values);
+    let median = quantile::of_values(0.5, &values);
     for value in &mut values {
         *value = (*value - median).abs();
     }
-    Cell::Float(quantile::of_values(0.5, &mut values))
+    Cell::Float(quantile::of_values(0.5, &values))
 }
 
 fn variance(context: &Context<'_, '_>, window: &Window<'_>) -> Option<f64> {

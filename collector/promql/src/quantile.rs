@@ -6,8 +6,8 @@ use crate::kahan::KahanSum;
 use crate::native::{Bucket, buckets, is_custom};
 use crate::note::{Forced, Note};
 
-/// A quantile of values; changes their order.
-pub(crate) fn of_values(q: f64, values: &mut [f64]) -> f64 {
+/// A quantile of values.
+pub(crate) fn of_values(q: f64, values: &[f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }
@@ -18,12 +18,29 @@ pub(crate) fn of_values(q: f64, values: &mut [f64]) -> f64 {
     let rank = q * last as f64;
     let lower = (rank.floor().max(0.0) as usize).min(last);
     let weight = rank - rank.floor();
-    // NaN counts as the smallest value.
-    let order = |a: &f64, b: &f64| a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()));
-    let (_, at_lower, above) = values.select_nth_unstable_by(lower, order);
+    let mut keys: Vec<i64> = values.iter().map(|value| key(*value)).collect();
+    let (_, at_lower, above) = keys.select_nth_unstable(lower);
     let at_lower = *at_lower;
-    let at_upper = above.iter().copied().min_by(order).unwrap_or(at_lower);
-    at_lower * (1.0 - weight) + at_upper * weight
+    let at_upper = above.iter().copied().min().unwrap_or(at_lower);
+    value_of(at_lower) * (1.0 - weight) + value_of(at_upper) * weight
+}
+
+/// What orders as floats do. NaN counts as the smallest value.
+fn key(value: f64) -> i64 {
+    let bits = value.to_bits() as i64;
+    match bits {
+        _ if value.is_nan() => i64::MIN,
+        bits if bits < 0 => bits ^ i64::MAX,
+        bits => bits,
+    }
+}
+
+fn value_of(key: i64) -> f64 {
+    match key {
+        i64::MIN => f64::NAN,
+        key if key < 0 => f64::from_bits((key ^ i64::MAX) as u64),
+        key => f64::from_bits(key as u64),
+    }
 }
 
 fn outside(q: f64) -> Option<f64> {
@@ -350,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_median_lies_between_two_values() {
-        assert_eq!(of_values(0.5, &mut [4.0, 1.0, 3.0, 2.0]), 2.5);
-        assert!(of_values(0.5, &mut []).is_nan());
+        assert_eq!(of_values(0.5, &[4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert!(of_values(0.5, &[]).is_nan());
     }
 }

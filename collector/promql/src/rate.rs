@@ -10,8 +10,8 @@ use crate::native;
 use crate::note::{Note, Operation};
 use crate::over_time::{Context, is_mixed};
 use crate::smoothing;
-use crate::source::Window;
 use crate::starts::{is_restart, overlaps};
+use crate::window::Window;
 
 /// How a change over a range is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,18 @@ fn extrapolated_floats(context: &Context<'_, '_>, window: &Window<'_>, change: C
 /// The change over a window of floats, given what a counter had reached before its restarts, and when it was zero, if that
 /// is known to be in the window.
 pub(crate) fn extrapolated(window: &Window<'_>, change: Change, reached: f64, start_ms: Option<i64>) -> Option<f64> {
-    let (first, last) = (window.floats.first()?, window.floats.last()?);
+    let (difference, extent) = of_floats(window.floats, change, reached, start_ms)?;
+    Some(difference * extent.factor(window.start_ms, window.end_ms, change))
+}
+
+/// The difference of a window of floats, and by what it is extrapolated.
+pub(crate) fn of_floats(
+    floats: &[Sample],
+    change: Change,
+    reached: f64,
+    start_ms: Option<i64>,
+) -> Option<(f64, Extent)> {
+    let (first, last) = (floats.first()?, floats.last()?);
     let mut difference = last.value - first.value + reached;
     if start_ms.is_some() {
         difference += first.value;
@@ -75,10 +86,10 @@ pub(crate) fn extrapolated(window: &Window<'_>, change: Change, reached: f64, st
         first_ms: first.t_ms,
         last_ms: last.t_ms,
         start_ms,
-        intervals: window.floats.len() - 1,
+        intervals: floats.len() - 1,
         from_zero: rises.then(|| first.value / difference),
     };
-    Some(difference * span.factor(window, change)?)
+    Some((difference, span.extent()?))
 }
 
 /// The sum of what a counter had reached before each restart.
@@ -123,7 +134,8 @@ fn extrapolated_histograms(context: &Context<'_, '_>, window: &Window<'_>, chang
         intervals: window.histograms.len() - 1,
         from_zero: rises.then(|| first.histogram.count / difference.count),
     };
-    Some(native::scaled(&difference, span.factor(window, change)?))
+    let factor = span.extent()?.factor(window.start_ms, window.end_ms, change);
+    Some(native::scaled(&difference, factor))
 }
 
 /// What part of the range the samples cover.
@@ -138,29 +150,55 @@ struct Span {
     from_zero: Option<f64>,
 }
 
+/// The same, as windows with these samples share it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    first_ms: i64,
+    last_ms: i64,
+    /// In seconds, as all below.
+    covered: f64,
+    /// Samples that are so far from an edge don't reach it, but half a sample's distance towards it.
+    threshold: f64,
+    half_distance: f64,
+    /// How far the change reaches back at most.
+    from_zero: f64,
+}
+
 impl Span {
-    /// By what the difference is multiplied: to the ends of the range where samples come close to them, else half a
-    /// sample's distance beyond the outer samples, and never to before a counter was zero. `None` where one sample
-    /// tells nothing of a change.
-    fn factor(&self, window: &Window<'_>, change: Change) -> Option<f64> {
-        let seconds = |ms: i64| ms as f64 / 1000.0;
+    /// `None` where one sample tells nothing of a change.
+    fn extent(&self) -> Option<Extent> {
         let sampled = seconds(self.last_ms - self.first_ms);
         let between = if self.intervals > 0 { sampled / self.intervals as f64 } else { 0.0 };
-        let threshold = between * 1.1;
-        let (covered, to_start) = match self.start_ms {
+        let (covered, from_zero) = match self.start_ms {
             Some(start_ms) => (seconds(self.last_ms - start_ms), 0.0),
             None if self.intervals == 0 => return None,
-            None => {
-                let to_start = seconds(self.first_ms - window.start_ms);
-                let to_start = if to_start >= threshold { between / 2.0 } else { to_start };
-                (sampled, self.from_zero.map_or(to_start, |times| to_start.min(sampled * times)))
-            }
+            None => (sampled, self.from_zero.map_or(f64::INFINITY, |times| sampled * times)),
         };
-        let to_end = seconds(window.end_ms - self.last_ms);
-        let to_end = if to_end >= threshold { between / 2.0 } else { to_end };
-        let factor = if covered == 0.0 { 1.0 } else { (covered + to_start + to_end) / covered };
-        Some(if change == Change::Rate { factor / window.range_seconds() } else { factor })
+        Some(Extent {
+            first_ms: self.first_ms,
+            last_ms: self.last_ms,
+            covered,
+            threshold: between * 1.1,
+            half_distance: between / 2.0,
+            from_zero,
+        })
     }
+}
+
+impl Extent {
+    /// By what the difference is multiplied: to the ends of the range where samples come close to them, else half a
+    /// sample's distance beyond the outer samples, and never to before a counter was zero.
+    pub(crate) fn factor(&self, start_ms: i64, end_ms: i64, change: Change) -> f64 {
+        let reach = |to_edge: f64| if to_edge >= self.threshold { self.half_distance } else { to_edge };
+        let to_start = reach(seconds(self.first_ms - start_ms)).min(self.from_zero);
+        let to_end = reach(seconds(end_ms - self.last_ms));
+        let factor = if self.covered == 0.0 { 1.0 } else { (self.covered + to_start + to_end) / self.covered };
+        if change == Change::Rate { factor / seconds(end_ms - start_ms) } else { factor }
+    }
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
 }
 
 fn histogram_difference(

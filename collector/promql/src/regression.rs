@@ -5,7 +5,7 @@ use tenantscope_model::Sample;
 use crate::column::Cell;
 use crate::kahan::KahanSum;
 use crate::over_time::{Context, only_floats};
-use crate::source::Window;
+use crate::window::Window;
 
 /// Slope each second, and value at a time, of the line that fits best.
 fn regression(floats: &[Sample], at_ms: i64) -> (f64, f64) {

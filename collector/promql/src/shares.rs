@@ -19,7 +19,7 @@ use crate::evaluation::{Evaluation, Setting};
 use crate::notes::Notes;
 use crate::{dates, math, over_time};
 
-/// Series in a share, so that starting a thread for it pays.
+/// Series in a share, about, so that starting a thread for it pays.
 const MIN_SHARE: usize = 2048;
 /// More would only make putting together dearer.
 const MAX_SHARES: usize = 16;
@@ -41,6 +41,12 @@ pub(crate) struct Share<'a> {
     named: Vec<Labels>,
 }
 
+/// The metric name that all series have which fulfil the matchers, if they demand one.
+pub(crate) fn only_name(matchers: &[Matcher]) -> Option<&str> {
+    let is_name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal && !m.value().is_empty();
+    matchers.iter().find(is_name).map(Matcher::value)
+}
+
 /// The metric names of a selection.
 enum Names {
     One(String),
@@ -49,9 +55,8 @@ enum Names {
 
 impl Names {
     fn of(selection: &dyn Selection, matchers: &[Matcher]) -> Result<Self, EngineError> {
-        let is_name = |m: &&Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal && !m.value().is_empty();
-        Ok(match matchers.iter().find(is_name) {
-            Some(matcher) => Self::One(matcher.value().to_owned()),
+        Ok(match only_name(matchers) {
+            Some(name) => Self::One(name.to_owned()),
             None => Self::Several(selection.groups(LabelSet::Only(&[METRIC_NAME.into()]))?),
         })
     }
@@ -90,6 +95,9 @@ impl<'a> Share<'a> {
     }
 }
 
+/// What came of a share and what is to be said of it, once it is done.
+type Done<T> = Option<(Result<T, EngineError>, Notes)>;
+
 /// A thread that helps, until it is dropped.
 struct Helper;
 
@@ -109,7 +117,11 @@ impl Drop for Helper {
 }
 
 fn shares_of(series: usize) -> Vec<Range<usize>> {
-    let count = (series / MIN_SHARE).clamp(1, MAX_SHARES);
+    // An even number, of which two threads have the same each.
+    let count = match series / MIN_SHARE {
+        0 | 1 => 1,
+        count => count.next_multiple_of(2).min(MAX_SHARES),
+    };
     (0..count).map(|share| series * share / count..series * (share + 1) / count).collect()
 }
 
@@ -174,8 +186,7 @@ impl Evaluation<'_> {
         let shares = shares_of(selection.len());
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
-        let done: Vec<Mutex<Option<(Result<T, EngineError>, Notes)>>> =
-            shares.iter().map(|_| Mutex::default()).collect();
+        let done: Vec<Mutex<Done<T>>> = shares.iter().map(|_| Mutex::default()).collect();
         let setting: Setting<'_> = self.setting;
         let run = || {
             while !failed.load(Ordering::Relaxed) {

@@ -10,10 +10,10 @@ use std::ops::Range;
 use tenantscope_model::Sample;
 
 use crate::ast::Edges;
-use crate::column::Cell;
+use crate::cells::ABSENT;
 use crate::kahan::{KahanSum, Mean};
 use crate::rate::{self, Change};
-use crate::source::{Frames, RangeSeries, Window};
+use crate::window::{Frames, RangeSeries};
 
 /// What is computed of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +29,10 @@ pub(crate) enum Sliding {
     LastDelta,
 }
 
-/// The way of a function, if windows share its work.
-pub(crate) fn sliding(name: &str) -> Option<Sliding> {
-    Some(match name {
+/// The way of a function, if windows share its work. A single window has nothing to share; of changes this is the shorter
+/// way nevertheless.
+pub(crate) fn sliding(name: &str, windows: usize) -> Option<Sliding> {
+    let sliding = match name {
         "sum_over_time" => Sliding::Sum,
         "avg_over_time" => Sliding::Mean,
         "min_over_time" => Sliding::Least,
@@ -43,12 +44,13 @@ pub(crate) fn sliding(name: &str) -> Option<Sliding> {
         "irate" => Sliding::LastRate,
         "idelta" => Sliding::LastDelta,
         _ => return None,
-    })
+    };
+    (windows > 1 || matches!(sliding, Sliding::Change(_))).then_some(sliding)
 }
 
 impl Sliding {
     /// The values of all windows; `None` for series that are more than plain floats.
-    pub(crate) fn cells(self, series: &RangeSeries, frames: &Frames) -> Option<Vec<Cell>> {
+    pub(crate) fn floats(self, series: &RangeSeries, frames: &Frames) -> Option<Vec<f64>> {
         if !series.histograms.is_empty() || !series.starts.samples_ms.is_empty() || frames.edges != Edges::Plain {
             return None;
         }
@@ -59,22 +61,31 @@ impl Sliding {
                     older.join(newer);
                     older
                 });
-                each(floats, frames, |window, _| stacks.over(window).map(KahanSum::value))
+                each(floats, frames, |window| {
+                    let sum = stacks.over(window.clone())?;
+                    if sum.sum.is_finite() {
+                        return Some(sum.value());
+                    }
+                    // What overflows hangs on the order.
+                    let mut sum = KahanSum::default();
+                    floats.get(window)?.iter().for_each(|sample| sum.add(sample.value));
+                    Some(sum.value())
+                })
             }
             Self::Mean => means(floats, frames),
             Self::Least => {
                 let least = |a: f64, b: f64| if b < a || a.is_nan() { b } else { a };
                 let mut stacks = Stacks::new(floats, |value| value, least);
-                each(floats, frames, |window, _| stacks.over(window))
+                each(floats, frames, |window| stacks.over(window))
             }
             Self::Greatest => {
                 let greatest = |a: f64, b: f64| if b > a || a.is_nan() { b } else { a };
                 let mut stacks = Stacks::new(floats, |value| value, greatest);
-                each(floats, frames, |window, _| stacks.over(window))
+                each(floats, frames, |window| stacks.over(window))
             }
-            Self::Count => each(floats, frames, |window, _| Some(window.len() as f64)),
+            Self::Count => each(floats, frames, |window| Some(window.len() as f64)),
             Self::Change(change) => changes(floats, frames, change),
-            Self::LastRate | Self::LastDelta => each(floats, frames, |window, _| self.last_two(floats.get(window)?)),
+            Self::LastRate | Self::LastDelta => each(floats, frames, |window| self.last_two(floats.get(window)?)),
         })
     }
 
@@ -90,8 +101,8 @@ impl Sliding {
     }
 }
 
-/// A value for each window that is not empty.
-fn each(floats: &[Sample], frames: &Frames, mut value: impl FnMut(Range<usize>, usize) -> Option<f64>) -> Vec<Cell> {
+/// A value for each window that is not empty; [`ABSENT`] for the others.
+fn at_each(floats: &[Sample], frames: &Frames, mut value: impl FnMut(Range<usize>, usize) -> Option<f64>) -> Vec<f64> {
     let mut window = 0..0;
     let one = |step: usize| {
         let end_ms = frames.end_ms(step);
@@ -102,9 +113,21 @@ fn each(floats: &[Sample], frames: &Frames, mut value: impl FnMut(Range<usize>, 
         while window.start < window.end && floats.get(window.start).is_some_and(|sample| sample.t_ms <= start_ms) {
             window.start += 1;
         }
-        if window.is_empty() { Cell::Empty } else { value(window.clone(), step).map_or(Cell::Empty, Cell::Float) }
+        if window.is_empty() { ABSENT } else { value(window.clone(), step).unwrap_or(ABSENT) }
     };
     (0..frames.count()).map(one).collect()
+}
+
+/// The same where only the samples count: neighbouring windows often hold the same.
+fn each(floats: &[Sample], frames: &Frames, mut value: impl FnMut(Range<usize>) -> Option<f64>) -> Vec<f64> {
+    let (mut known_window, mut known) = (0..0, None);
+    at_each(floats, frames, |window, _| {
+        if window != known_window {
+            known = value(window.clone());
+            known_window = window;
+        }
+        known
+    })
 }
 
 /// What has been gathered of the samples of a window that moves forward.
@@ -157,14 +180,14 @@ impl<'a, T: Copy, One: Fn(f64) -> T, Join: Fn(T, T) -> T> Stacks<'a, T, One, Joi
     }
 }
 
-fn means(floats: &[Sample], frames: &Frames) -> Vec<Cell> {
+fn means(floats: &[Sample], frames: &Frames) -> Vec<f64> {
     let mut stacks = Stacks::new(floats, KahanSum::of, |mut older: KahanSum, newer| {
         older.join(newer);
         older
     });
-    each(floats, frames, |window, _| {
+    each(floats, frames, |window| {
         let sum = stacks.over(window.clone())?;
-        if !sum.sum.is_infinite() {
+        if sum.sum.is_finite() {
             return Some(Mean::of_sum(sum, window.len() as f64).value());
         }
         // A sum that overflows needs another way.
@@ -175,7 +198,7 @@ fn means(floats: &[Sample], frames: &Frames) -> Vec<Cell> {
     })
 }
 
-fn changes(floats: &[Sample], frames: &Frames, change: Change) -> Vec<Cell> {
+fn changes(floats: &[Sample], frames: &Frames, change: Change) -> Vec<f64> {
     // Where a counter restarted, and what it had reached: rarely anywhere.
     let restarts: Vec<(usize, f64)> = match change {
         Change::Delta => Vec::new(),
@@ -185,20 +208,21 @@ fn changes(floats: &[Sample], frames: &Frames, change: Change) -> Vec<Cell> {
         }
     };
     let mut first = 0;
-    each(floats, frames, |window, step| {
-        while restarts.get(first).is_some_and(|(at, _)| *at <= window.start) {
-            first += 1;
+    // Neighbouring windows often hold the same samples.
+    let (mut known_window, mut known) = (0..0, None);
+    at_each(floats, frames, |window, step| {
+        if window != known_window {
+            while restarts.get(first).is_some_and(|(at, _)| *at <= window.start) {
+                first += 1;
+            }
+            let inside = restarts.iter().skip(first).take_while(|(at, _)| *at < window.end);
+            let reached = inside.fold(0.0, |reached, (_, value)| reached + value);
+            known_window = window.clone();
+            known = rate::of_floats(floats.get(window)?, change, reached, None);
         }
-        let inside = restarts.iter().skip(first).take_while(|(at, _)| *at < window.end);
-        let reached = inside.fold(0.0, |reached, (_, value)| reached + value);
+        let (difference, extent) = known?;
         let end_ms = frames.end_ms(step);
-        let samples = floats.get(window)?;
-        rate::extrapolated(
-            &Window::over(samples, Edges::Plain, end_ms - frames.range_ms, end_ms),
-            change,
-            reached,
-            None,
-        )
+        Some(difference * extent.factor(end_ms - frames.range_ms, end_ms, change))
     })
 }
 
@@ -207,7 +231,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::column::Grid;
+    use crate::column::{Cell, Cells, Grid};
+    use crate::window::Window;
 
     fn naive(sliding: Sliding, window: &[Sample], start_ms: i64, end_ms: i64) -> Option<f64> {
         let values = window.iter().map(|sample| sample.value);
@@ -248,6 +273,18 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn a_sum_that_overflows_says_what_each_window_says_alone() {
+        let values = [f64::MAX, f64::MAX, -f64::MAX, -f64::MAX, -f64::MAX, f64::MAX];
+        let floats: Vec<Sample> = (1..).zip(values).map(|(t_ms, value)| Sample { t_ms, value }).collect();
+        let frames = Frames::over(Grid { start_ms: 4, step_ms: 1, count: 3 }, 4);
+        let series = RangeSeries { floats: floats.clone(), ..RangeSeries::default() };
+        for way in [Sliding::Sum, Sliding::Mean] {
+            let alone = |first: usize| naive(way, &floats[first..first + 4], 0, 0).unwrap();
+            assert_eq!(way.floats(&series, &frames).unwrap(), [alone(0), alone(1), alone(2)]);
+        }
+    }
+
     proptest! {
         #[test]
         fn windows_that_share_their_work_say_what_each_says_alone(
@@ -270,8 +307,8 @@ mod tests {
                 .collect();
             let frames = Frames::over(Grid { start_ms, step_ms, count: 40 }, range_ms);
             let series = RangeSeries { floats: floats.clone(), ..RangeSeries::default() };
-            let way = sliding(name).unwrap();
-            let cells = way.cells(&series, &frames).unwrap();
+            let way = sliding(name, 40).unwrap();
+            let cells = Cells::Floats(way.floats(&series, &frames).unwrap());
             for (step, cell) in cells.iter().enumerate() {
                 let (end_ms, range_ms) = (frames.end_ms(step), frames.range_ms);
                 let inside = |sample: &&Sample| sample.t_ms > end_ms - range_ms && sample.t_ms <= end_ms;
@@ -280,7 +317,7 @@ mod tests {
                 let scale: f64 = window.iter().map(|sample| sample.value.abs()).sum();
                 match (cell, wanted) {
                     (Cell::Empty, None) => {}
-                    (Cell::Float(got), Some(wanted)) => prop_assert!(close(*got, wanted, scale), "{got} is not {wanted}"),
+                    (Cell::Float(got), Some(wanted)) => prop_assert!(close(got, wanted, scale), "{got} is not {wanted}"),
                     (got, wanted) => prop_assert!(false, "{got:?} is not {wanted:?}"),
                 }
             }

@@ -15,7 +15,7 @@ use crate::native;
 use crate::note::Note;
 use crate::over_time::{Context, is_mixed};
 use crate::rate::{Change, joined, lessened};
-use crate::source::{RangeSeries, Window};
+use crate::window::{RangeSeries, Window};
 
 /// The value of a series at the end of a window that looks to both sides of it, on the line between its neighbours.
 pub(crate) fn at_end(evaluation: &Evaluation<'_>, metric: &str, position: Position, window: &Window<'_>) -> Cell {

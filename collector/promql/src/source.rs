@@ -1,221 +1,18 @@
 //! Selectors and subqueries: from the store's samples to columns and windows. Each selector is read once for the
 //! whole grid.
 
-use std::ops::Range;
-
 use tenantscope_model::{HistogramSample, Labels, Lookback, Sample, SelectRequest, SeriesView, Starts, is_stale_nan};
 
 use crate::ast::{At, Edges, Expr, ExprKind, MatrixSelector, Position, Subquery, VectorSelector};
-use crate::column::{Cell, Column, Grid, Sink};
+use crate::cells::ABSENT;
+use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::window::{Frames, RangeSeries, is_stale_histogram};
 use crate::{native, smoothing};
 
 /// Series of a share between two looks at the budget; the store looks at it, too.
 const SERIES_BETWEEN_CHECKS: usize = 16;
-
-/// When a selector looks: each time of the grid, moved by `@` and `offset`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Frames {
-    grid: Grid,
-    fixed_ms: Option<i64>,
-    offset_ms: i64,
-    pub(crate) range_ms: i64,
-    pub(crate) edges: Edges,
-    /// How far beyond the range's edges samples are looked at.
-    beyond_ms: i64,
-}
-
-impl Frames {
-    /// Frames that look beyond the edges of the range as the edges demand.
-    fn with_edges(self, edges: Edges, lookback_ms: i64) -> Self {
-        Self { edges, beyond_ms: lookback_ms, ..self }
-    }
-
-    fn before_ms(&self) -> i64 {
-        if self.edges == Edges::Plain { 0 } else { self.beyond_ms }
-    }
-
-    fn after_ms(&self) -> i64 {
-        if self.edges == Edges::Smoothed { self.beyond_ms } else { 0 }
-    }
-
-    /// The first time at which samples are looked at, and the last.
-    fn reach_ms(&self) -> (i64, i64) {
-        (self.end_ms(0) - self.range_ms - self.before_ms() + 1, self.last_ms() + self.after_ms())
-    }
-
-    /// The time to which the selector looks at an index.
-    pub(crate) fn end_ms(&self, index: usize) -> i64 {
-        self.fixed_ms.unwrap_or_else(|| self.grid.at(index)) - self.offset_ms
-    }
-
-    fn last_ms(&self) -> i64 {
-        self.end_ms(self.grid.count.saturating_sub(1))
-    }
-
-    /// How many times there are.
-    pub(crate) fn count(&self) -> usize {
-        self.grid.count
-    }
-
-    #[cfg(test)]
-    pub(crate) fn over(grid: Grid, range_ms: i64) -> Self {
-        Self { grid, fixed_ms: None, offset_ms: 0, range_ms, edges: Edges::Plain, beyond_ms: 0 }
-    }
-}
-
-/// A series of a range selector, without staleness markers.
-#[derive(Debug, Default)]
-pub(crate) struct RangeSeries {
-    pub(crate) labels: Labels,
-    pub(crate) drop_name: bool,
-    pub(crate) floats: Vec<Sample>,
-    pub(crate) histograms: Vec<HistogramSample>,
-    /// When the counting of the samples began; empty where it is not known, and after a subquery.
-    pub(crate) starts: Starts,
-}
-
-/// The samples of one series in one range.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Window<'a> {
-    pub(crate) floats: &'a [Sample],
-    pub(crate) histograms: &'a [HistogramSample],
-    /// When the counting of the floats began, 0 where it is not known; may be empty.
-    pub(crate) float_starts_ms: &'a [i64],
-    /// The same of the histograms.
-    pub(crate) histogram_starts_ms: &'a [i64],
-    /// The range's edges. Samples are later than its start and not later than its end, except for what anchored and
-    /// smoothed ranges look at beyond.
-    pub(crate) start_ms: i64,
-    pub(crate) end_ms: i64,
-    pub(crate) edges: Edges,
-    /// The time of evaluation.
-    pub(crate) at_ms: i64,
-    /// The index of the time of evaluation.
-    pub(crate) step: usize,
-}
-
-impl<'a> Window<'a> {
-    /// A window over floats alone.
-    pub(crate) fn over(floats: &'a [Sample], edges: Edges, start_ms: i64, end_ms: i64) -> Self {
-        let (histograms, none): (&[HistogramSample], &[i64]) = (&[], &[]);
-        Self {
-            floats,
-            histograms,
-            float_starts_ms: none,
-            histogram_starts_ms: none,
-            start_ms,
-            end_ms,
-            edges,
-            at_ms: end_ms,
-            step: 0,
-        }
-    }
-
-    /// The length of the range.
-    pub(crate) fn range_seconds(&self) -> f64 {
-        (self.end_ms - self.start_ms) as f64 / 1000.0
-    }
-}
-
-impl RangeSeries {
-    /// Moves a window over the samples; where it holds none, there is no value.
-    pub(crate) fn slide(&self, frames: &Frames, mut value: impl FnMut(&Window<'_>) -> Cell) -> Vec<Cell> {
-        let mut floats = Bounds::default();
-        let mut histograms = Bounds::default();
-        let one = |step: usize| {
-            let end_ms = frames.end_ms(step);
-            let start_ms = end_ms - frames.range_ms;
-            let (after_ms, to_ms) = (start_ms - frames.before_ms(), end_ms + frames.after_ms());
-            let in_floats = floats.advance(&self.floats, after_ms, to_ms, |s| s.t_ms);
-            let in_histograms = histograms.advance(&self.histograms, after_ms, to_ms, |s| s.t_ms);
-            let window = Window {
-                floats: self.floats.get(in_floats.clone()).unwrap_or_default(),
-                histograms: self.histograms.get(in_histograms.clone()).unwrap_or_default(),
-                float_starts_ms: self.starts.samples_ms.get(in_floats).unwrap_or_default(),
-                histogram_starts_ms: self.starts.histograms_ms.get(in_histograms).unwrap_or_default(),
-                start_ms,
-                end_ms,
-                edges: frames.edges,
-                at_ms: frames.grid.at(step),
-                step,
-            };
-            if window.floats.is_empty() && window.histograms.is_empty() { Cell::Empty } else { value(&window) }
-        };
-        (0..frames.grid.count).map(one).collect()
-    }
-}
-
-#[derive(Debug, Default)]
-struct Bounds {
-    low: usize,
-    high: usize,
-}
-
-impl Bounds {
-    fn advance<S>(&mut self, samples: &[S], after_ms: i64, to_ms: i64, time: impl Fn(&S) -> i64) -> Range<usize> {
-        while samples.get(self.high).is_some_and(|s| time(s) <= to_ms) {
-            self.high += 1;
-        }
-        while self.low < self.high && samples.get(self.low).is_some_and(|s| time(s) <= after_ms) {
-            self.low += 1;
-        }
-        self.low..self.high
-    }
-}
-
-impl RangeSeries {
-    /// Becomes a selected series as ranges see it: without staleness markers, and with hints that can be relied upon.
-    /// Where only totals are looked at, they are known from a time on; what is before it tells of the first of them.
-    fn take(&mut self, labels: Labels, view: &SeriesView<'_>, totals_from_ms: Option<i64>) {
-        self.labels = labels;
-        self.drop_name = false;
-        let Starts { samples_ms, histograms_ms } = view.starts;
-        let is_stale = |sample: &Sample| is_stale_nan(sample.value);
-        copy_fresh(view.samples, samples_ms, is_stale, &mut self.floats, &mut self.starts.samples_ms);
-        self.histograms.clear();
-        self.starts.histograms_ms.clear();
-        if view.histograms.is_empty() {
-            return;
-        }
-        let mut settled = view.histograms.to_vec();
-        native::settle_hints(view.samples, &mut settled);
-        let mut view_starts_ms: &[i64] = histograms_ms;
-        if let Some(from_ms) = totals_from_ms {
-            let before = settled.partition_point(|sample| sample.t_ms < from_ms);
-            settled.drain(..before);
-            view_starts_ms = view_starts_ms.get(before..).unwrap_or_default();
-            native::keep_totals(&mut settled);
-        }
-        let starts_ms = &mut self.starts.histograms_ms;
-        copy_fresh(&settled, view_starts_ms, is_stale_histogram, &mut self.histograms, starts_ms);
-    }
-}
-
-/// Copies samples that are no staleness markers, and their starts if there are any.
-fn copy_fresh<S: Clone>(
-    samples: &[S],
-    starts_ms: &[i64],
-    is_stale: impl Fn(&S) -> bool,
-    fresh: &mut Vec<S>,
-    fresh_ms: &mut Vec<i64>,
-) {
-    fresh.clear();
-    fresh_ms.clear();
-    if !samples.iter().any(&is_stale) {
-        fresh.extend_from_slice(samples);
-        fresh_ms.extend_from_slice(starts_ms);
-        return;
-    }
-    fresh.extend(samples.iter().filter(|sample| !is_stale(sample)).cloned());
-    let with_starts = starts_ms.iter().zip(samples).filter(|(_, sample)| !is_stale(sample));
-    fresh_ms.extend(with_starts.map(|(start_ms, _)| *start_ms));
-}
-
-fn is_stale_histogram(sample: &HistogramSample) -> bool {
-    is_stale_nan(sample.histogram.sum)
-}
 
 impl Evaluation<'_> {
     fn frames(&self, grid: &Grid, at: Option<At>, offset_ms: i64, range_ms: i64) -> Frames {
@@ -438,7 +235,7 @@ pub(crate) enum Content {
 }
 
 /// The last float before each time, where a series has nothing else.
-fn last_floats(samples: &[Sample], lookback_ms: i64, frames: &Frames) -> Vec<Cell> {
+fn last_floats(samples: &[Sample], lookback_ms: i64, frames: &Frames) -> Cells {
     let mut seen = 0usize;
     let one = |step: usize| {
         let end_ms = frames.end_ms(step);
@@ -446,14 +243,15 @@ fn last_floats(samples: &[Sample], lookback_ms: i64, frames: &Frames) -> Vec<Cel
             seen += 1;
         }
         match seen.checked_sub(1).and_then(|at| samples.get(at)) {
-            Some(last) if last.t_ms > end_ms - lookback_ms && !is_stale_nan(last.value) => Cell::Float(last.value),
-            _ => Cell::Empty,
+            // A staleness marker is no value among floats, either.
+            Some(last) if last.t_ms > end_ms - lookback_ms => last.value,
+            _ => ABSENT,
         }
     };
-    (0..frames.grid.count).map(one).collect()
+    Cells::Floats((0..frames.grid.count).map(one).collect())
 }
 
-fn last_samples(series: &SeriesView<'_>, frames: &Frames, content: Content) -> Vec<Cell> {
+fn last_samples(series: &SeriesView<'_>, frames: &Frames, content: Content) -> Cells {
     if series.histograms.is_empty() && content == Content::Values {
         return last_floats(series.samples, series.lookback_ms, frames);
     }
@@ -494,7 +292,7 @@ fn last_samples(series: &SeriesView<'_>, frames: &Frames, content: Content) -> V
 
 fn samples_of(column: Column, grid: &Grid) -> RangeSeries {
     let (mut floats, mut histograms) = (Vec::new(), Vec::new());
-    for (step, cell) in column.cells.into_iter().enumerate() {
+    for (step, cell) in column.cells.iter().enumerate() {
         let t_ms = grid.at(step);
         match cell {
             Cell::Empty => {}

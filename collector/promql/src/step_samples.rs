@@ -5,9 +5,9 @@
 
 use tenantscope_model::{Histogram, StepSamples};
 
-use crate::column::{Cell, Grid};
+use crate::column::{Cell, Cells, Grid};
 use crate::evaluation::Evaluation;
-use crate::source::{Frames, RangeSeries, Window};
+use crate::window::{Frames, RangeSeries, Window};
 
 /// The size of a sample, of a histogram without buckets, and of a bucket, span or bound, in bytes.
 const SAMPLE_BYTES: usize = 16;
@@ -38,13 +38,13 @@ impl Evaluation<'_> {
     }
 
     /// Counts what an instant selector found of a series.
-    pub(crate) fn count_cells(&self, grid: &Grid, cells: &[Cell]) {
+    pub(crate) fn count_cells(&self, grid: &Grid, cells: &Cells) {
         let Some(steps) = self.counted(grid) else { return };
         for (step, cell) in cells.iter().enumerate() {
             match cell {
                 Cell::Empty => {}
                 Cell::Float(_) => self.add(steps, grid, step, 1),
-                Cell::Histogram(histogram) => self.add(steps, grid, step, samples_of(histogram)),
+                Cell::Histogram(histogram) => self.add(steps, grid, step, samples_of(&histogram)),
             }
         }
     }

@@ -29,6 +29,23 @@ fn labels(at: usize) -> Labels {
     Labels::from_pairs([("__name__", "requests_total"), ("code", code), ("pod", &pod), ("shard", &shard)])
 }
 
+/// Some pods have a version, others none.
+fn info_labels(at: usize) -> Labels {
+    let (pod, version) = (format!("pod-{at}"), format!("1.{}", at % 4));
+    Labels::from_pairs([("__name__", "pod_info"), ("pod", &pod), ("version", &version)])
+}
+
+fn stamped(labels: Labels, samples: Vec<Sample>) -> StampedSeries {
+    StampedSeries {
+        labels,
+        samples,
+        histograms: Vec::new(),
+        starts: Default::default(),
+        exemplars: Vec::new(),
+        cadence: None,
+    }
+}
+
 /// Counters that restart now and then: the older half in a part, the newer in memory, one written again.
 fn filled() -> Filled {
     let dir = tempfile::tempdir().unwrap();
@@ -38,16 +55,15 @@ fn filled() -> Filled {
         let one = |at: usize| {
             let value = |n: i64| ((n * (at as i64 % 7 + 1)) % 97) as f64 + at as f64 / 1000.0;
             let samples = times.clone().map(|n| Sample { t_ms: n * STEP_MS, value: value(n) });
-            StampedSeries {
-                labels: labels(at),
-                samples: samples.collect(),
-                histograms: Vec::new(),
-                starts: Default::default(),
-                exemplars: Vec::new(),
-                cadence: None,
-            }
+            stamped(labels(at), samples.collect())
         };
-        let series = (0..SERIES).map(one).collect();
+        // Every other info series ends half way.
+        let with_info = (0..SERIES).filter(|at| at % 5 > 0 && (position == 1 || at % 2 == 0));
+        let info = with_info.map(|at| {
+            let samples = times.clone().map(|n| Sample { t_ms: n * STEP_MS, value: 1.0 + (at % 3) as f64 });
+            stamped(info_labels(at), samples.collect())
+        });
+        let series = (0..SERIES).map(one).chain(info).collect();
         let prepared = store.prepare(StampedBatch::Metrics { series, metadata: Vec::new() }).unwrap();
         store.apply(prepared, Position(position));
         if position == 1 {
@@ -117,6 +133,78 @@ fn columns_of_shares_are_columns_of_all() {
         wanted.sort_by(|a, b| a.labels.cmp(&b.labels));
         assert_eq!(ask(&filled.store, &query.replace('#', "")), wanted, "{query}");
     }
+}
+
+/// The values of each time, by labels.
+fn by_time(all: Vec<Series>) -> BTreeMap<i64, Vec<(Labels, f64)>> {
+    let mut times: BTreeMap<i64, Vec<(Labels, f64)>> = BTreeMap::new();
+    for series in all {
+        for sample in series.floats {
+            times.entry(sample.t_ms).or_default().push((series.labels.clone(), sample.value));
+        }
+    }
+    times
+}
+
+#[test]
+fn the_largest_over_a_range_are_the_largest_at_each_time() {
+    let filled = filled();
+    for (query, count) in [("requests_total", 10), ("sum by (shard, code) (rate(requests_total[2m]))", 7)] {
+        let all = by_time(ask(&filled.store, query));
+        let got = by_time(ask(&filled.store, &format!("topk({count}, {query})")));
+        assert!(got.len() > 20 && got.keys().eq(all.keys()));
+        for (t_ms, mut largest) in all {
+            largest.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+            // Of equal ones any may be taken.
+            let values: Vec<f64> = largest.iter().take(count).map(|(_, value)| *value).collect();
+            let mut of_these = got[&t_ms].clone();
+            assert!(of_these.iter().all(|one| largest.contains(one)), "{query} at {t_ms}");
+            of_these.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+            let of_these: Vec<f64> = of_these.into_iter().map(|(_, value)| value).collect();
+            assert_eq!(of_these, values, "{query} at {t_ms}");
+        }
+    }
+}
+
+#[test]
+fn a_join_that_is_aggregated_is_the_aggregation_of_the_join() {
+    let filled = filled();
+    let joins = [
+        "rate(requests_total[2m]) * on (pod) group_left (version) pod_info",
+        "pod_info * on (pod) group_right (version) requests_total",
+        "requests_total > on (pod) group_left (version) (pod_info * 30)",
+        "requests_total > bool on (pod) group_left () pod_info",
+    ];
+    for join in joins {
+        for by in ["version", "code, version", "shard"] {
+            let names: Vec<&str> = by.split(", ").collect();
+            let mut wanted: BTreeMap<(Labels, i64), f64> = BTreeMap::new();
+            for series in ask(&filled.store, join) {
+                let labels = series.labels.filter(|label| names.contains(&&*label.name));
+                for sample in series.floats {
+                    *wanted.entry((labels.clone(), sample.t_ms)).or_default() += sample.value;
+                }
+            }
+            let got = by_time(ask(&filled.store, &format!("sum by ({by}) ({join})")));
+            let got = got.into_iter().flat_map(|(t_ms, all)| all.into_iter().map(move |(l, v)| ((l, t_ms), v)));
+            let got: BTreeMap<(Labels, i64), f64> = got.collect();
+            assert!(got.len() > 20 && got.keys().eq(wanted.keys()), "{by} {join}");
+            for (key, value) in &wanted {
+                assert!((got[key] - value).abs() <= 1e-9 * value.abs(), "{join} {key:?}: {} is not {value}", got[key]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_join_tells_of_what_it_must_not_meet_even_if_aggregated() {
+    let filled = filled();
+    let query = "sum by (code) (requests_total * on (shard) group_left () requests_total)";
+    let ended = range(&filled.store, query, &budget(u64::MAX));
+    assert!(matches!(&ended, Err(EngineError::Execution(text)) if text.contains("many-to-many")), "{ended:?}");
+    let query = "sum by (version) (pod_info * on (shard) group_left (pod) vector(1))";
+    let ended = range(&filled.store, query, &budget(u64::MAX));
+    assert!(matches!(&ended, Err(EngineError::Execution(text)) if text.contains("unique matches")), "{ended:?}");
 }
 
 #[test]

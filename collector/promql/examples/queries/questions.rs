@@ -1,51 +1,42 @@
-//! The questions.
-
-/// When a question is asked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum When {
-    /// At the newest time.
-    Now,
-    /// Over the last hour.
-    LastHour { step_ms: i64 },
-}
+//! The questions: those of `tests/bench/dashboard.py`.
 
 /// One question.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question {
     pub(crate) name: &'static str,
     pub(crate) text: &'static str,
-    pub(crate) when: When,
+    /// Whether it is asked about a time that only blocks hold.
+    pub(crate) over_blocks: bool,
 }
 
 /// The twelve.
 pub(crate) fn all() -> [Question; 12] {
-    let minute = When::LastHour { step_ms: 60_000 };
-    let finely = When::LastHour { step_ms: 15_000 };
-    let question = |name, text, when| Question { name, text, when };
+    let blocks = |name, text| Question { name, text, over_blocks: true };
+    let parts = |name, text| Question { name, text, over_blocks: false };
     [
-        question("rate by tenant, now", "sum by (tenant) (rate(http_requests_total[5m]))", When::Now),
-        question(
-            "quantile of buckets, now",
-            "histogram_quantile(0.99, sum by (le, service) (rate(http_request_duration_seconds_bucket[5m])))",
-            When::Now,
-        ),
-        question("ratio of gauges, now", "memory_used_bytes / memory_limit_bytes > 0.995", When::Now),
-        question("largest, now", "topk(10, cpu_usage_ratio)", When::Now),
-        question("over 30 minutes, now", "count(max_over_time(cpu_usage_ratio[30m]) > 0.9)", When::Now),
-        question("how many, now", "count by (region) (cpu_usage_ratio > 0.5)", When::Now),
-        question("rate by code", "sum by (code) (rate(http_requests_total[5m]))", minute),
-        question(
+        blocks("sum by of rate", "sum by (tenant) (rate(http_requests_total[5m]))"),
+        blocks(
             "quantile of buckets",
-            "histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))",
-            minute,
+            "histogram_quantile(0.99, sum by (le, service) (rate(http_request_duration_seconds_bucket[5m])))",
         ),
-        question("average by tenant", "avg by (tenant) (cpu_usage_ratio)", finely),
-        question(
-            "ratio of rates",
-            "sum(rate(http_requests_total{code=~\"5..\"}[5m])) / sum(rate(http_requests_total[5m]))",
-            minute,
+        parts("topk", "topk(10, sum by (tenant, service) (rate(network_bytes_total[5m])))"),
+        blocks("avg over time", "avg by (service) (avg_over_time(process_cpu_ratio[10m]))"),
+        parts("max by", "max by (tenant) (queue_depth)"),
+        parts(
+            "absent-like",
+            "count by (tenant) (errors_total) unless on (tenant) (count by (tenant) (queue_depth{queue=\"queue-00\"} > 1e9))",
         ),
-        question("smoothed by service", "max by (service) (avg_over_time(memory_used_bytes[10m]))", minute),
-        question("largest tenants", "topk(5, sum by (tenant) (increase(http_requests_total[10m])))", minute),
+        blocks(
+            "ratio of sums",
+            "sum by (tenant) (rate(http_requests_total{code=~\"4..|5..\"}[5m])) / sum by (tenant) (rate(http_requests_total[5m]))",
+        ),
+        parts(
+            "join with info",
+            "sum by (version) (rate(db_queries_total[5m]) * on (tenant, instance) group_left (version) target_info)",
+        ),
+        parts("count by", "count by (service, area) (memory_used_bytes > 1e9)"),
+        blocks("increase over 1h", "sum by (tenant) (increase(errors_total[1h]))"),
+        blocks("quantile", "quantile by (service) (0.9, pool_utilisation_ratio)"),
+        parts("rate by pod", "sum by (tenant, pod) (rate(network_bytes_total[5m]))"),
     ]
 }
