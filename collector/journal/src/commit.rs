@@ -44,11 +44,11 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Goes on with the last segment, if it ends where the journal does.
-    pub(crate) fn open(shared: Arc<Shared>, last_in_files: u64) -> io::Result<Self> {
+    /// Goes on with the last segment, which ends where the journal does, or leaves it as it is.
+    pub(crate) fn open(shared: Arc<Shared>, goes_on: bool) -> io::Result<Self> {
         let last = shared.segments.lock().last_key_value().map(|(first, segment)| (*first, segment.clone()));
         let active = match last {
-            Some((first, segment)) if last_in_files == shared.end() => {
+            Some((first, segment)) if goes_on => {
                 let file = OpenOptions::new().append(true).open(&segment.path)?;
                 Some(Active { file, first, bytes: segment.bytes, opened: segment.last_written })
             }
@@ -122,7 +122,8 @@ impl Committer {
         Telemetry::get().fsynced(self.shared.name(), 2);
         let bytes = HEADER_BYTES as u64;
         let opened = SystemTime::now();
-        let replaced = self.shared.segments.lock().insert(first, SegmentFile { path, bytes, last_written: opened });
+        let replaced =
+            self.shared.list_segment(first, SegmentFile { path, bytes, last_written: opened, generation: 0 });
         self.shared.total_bytes.fetch_add(bytes, Ordering::AcqRel);
         if let Some(replaced) = replaced {
             self.shared.total_bytes.fetch_sub(replaced.bytes, Ordering::AcqRel);

@@ -21,7 +21,7 @@ fn payloads(journal: &Journal) -> Vec<(u64, Vec<u8>)> {
 
 /// A committer beside the journal's own, whose files a test can exchange.
 fn committer(journal: &Journal) -> Committer {
-    Committer::open(Arc::clone(&journal.shared), journal.end()).unwrap()
+    Committer::open(Arc::clone(&journal.shared), true).unwrap()
 }
 
 #[test]
@@ -99,6 +99,31 @@ fn a_disk_that_takes_nothing_is_refused_until_it_works_again() {
     drop((committer, journal));
     let reopened = Journal::open(&dir, Options::default()).unwrap();
     assert_eq!(payloads(&reopened), [(1, b"one".to_vec()), (2, b"two".to_vec())]);
+}
+
+#[test]
+fn a_reader_of_an_empty_segment_goes_on_in_the_file_that_replaced_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path(), Options::default()).unwrap();
+    let mut committer = committer(&journal);
+    assert_eq!(commit(&mut committer, b"one").unwrap(), 1);
+    let mut early = journal.reader(0);
+    let mut late = journal.reader(0);
+    let next = |reader: &mut crate::Reader| reader.next_record().unwrap().map(|record| record.position);
+    committer.begin_segment().unwrap();
+    for reader in [&mut early, &mut late] {
+        assert_eq!((next(reader), next(reader)), (Some(1), None));
+    }
+    // The disk is full when the first record is to go into the new segment.
+    committer.active.as_mut().unwrap().file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(commit(&mut committer, b"lost").is_err());
+    assert_eq!(commit(&mut committer, b"two").unwrap(), 2);
+    assert_eq!((next(&mut early), next(&mut early)), (Some(2), None));
+    // Another reader looks when the journal has gone on to the next segment already.
+    committer.begin_segment().unwrap();
+    assert_eq!(commit(&mut committer, b"three").unwrap(), 3);
+    assert_eq!((next(&mut late), next(&mut late), next(&mut late)), (Some(2), Some(3), None));
+    assert_eq!((next(&mut early), journal.damaged_bytes()), (Some(3), 0));
 }
 
 #[test]

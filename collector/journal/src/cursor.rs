@@ -3,7 +3,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::folder::{replace_file, sync_folder};
+use crate::folder::{make_folder, replace_file, sync_folder};
 use crate::{CursorError, OpenError, Shared, retention};
 
 /// A named, durable position: everything up to it has been dealt with. Segments behind all cursors are deleted.
@@ -72,18 +72,10 @@ pub(crate) fn move_forward(shared: &Shared, name: &str, position: u64) -> Result
         return Ok(());
     }
     let text = format!("{position} {:08x}\n", crc32fast::hash(position.to_string().as_bytes()));
-    let written = make_folder(shared, &folder).and_then(|()| replace_file(&path, text.as_bytes()));
+    let written = make_folder(&folder).and_then(|()| replace_file(&path, text.as_bytes()));
     written.map_err(|source| CursorError::Io { path, source })?;
     shared.cursors.lock().insert(name.to_owned(), position);
     Ok(())
-}
-
-fn make_folder(shared: &Shared, folder: &Path) -> std::io::Result<()> {
-    if folder.exists() {
-        return Ok(());
-    }
-    fs::create_dir_all(folder)?;
-    sync_folder(&shared.dir)
 }
 
 /// Reads all cursors of a journal.

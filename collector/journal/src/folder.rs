@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::OpenError;
-use crate::segment::{Damage, HEADER_BYTES, HeaderVerdict, judge_header, scan};
+use crate::segment::{Damage, HEADER_BYTES, HeaderVerdict, RECORD_HEADER_BYTES, judge_header, scan};
+use crate::unreadable::read_around;
 
 /// What is known of a segment without reading it.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub(crate) struct SegmentFile {
     /// Durable bytes; nothing behind them counts.
     pub(crate) bytes: u64,
     pub(crate) last_written: SystemTime,
+    /// How often a file of this name was replaced by another: an empty segment is, after a failure.
+    pub(crate) generation: u64,
 }
 
 /// What [`open_segments`] found.
@@ -25,6 +28,8 @@ pub(crate) struct Opened {
     pub(crate) end: u64,
     /// Damage in the last segment.
     pub(crate) damage: Vec<Damage>,
+    /// Whether the last segment can be written to.
+    pub(crate) goes_on: bool,
 }
 
 pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
@@ -61,9 +66,10 @@ pub(crate) fn read_or_make_id(dir: &Path) -> Result<u128, OpenError> {
 
 /// Opens a journal's segments: cuts a torn tail off the last one, and says where the journal ends.
 ///
-/// Only the last segment is read: the others were closed after an fsync, and readers check what they read.
+/// Only the last segment is read: the others were closed after an fsync, and readers check what they read. Where the disk
+/// does not give it back whole, it is left as it is and the journal goes on in a new one.
 pub(crate) fn open_segments(dir: &Path, id: u128) -> Result<Opened, OpenError> {
-    let mut opened = Opened { segments: BTreeMap::new(), end: 0, damage: Vec::new() };
+    let mut opened = Opened { segments: BTreeMap::new(), end: 0, damage: Vec::new(), goes_on: true };
     for (first, path) in list(dir)? {
         let segment = open_segment(&path, id, first)?;
         opened.segments.insert(first, segment);
@@ -72,9 +78,24 @@ pub(crate) fn open_segments(dir: &Path, id: u128) -> Result<Opened, OpenError> {
         return Ok(opened);
     };
     let io = |source| OpenError::Io { path: segment.path.clone(), source };
-    let found = scan(&fs::read(&segment.path).map_err(io)?, *first, id);
-    let file = OpenOptions::new().write(true).open(&segment.path).map_err(io)?;
+    let file = OpenOptions::new().read(true).write(true).open(&segment.path).map_err(io)?;
+    let content = read_around(&file, 0, segment.bytes as usize).map_err(io)?;
+    let found = scan(&content.bytes, *first, id);
+    opened.end = found.last.unwrap_or_else(|| first.saturating_sub(1));
+    opened.damage = found.damage;
     let torn_bytes = segment.bytes.saturating_sub(found.valid_bytes);
+    opened.goes_on = content.unreadable.is_empty();
+    if !opened.goes_on {
+        let path = segment.path.display();
+        tracing::error!(segment = %path, unreadable = ?content.unreadable, "a journal segment can't be read whole");
+        // What can't be read may have been acknowledged: it is kept, and its positions are not given again.
+        if torn_bytes > 0 {
+            let (offset, bytes, after) = (found.valid_bytes, torn_bytes, opened.end);
+            opened.damage.push(Damage { offset, bytes, after, before: None });
+            opened.end += torn_bytes / RECORD_HEADER_BYTES as u64;
+        }
+        return Ok(opened);
+    }
     if torn_bytes > 0 {
         let path = segment.path.display();
         tracing::warn!(segment = %path, offset = found.valid_bytes, bytes = torn_bytes, "cut a torn tail");
@@ -83,8 +104,6 @@ pub(crate) fn open_segments(dir: &Path, id: u128) -> Result<Opened, OpenError> {
     // What a killed process wrote may be in the page cache only; from now on it counts as durable.
     file.sync_all().map_err(io)?;
     segment.bytes = found.valid_bytes;
-    opened.end = found.last.unwrap_or_else(|| first.saturating_sub(1));
-    opened.damage = found.damage;
     sync_folder(dir).map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })?;
     Ok(opened)
 }
@@ -92,8 +111,9 @@ pub(crate) fn open_segments(dir: &Path, id: u128) -> Result<Opened, OpenError> {
 fn open_segment(path: &Path, id: u128, first: u64) -> Result<SegmentFile, OpenError> {
     let io = |source| OpenError::Io { path: path.to_path_buf(), source };
     let metadata = fs::metadata(path).map_err(io)?;
+    let header = File::open(path).and_then(|file| read_around(&file, 0, HEADER_BYTES)).map_err(io)?;
     let mut bytes = [0; HEADER_BYTES];
-    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(io)?;
+    bytes.iter_mut().zip(header.bytes).for_each(|(byte, read)| *byte = read);
     match judge_header(&bytes, id, first) {
         HeaderVerdict::Good => {}
         HeaderVerdict::Damaged => {
@@ -102,7 +122,7 @@ fn open_segment(path: &Path, id: u128, first: u64) -> Result<SegmentFile, OpenEr
         HeaderVerdict::Foreign(reason) => return Err(OpenError::Format { path: path.to_path_buf(), reason }),
     }
     let last_written = metadata.modified().map_err(io)?;
-    Ok(SegmentFile { path: path.to_path_buf(), bytes: metadata.len(), last_written })
+    Ok(SegmentFile { path: path.to_path_buf(), bytes: metadata.len(), last_written, generation: 0 })
 }
 
 fn list(dir: &Path) -> Result<BTreeMap<u64, PathBuf>, OpenError> {
@@ -133,6 +153,18 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes a folder and those on the way to it, durably: each new name is fsynced in the folder that has it.
+pub fn make_folder(dir: impl AsRef<Path>) -> io::Result<()> {
+    let dir = dir.as_ref();
+    let new: Vec<&Path> =
+        dir.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for parent in new.iter().rev().filter_map(|folder| folder.parent()) {
+        sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    }
+    Ok(())
 }
 
 /// Makes names in a folder durable.

@@ -12,7 +12,8 @@
 //! # Invariants
 //! - A position is given out only after an fsync covered the record, and never twice.
 //! - Callbacks of [`Journal::append_then`] run in journal order, on one thread.
-//! - A torn tail is cut at open; damage before valid records is reported and skipped, and costs nothing behind it.
+//! - A torn tail is cut at open; damage before valid records, and what the disk does not give back, is reported and
+//!   skipped, and costs nothing behind it.
 //! - Queue, segments and total size are bounded. The journal never drops a record unless [`WhenFull::DropOldest`].
 //!
 //! It must never look into a record, and never answer "stored" for what may not be on the disk.
@@ -28,9 +29,9 @@ mod retention;
 mod segment;
 mod shared;
 mod telemetry;
+mod unreadable;
 mod writer;
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,6 +41,7 @@ use tokio::sync::watch;
 pub use commit::OnDurable;
 pub use cursor::Cursor;
 pub use error::{AppendError, CursorError, OpenError, ReadError};
+pub use folder::make_folder;
 pub use options::{MAX_QUEUED_BYTES, MAX_RECORD_BYTES, Options, WhenFull};
 pub use reader::{Reader, Record};
 pub use writer::Append;
@@ -58,18 +60,18 @@ impl Journal {
     /// Opens the journal in `dir`, which is made if it is not there. Blocks.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let dir = dir.as_ref().to_path_buf();
-        fs::create_dir_all(&dir).map_err(|source| OpenError::Io { path: dir.clone(), source })?;
+        make_folder(&dir).map_err(|source| OpenError::Io { path: dir.clone(), source })?;
         let lock = folder::lock(&dir)?;
         let id = folder::read_or_make_id(&dir)?;
         let cursors = cursor::load(&dir)?;
         let opened = folder::open_segments(&dir, id)?;
         // What a cursor has passed is never written again, even if the disk lost it.
         let end = cursors.values().copied().fold(opened.end, u64::max);
-        let last_in_files = opened.end;
+        let goes_on = opened.goes_on && opened.end == end;
         let shared = Arc::new(Shared::new(dir, lock, id, options, opened.segments, cursors, end));
         let last = shared.segments.lock().keys().next_back().copied().unwrap_or(0);
         opened.damage.iter().for_each(|damage| shared.report_damage(last, damage));
-        let writer = Arc::new(Writer::start(Arc::clone(&shared), last_in_files)?);
+        let writer = Arc::new(Writer::start(Arc::clone(&shared), goes_on)?);
         retention::free_passed(&shared);
         Ok(Self { shared, writer })
     }
@@ -78,7 +80,7 @@ impl Journal {
     /// journal can be opened, since opening replays into the store. Blocks.
     pub fn id_in(dir: impl AsRef<Path>) -> Result<u128, OpenError> {
         let dir = dir.as_ref();
-        fs::create_dir_all(dir).map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })?;
+        make_folder(dir).map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })?;
         folder::read_or_make_id(dir)
     }
 

@@ -3,7 +3,9 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::folder::SegmentFile;
 use crate::segment::{Damage, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, find_record};
+use crate::unreadable::{is_unreadable, read_around};
 use crate::{ReadError, Shared};
 
 /// A record, as it was appended.
@@ -26,14 +28,18 @@ struct OpenSegment {
     path: PathBuf,
     file: BufReader<File>,
     first: u64,
+    generation: u64,
     offset: u64,
     /// The position of the last record seen in this segment.
     seen: u64,
+    /// All of it, as far as the disk gives it back, once it gave less than was asked for.
+    around: Option<Vec<u8>>,
 }
 
 /// Where a segment's readable part ends.
 #[derive(Clone, Copy)]
 struct Bounds {
+    generation: u64,
     /// Durable bytes.
     bytes: u64,
     /// The next segment's first position: whatever stands from there on in this file was never acknowledged.
@@ -60,12 +66,11 @@ impl Reader {
                 continue;
             };
             let first = segment.first;
-            let Some(bounds) = self.bounds(first) else {
-                continue; // deleted meanwhile; what is behind it is found by position
+            let Some(bounds) = self.bounds(first).filter(|bounds| bounds.generation == segment.generation) else {
+                continue; // deleted or replaced meanwhile; what comes next is found by position
             };
+            let read = read_record(&mut segment, &self.shared, bounds);
             let at = |source| ReadError { path: segment.path.clone(), source };
-            let read =
-                read_record(&mut segment.file, &self.shared, &mut segment.offset, &mut segment.seen, bounds, first);
             match read.map_err(at)? {
                 Some(record) if bounds.next.is_some_and(|next| record.position >= next) => {
                     self.after = self.after.max(bounds.next.unwrap_or(0).saturating_sub(1));
@@ -90,9 +95,9 @@ impl Reader {
 
     fn bounds(&self, first: u64) -> Option<Bounds> {
         let segments = self.shared.segments.lock();
-        let bytes = segments.get(&first)?.bytes;
+        let SegmentFile { bytes, generation, .. } = *segments.get(&first)?;
         let next = segments.range(first + 1..).next().map(|(next, _)| *next);
-        Some(Bounds { bytes, next })
+        Some(Bounds { generation, bytes, next })
     }
 
     /// Opens the segment that holds the next position, or the first one behind it.
@@ -101,9 +106,9 @@ impl Reader {
         let found = {
             let segments = self.shared.segments.lock();
             let holding = segments.range(..=wanted).next_back();
-            holding.or_else(|| segments.range(wanted..).next()).map(|(first, segment)| (*first, segment.path.clone()))
+            holding.or_else(|| segments.range(wanted..).next()).map(|(first, segment)| (*first, segment.clone()))
         };
-        let Some((first, path)) = found else {
+        let Some((first, SegmentFile { path, generation, .. })) = found else {
             return Ok(false);
         };
         let opened = File::open(&path).and_then(|file| {
@@ -114,7 +119,7 @@ impl Reader {
         match opened {
             Ok(file) => {
                 let (offset, seen) = (HEADER_BYTES as u64, first.saturating_sub(1));
-                self.open = Some(OpenSegment { path, file, first, offset, seen });
+                self.open = Some(OpenSegment { path, file, first, generation, offset, seen, around: None });
                 Ok(true)
             }
             // Deleted since the list was read: look again. Still listed and gone is an error.
@@ -125,62 +130,80 @@ impl Reader {
 }
 
 /// Reads the record at `offset`, or the next valid one behind damage. `None` at the end of what is durable.
-fn read_record(
-    file: &mut BufReader<File>,
-    shared: &Shared,
-    offset: &mut u64,
-    seen: &mut u64,
-    bounds: Bounds,
-    first: u64,
-) -> io::Result<Option<Record>> {
-    let left = bounds.bytes.saturating_sub(*offset);
+fn read_record(segment: &mut OpenSegment, shared: &Shared, bounds: Bounds) -> io::Result<Option<Record>> {
+    let left = bounds.bytes.saturating_sub(segment.offset);
     if left == 0 {
         return Ok(None);
     }
-    let mut header = [0; RECORD_HEADER_BYTES];
-    if left >= header.len() as u64 && read_whole(file, &mut header)? {
-        let parsed = RecordHeader::parse(&header)
-            .filter(|parsed| parsed.position == *seen + 1 && (parsed.length + RECORD_HEADER_BYTES) as u64 <= left);
-        if let Some(parsed) = parsed {
-            let mut payload = vec![0; parsed.length];
-            if read_whole(file, &mut payload)? && parsed.verifies(shared.id, &payload) {
-                *offset += (RECORD_HEADER_BYTES + parsed.length) as u64;
-                *seen = parsed.position;
-                return Ok(Some(Record { position: parsed.position, bytes: payload }));
+    if segment.around.is_none() {
+        match read_next(&mut segment.file, shared, segment.seen, left) {
+            Ok(Some(record)) => {
+                segment.offset += (RECORD_HEADER_BYTES + record.bytes.len()) as u64;
+                segment.seen = record.position;
+                return Ok(Some(record));
             }
+            Ok(None) => {
+                let (start, length) = (segment.offset, segment.bytes_until(bounds)? - segment.offset);
+                let rest = read_around(segment.file.get_ref(), start, length as usize)?.bytes;
+                let record = resync(&rest, segment, shared, bounds);
+                segment.file.seek(SeekFrom::Start(segment.offset))?;
+                return Ok(record);
+            }
+            Err(error) if is_unreadable(&error) => {
+                tracing::error!(segment = %segment.path.display(), %error, "a journal segment can't be read whole");
+            }
+            Err(error) => return Err(error),
         }
     }
-    resync(file, shared, offset, seen, bounds, first)
+    let length = segment.bytes_until(bounds)?;
+    if segment.around.as_ref().is_none_or(|around| (around.len() as u64) < length) {
+        segment.around = Some(read_around(segment.file.get_ref(), 0, length as usize)?.bytes);
+    }
+    let around = segment.around.take().unwrap_or_default();
+    let record = resync(around.get(segment.offset as usize..).unwrap_or_default(), segment, shared, bounds);
+    segment.around = Some(around);
+    Ok(record)
 }
 
-/// Reads the rest of the segment and looks for the next valid record in it; what is skipped is reported.
-fn resync(
-    file: &mut BufReader<File>,
-    shared: &Shared,
-    offset: &mut u64,
-    seen: &mut u64,
-    bounds: Bounds,
-    first: u64,
-) -> io::Result<Option<Record>> {
-    let start = *offset;
-    file.seek(SeekFrom::Start(start))?;
-    let mut rest = Vec::new();
-    file.by_ref().take(bounds.bytes.saturating_sub(start)).read_to_end(&mut rest)?;
-    let Some((found, header)) = find_record(&rest, 0, *seen, shared.id) else {
-        let bytes = bounds.bytes.saturating_sub(start);
-        shared.report_damage(first, &Damage { offset: start, bytes, after: *seen, before: bounds.next });
-        *offset = bounds.bytes;
-        file.seek(SeekFrom::Start(*offset))?;
+impl OpenSegment {
+    /// How many bytes the file has of what is durable.
+    fn bytes_until(&self, bounds: Bounds) -> io::Result<u64> {
+        Ok(self.file.get_ref().metadata()?.len().min(bounds.bytes).max(self.offset))
+    }
+}
+
+/// Reads the record that should be next; `None` where it is not there.
+fn read_next(file: &mut BufReader<File>, shared: &Shared, seen: u64, left: u64) -> io::Result<Option<Record>> {
+    let mut header = [0; RECORD_HEADER_BYTES];
+    if left < header.len() as u64 || !read_whole(file, &mut header)? {
+        return Ok(None);
+    }
+    let Some(parsed) = RecordHeader::parse(&header)
+        .filter(|parsed| parsed.position == seen + 1 && (parsed.length + RECORD_HEADER_BYTES) as u64 <= left)
+    else {
         return Ok(None);
     };
+    let mut payload = vec![0; parsed.length];
+    let is_whole = read_whole(file, &mut payload)? && parsed.verifies(shared.id, &payload);
+    Ok(is_whole.then_some(Record { position: parsed.position, bytes: payload }))
+}
+
+/// Looks for the next valid record in the rest of a segment; what is skipped is reported.
+fn resync(rest: &[u8], segment: &mut OpenSegment, shared: &Shared, bounds: Bounds) -> Option<Record> {
+    let (start, after) = (segment.offset, segment.seen);
+    let Some((found, header)) = find_record(rest, 0, after, shared.id) else {
+        let bytes = bounds.bytes.saturating_sub(start);
+        shared.report_damage(segment.first, &Damage { offset: start, bytes, after, before: bounds.next });
+        segment.offset = bounds.bytes;
+        return None;
+    };
     let before = Some(header.position);
-    shared.report_damage(first, &Damage { offset: start, bytes: found as u64, after: *seen, before });
+    shared.report_damage(segment.first, &Damage { offset: start, bytes: found as u64, after, before });
     let payload = found + RECORD_HEADER_BYTES;
     let bytes = rest.get(payload..payload + header.length).unwrap_or_default().to_vec();
-    *offset = start + (payload + header.length) as u64;
-    *seen = header.position;
-    file.seek(SeekFrom::Start(*offset))?;
-    Ok(Some(Record { position: header.position, bytes }))
+    segment.offset = start + (payload + header.length) as u64;
+    segment.seen = header.position;
+    Some(Record { position: header.position, bytes })
 }
 
 /// Fills `buffer`; false when the file ends before.

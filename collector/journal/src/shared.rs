@@ -73,6 +73,13 @@ impl Shared {
         self.name
     }
 
+    /// Lists a new segment; gives the one of that name, whose file it replaced.
+    pub(crate) fn list_segment(&self, first: u64, mut segment: SegmentFile) -> Option<SegmentFile> {
+        let mut segments = self.segments.lock();
+        segment.generation = segments.get(&first).map_or(0, |replaced| replaced.generation + 1);
+        segments.insert(first, segment)
+    }
+
     /// The last durable position.
     pub(crate) fn end(&self) -> u64 {
         *self.end.borrow()

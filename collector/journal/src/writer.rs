@@ -60,9 +60,9 @@ struct QueueState {
 }
 
 impl Writer {
-    pub(crate) fn start(shared: Arc<Shared>, last_in_files: u64) -> Result<Self, OpenError> {
+    pub(crate) fn start(shared: Arc<Shared>, goes_on: bool) -> Result<Self, OpenError> {
         let at = |source| OpenError::Io { path: shared.dir.clone(), source };
-        let committer = Committer::open(Arc::clone(&shared), last_in_files).map_err(at)?;
+        let committer = Committer::open(Arc::clone(&shared), goes_on).map_err(at)?;
         let queue = Arc::new(Queue::default());
         let tick = shared.drop_age().map(|age| (age / 8).clamp(Duration::from_millis(20), Duration::from_secs(60)));
         let thread = {
