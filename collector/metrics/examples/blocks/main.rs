@@ -4,6 +4,8 @@
 //! one line of JSON: what the store holds, sums by metric as the store itself reads them, and how long it took.
 #![allow(clippy::print_stdout, reason = "it is a command-line program")]
 
+mod fleet;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::BufRead;
@@ -11,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fleet::Moving;
 use serde_json::{Value, json};
 use tenantscope_metrics::{BlockOptions, Location, MetricStore, Options, S3Location};
 use tenantscope_model::{
@@ -21,7 +24,6 @@ use tenantscope_model::{
 const START_MS: i64 = 1_700_006_400_000;
 const STEP_MS: i64 = 15_000;
 const HOUR_MS: i64 = 3_600_000;
-const KINDS: usize = 5;
 /// Steps written between two flushes.
 const STEPS_IN_FLUSH: i64 = 80;
 
@@ -86,18 +88,16 @@ impl DurablePosition for Arc<MetricStore> {
 
 impl World {
     fn write(&mut self, store: &MetricStore) -> Result<(), Box<dyn Error>> {
-        let labels: Vec<Labels> = (0..self.series).map(labels).collect();
-        let mut values: Vec<f64> = (0..self.series).map(|number| (number % 1000) as f64).collect();
+        let mut all: Vec<Moving> = (0..self.series).map(Moving::new).collect();
         let steps = self.hours * HOUR_MS / STEP_MS;
         let mut from = 0;
         while from < steps {
             let to = (from + STEPS_IN_FLUSH).min(steps);
-            for (number, (labels, value)) in labels.iter().zip(&mut values).enumerate() {
-                let samples = (from..to).map(|step| {
-                    *value = next(*value, number, step);
-                    Sample { t_ms: START_MS + step * STEP_MS + (number % 97) as i64 * 100, value: *value }
-                });
-                self.apply(store, stamped(labels, samples.collect()))?;
+            for series in &mut all {
+                let sample =
+                    |step: i64| Sample { t_ms: START_MS + step * STEP_MS + series.time_ms(step), value: series.next() };
+                let samples = (from..to).map(sample).collect();
+                self.apply(store, stamped(&series.labels, samples))?;
             }
             store.flush()?;
             while store.merge()? {}
@@ -119,7 +119,7 @@ impl World {
             "compact" => while store.compact()? {},
             "late" => {
                 let samples = (0..4).map(|i| Sample { t_ms: START_MS + i * HOUR_MS + 1, value: 0.5 }).collect();
-                self.apply(store, stamped(&labels(0), samples))?;
+                self.apply(store, stamped(&Moving::new(0).labels, samples))?;
                 store.flush()?;
             }
             "remove" => {
@@ -131,39 +131,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// Counters of whole numbers, gauges of two decimals, small whole numbers, noise, and what hardly changes.
-fn next(value: f64, number: usize, step: i64) -> f64 {
-    let noise = (number as u64 ^ 0x55)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add((step as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
-    let noise = (noise ^ (noise >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33;
-    match number % KINDS {
-        0 => value + (noise % 5000) as f64,
-        1 => ((value + (noise % 200) as f64 / 100.0 - 1.0) * 100.0).round() / 100.0,
-        2 => (noise % 20) as f64,
-        3 => noise as f64 / 2_147_483_648.0,
-        _ if noise % 50 == 0 => value + 1.0,
-        _ => value,
-    }
-}
-
-fn labels(number: usize) -> Labels {
-    let metric = ["requests_total", "temperature", "queue_length", "load_ratio", "up_count"];
-    let name = metric.get(number % KINDS).copied().unwrap_or_default();
-    let (tenant, host) =
-        (format!("t{}", number / KINDS % 20), format!("ip-10-1-{}-{}", number / 250 % 250, number % 250));
-    let pod = format!("checkout-{:08x}-{}", number.wrapping_mul(2_654_435_761), number % 13);
-    Labels::from_pairs([
-        ("__name__", name),
-        ("tenant", tenant.as_str()),
-        ("account_id", "111122223333"),
-        ("region", "eu-west-1"),
-        ("instance", host.as_str()),
-        ("pod", pod.as_str()),
-        ("job", "checkout"),
-    ])
 }
 
 fn stamped(labels: &Labels, samples: Vec<Sample>) -> StampedSeries {
@@ -188,7 +155,7 @@ fn stats(store: &MetricStore) -> Value {
 /// By metric: series, samples, their sum, and milliseconds for reading all of it and its last hour.
 fn sums(store: &MetricStore, world: &World) -> Result<Value, Box<dyn Error>> {
     let mut sums = BTreeMap::new();
-    for metric in ["requests_total", "temperature", "queue_length", "load_ratio", "up_count"] {
+    for metric in fleet::metrics() {
         let matchers = [Matcher::try_new("__name__", MatchOp::Equal, metric)?];
         let end_ms = START_MS + world.hours * HOUR_MS;
         let read = |from_ms: i64| {
