@@ -347,12 +347,24 @@ async fn a_query_past_a_limit_is_told_which() {
         ("query_range?query=up&start=0&end=11&step=1", 400, "bad_data", "maximum resolution of 10 points"),
         ("query_range?query=up&start=0&end=11&step=1", 400, "bad_data", "query.max_steps"),
         ("query?query=rate(up[2h])", 400, "bad_data", "query.max_range"),
+        ("query?query=up[2h]%20offset%201h", 400, "bad_data", "query.max_range"),
+        ("query?query=up[(2h)]", 400, "bad_data", "query.max_range"),
+        ("query?query=up[1h%2B1s]", 400, "bad_data", "query.max_range"),
+        ("query?query=max_over_time(up[2h:1h])", 400, "bad_data", "query.max_range"),
+        ("query?query=max_over_time(rate(up[31m])[30m:1m])", 400, "bad_data", "query.max_range"),
+        ("query_range?query=rate(up[range()])&start=0&end=1801&step=600", 400, "bad_data", "query.max_range"),
         ("query_range?query=up&start=0&end=7200&step=3600", 400, "bad_data", "query.max_range"),
     ] {
         let answer = bench.get(&format!("/api/v1/{path}")).await;
         let error = answer.json();
         assert_eq!((answer.status.as_u16(), &error["errorType"]), (status, &json!(kind)), "{path}: {error}");
         assert!(error["error"].as_str().unwrap().contains(key), "{path}: {error}");
+    }
+    for within in
+        ["up[1h]", "up[(30m*2)]", "max_over_time(rate(up[30m])[30m:1m])", "up[59m]%20offset%201y", "up[1h]%20@%200"]
+    {
+        let answer = bench.get(&format!("/api/v1/query?query={}", within.replace('*', "%2A"))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{within}: {}", answer.text);
     }
     let of_tenant = [("x-scope-orgid", "acme")];
     let answer = bench.get_as("/api/v1/query_range?query=up&start=0&end=6&step=1", &of_tenant).await;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::ast::{Expr, ExprKind, Position, VectorSelector};
+use crate::engine::Times;
 use crate::error::EngineError;
 
 /// The largest duration, in seconds: Prometheus counts nanoseconds in 64 bits.
@@ -156,6 +157,26 @@ impl Expr {
         let mut expr = self.clone();
         expr.set_durations(times)?;
         Ok(Cow::Owned(expr))
+    }
+
+    /// How far back before a time of evaluation the expression reaches with its range selectors and subqueries, one
+    /// within the other, in milliseconds. `offset` and `@` only move what is read, and the lookback is the server's.
+    pub fn reach_ms(&self, times: Option<Times>) -> Result<i64, EngineError> {
+        let times = times.map(|times| DurationTimes {
+            step_ms: times.step_ms,
+            range_ms: times.end_ms.saturating_sub(times.start_ms),
+        });
+        Ok(self.with_durations(times.unwrap_or_default())?.longest_ranges_ms())
+    }
+
+    fn longest_ranges_ms(&self) -> i64 {
+        let own_ms = match &self.kind {
+            ExprKind::Matrix(matrix) => matrix.range_ms,
+            ExprKind::Subquery(subquery) => subquery.range_ms,
+            _ => 0,
+        };
+        let inner_ms = self.children().into_iter().map(Self::longest_ranges_ms).max().unwrap_or(0);
+        own_ms.saturating_add(inner_ms)
     }
 
     fn has_duration_exprs(&self) -> bool {

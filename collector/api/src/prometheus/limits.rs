@@ -31,7 +31,8 @@ pub struct QueryLimits {
     pub memory_max_bytes: u64,
     /// The most steps of a range query. Default: 11,000.
     pub max_steps: u64,
-    /// The longest time from a query's start to its end. Default: none.
+    /// The longest time from a query's start to its end, with the ranges of its selectors and subqueries before it;
+    /// `offset` and `@` move that time and do not count. Default: none.
     pub max_range: Option<Duration>,
     /// How far an instant selector looks back. Default: five minutes.
     pub lookback: Duration,
@@ -137,7 +138,7 @@ pub(super) struct Bounds {
     pub(super) query: QueryBounds,
     /// The most steps of a range query.
     pub(super) max_steps: u64,
-    /// The longest time from start to end.
+    /// The longest time from start to end, ranges included.
     pub(super) max_range: Option<Duration>,
 }
 

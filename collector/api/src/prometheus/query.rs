@@ -82,12 +82,15 @@ fn check(when: When, bounds: &Bounds) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Refuses an expression that looks back further than a query may.
+/// Refuses an expression that reaches over more time than a query may.
 fn check_range(expr: &Expr, when: When, bounds: &Bounds) -> Result<(), ApiError> {
     let Some(max_range) = bounds.max_range else { return Ok(()) };
     let Times { start_ms, end_ms, .. } = when.times();
-    let longest_ms = expr.selectors().into_iter().filter_map(|(_, range_ms)| range_ms).max().unwrap_or(0);
-    let asked_ms = end_ms.saturating_sub(start_ms).saturating_add(longest_ms);
+    let over = match when {
+        When::At(_) => None,
+        When::Over(times) => Some(times),
+    };
+    let asked_ms = end_ms.saturating_sub(start_ms).saturating_add(expr.reach_ms(over)?);
     let asked = Duration::from_millis(u64::try_from(asked_ms).unwrap_or(0));
     if asked > max_range {
         let [asked, max_range] = [asked, max_range].map(tenantscope_rules::format_duration);
