@@ -387,6 +387,52 @@ async fn memory_is_bounded_and_free_again() {
     assert!(large.text.contains("query.memory_max_bytes") && large.headers.contains_key(header::RETRY_AFTER));
 }
 
+/// So many series of one metric, each with a sample a minute ago.
+fn many(count: usize) -> (i64, Vec<StampedSeries>) {
+    let at_s = now_s();
+    let one = |host: usize| {
+        let labels = [("__name__", "many"), ("host", &*format!("host-{host:06}")), ("tenant", "acme")];
+        series(&labels, vec![Sample { t_ms: at_s * 1000, value: 1.0 }])
+    };
+    (at_s, (0..count).map(one).collect())
+}
+
+#[tokio::test]
+async fn lists_of_series_hold_memory_until_they_are_read() {
+    let (at_s, series) = many(5_000);
+    let bench = Bench::with(QueryLimits { memory_max_bytes: 1 << 20, ..QueryLimits::default() }, at_s, series);
+    let request = || Request::get("/api/v1/series?match[]=many").body(Body::empty()).unwrap();
+    let unread = bench.routes.clone().oneshot(request()).await.unwrap();
+    let second = bench.send(request()).await;
+    assert_eq!((second.status.as_u16(), &second.json()["errorType"]), (503, &json!("unavailable")));
+    assert!(second.text.contains("query.memory_max_bytes"), "{}", second.text);
+    let read = unread.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(serde_json::from_slice::<Value>(&read).unwrap()["data"].as_array().unwrap().len(), 5_000);
+    assert_eq!(bench.send(request()).await.data().as_array().unwrap().len(), 5_000, "what was read is free");
+
+    let (at_s, series) = many(5_000);
+    let bench = Bench::with(QueryLimits { max_bytes: 100_000, ..QueryLimits::default() }, at_s, series);
+    for path in ["series?match[]=many", "label/host/values"] {
+        let large = bench.get(&format!("/api/v1/{path}")).await;
+        assert_eq!((large.status.as_u16(), &large.json()["errorType"]), (422, &json!("execution")), "{path}");
+        assert!(large.text.contains("query.max_bytes"), "{}", large.text);
+    }
+}
+
+#[tokio::test]
+async fn a_list_with_a_limit_costs_what_the_limit_allows() {
+    let (at_s, series) = many(2_000);
+    let bench =
+        Bench::with(QueryLimits { max_samples: 100, max_bytes: 10_000, ..QueryLimits::default() }, at_s, series);
+    let cut = bench.get("/api/v1/series?match[]=many&limit=2").await;
+    assert_eq!((cut.data().as_array().unwrap().len(), cut.json()["warnings"].is_array()), (2, true));
+    let values = bench.get("/api/v1/label/host/values?limit=2").await;
+    assert_eq!(values.data(), json!(["host-000000", "host-000001"]));
+    let whole = bench.get("/api/v1/series?match[]=many").await;
+    assert_eq!(whole.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(whole.text.contains("query.max_samples"), "{}", whole.text);
+}
+
 #[tokio::test]
 async fn federation_gives_the_newest_samples() {
     let bench = Bench::new(QueryLimits::default());

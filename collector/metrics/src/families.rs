@@ -1,9 +1,10 @@
 //! What metric families say of themselves, by tenant.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
-use tenantscope_model::{FamilyMetadata, Metadata, MetadataRequest, MetricKind, Scope, TenantId};
+use tenantscope_model::{FamilyMetadata, Metadata, MetricKind, Scope, TenantId};
 
 use crate::chunk::Damaged;
 use crate::chunk::varint::{Bytes, put, put_text};
@@ -22,6 +23,13 @@ pub(crate) struct Families {
     /// Tenants mostly say the same, so each different text is kept once.
     shared: HashSet<Arc<Metadata>>,
     version: u64,
+}
+
+/// Some families, and the name of the last one if there may be more.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    pub(crate) found: Vec<(Arc<str>, Vec<Metadata>)>,
+    pub(crate) last: Option<Arc<str>>,
 }
 
 impl Families {
@@ -82,20 +90,28 @@ impl Families {
         metadata
     }
 
-    /// Families within the scope, by name; the same metadata of several tenants is one entry.
-    pub(crate) fn read(&self, scope: &Scope, request: &MetadataRequest<'_>) -> Vec<(Arc<str>, Vec<Metadata>)> {
-        let wanted = |name: &Arc<str>| request.family.is_none_or(|family| **name == *family);
-        let within = self.by_name.iter().filter(|(name, _)| wanted(name)).filter_map(|(name, tenants)| {
-            let mut different: Vec<Metadata> = Vec::new();
-            for (_, metadata) in tenants.iter().filter(|(tenant, _)| scope.allows(tenant.as_ref())) {
-                if !different.contains(metadata) {
-                    different.push(Metadata::clone(metadata));
-                }
+    /// Families within the scope, by name, from the one after `after` on; so many are looked at. The same metadata of
+    /// several tenants is one entry.
+    pub(crate) fn read(&self, scope: &Scope, only: Option<&str>, after: Option<&Arc<str>>, most: usize) -> Piece {
+        let from = match (only, after) {
+            (Some(only), None) => Bound::Included(only),
+            (None, Some(after)) => Bound::Excluded(&**after),
+            (None, None) => Bound::Unbounded,
+            (Some(_), Some(_)) => return Piece::default(),
+        };
+        let most = if only.is_some() { 1 } else { most };
+        let mut piece = Piece::default();
+        for (at, (name, tenants)) in self.by_name.range::<str, _>((from, Bound::Unbounded)).take(most).enumerate() {
+            if only.is_some_and(|only| **name != *only) {
+                break;
             }
-            different.sort_by(|a, b| (&a.help, &a.unit).cmp(&(&b.help, &b.unit)));
-            (!different.is_empty()).then(|| (Arc::clone(name), different))
-        });
-        within.take(request.limit).collect()
+            let different = different_of(scope, tenants);
+            if !different.is_empty() {
+                piece.found.push((Arc::clone(name), different));
+            }
+            piece.last = (at + 1 == most).then(|| Arc::clone(name));
+        }
+        piece
     }
 
     /// All of it as bytes.
@@ -132,6 +148,18 @@ impl Families {
         }
         Ok(families)
     }
+}
+
+/// What the tenants within the scope say, each text once.
+fn different_of(scope: &Scope, tenants: &HashMap<Option<TenantId>, Arc<Metadata>>) -> Vec<Metadata> {
+    let within = tenants.iter().filter(|(tenant, _)| scope.allows(tenant.as_ref())).map(|(_, metadata)| metadata);
+    // Equal ones are the same in memory.
+    let different: HashMap<*const Metadata, &Metadata> =
+        within.map(|metadata| (Arc::as_ptr(metadata), &**metadata)).collect();
+    let mut different: Vec<Metadata> = different.into_values().cloned().collect();
+    let text = |one: &Metadata| (Arc::clone(&one.help), Arc::clone(&one.unit), kind_byte(one.kind));
+    different.sort_by_cached_key(text);
+    different
 }
 
 fn cut(metadata: Metadata) -> Metadata {

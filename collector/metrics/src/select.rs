@@ -1,12 +1,11 @@
 //! Reading: samples by selections, and what series there are and say of themselves.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use tenantscope_model::{
-    Exemplar, Labels, Metadata, MetadataRequest, Scope, Select, SelectError, SelectRequest, SelectedSeries, Selection,
-    SeriesRequest,
+    Exemplar, Labels, Metadata, MetadataRequest, QueryBudget, Scope, Select, SelectError, SelectRequest,
+    SelectedSeries, Selection, SeriesRequest,
 };
 
 use crate::block::{BlockError, LoadedBlocks, What};
@@ -19,6 +18,9 @@ use crate::store::MetricStore;
 
 /// Labels made under one lock, and series between two charges.
 const PIECE: usize = 1024;
+
+/// Families looked at under one lock.
+const FAMILIES: usize = 64;
 
 impl From<StoreError> for SelectError {
     fn from(error: StoreError) -> Self {
@@ -44,20 +46,24 @@ impl Select for MetricStore {
     }
 
     fn series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Labels>, SelectError> {
-        let (_blocks, found) = self.find_series(scope, request)?;
+        let (_blocks, found) = self.find_series(scope, request, request.limit)?;
         let mut labels: Vec<Labels> = Vec::new();
+        let mut taken_bytes = 0;
         for piece in found.chunks(PIECE) {
             request.budget.charge_series(piece.len())?;
             let index = self.index.read();
-            labels.extend(piece.iter().map(|series| index.labels_of(series)));
+            let made: Vec<Labels> = piece.iter().map(|series| index.labels_of(series)).collect();
+            drop(index);
+            taken_bytes += taken(request.budget, made.iter().map(Labels::held_bytes))?;
+            labels.extend(made);
         }
         labels.sort_unstable();
-        labels.truncate(request.limit);
+        request.budget.give_back_bytes(taken_bytes);
         Ok(labels)
     }
 
     fn label_names(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Arc<str>>, SelectError> {
-        let (_blocks, found) = self.find_series(scope, request)?;
+        let (_blocks, found) = self.find_series(scope, request, usize::MAX)?;
         let ids = ids_of(&found);
         let mut names = self.index.read().names_among(&ids);
         names.truncate(request.limit);
@@ -70,11 +76,9 @@ impl Select for MetricStore {
         name: &str,
         request: &SeriesRequest<'_>,
     ) -> Result<Vec<Arc<str>>, SelectError> {
-        let (_blocks, found) = self.find_series(scope, request)?;
+        let (_blocks, found) = self.find_series(scope, request, usize::MAX)?;
         let ids = ids_of(&found);
-        let mut values = index::values_among(&self.index, name, &ids);
-        values.truncate(request.limit);
-        Ok(values)
+        index::values_among(&self.index, name, &ids, request.limit, request.budget)
     }
 
     fn metadata(
@@ -82,7 +86,25 @@ impl Select for MetricStore {
         scope: &Scope,
         request: &MetadataRequest<'_>,
     ) -> Result<Vec<(Arc<str>, Vec<Metadata>)>, SelectError> {
-        Ok(self.families.read().read(scope, request))
+        let mut found: Vec<(Arc<str>, Vec<Metadata>)> = Vec::new();
+        let (mut after, mut taken_bytes) = (None, 0);
+        loop {
+            // Others wait for a few families at most.
+            let piece = self.families.read().read(scope, request.family, after.as_ref(), FAMILIES);
+            let bytes = |(_, entries): &(Arc<str>, Vec<Metadata>)| {
+                size_of::<(Arc<str>, Vec<Metadata>)>() + size_of_val(entries.as_slice())
+            };
+            taken_bytes += taken(request.budget, piece.found.iter().map(bytes))?;
+            request.budget.check()?;
+            found.extend(piece.found);
+            after = piece.last;
+            if after.is_none() || found.len() >= request.limit {
+                break;
+            }
+        }
+        found.truncate(request.limit);
+        request.budget.give_back_bytes(taken_bytes);
+        Ok(found)
     }
 
     fn exemplars(
@@ -93,24 +115,35 @@ impl Select for MetricStore {
         let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
         let blocks = self.load_any_blocks(scope, request)?;
         let found = self.find_any(scope, request)?;
-        request.budget.charge_series(found.len())?;
-        let mut exemplars: Vec<Vec<Exemplar>> = found.iter().map(|series| series.exemplars(range)).collect();
-        let wanted = wanted(&found);
-        let mut push = |slot: usize, read: Vec<Exemplar>| {
-            exemplars.get_mut(slot).into_iter().for_each(|all| all.extend_from_slice(&read));
+        let held = |exemplars: &[Exemplar]| -> usize {
+            exemplars.iter().map(|exemplar| size_of::<Exemplar>() + exemplar.labels.held_bytes()).sum()
         };
+        let mut taken_bytes = taken(request.budget, std::iter::once(found.len() * size_of::<Vec<Exemplar>>()))?;
+        let mut exemplars: Vec<Vec<Exemplar>> = found.iter().map(|series| series.exemplars(range)).collect();
+        taken_bytes += taken(request.budget, exemplars.iter().map(|exemplars| held(exemplars)))?;
+        let wanted = wanted(&found);
         for file in &blocks.files {
+            let mut read_bytes = 0;
+            let mut push = |slot: usize, read: Vec<Exemplar>| {
+                read_bytes += held(&read);
+                exemplars.get_mut(slot).into_iter().for_each(|all| all.extend_from_slice(&read));
+            };
             file.exemplars(&wanted, range, &mut push).map_err(StoreError::from)?;
+            taken_bytes += taken(request.budget, std::iter::once(read_bytes))?;
         }
         for part in blocks.view.parts_until_now().iter().filter(|part| part.overlaps(range)) {
+            let mut read_bytes = 0;
             part.read::<SelectError>(&wanted, |slot, block| {
                 let read = block.exemplars(range)?;
+                read_bytes += held(&read);
                 if let Some(exemplars) = exemplars.get_mut(slot) {
                     exemplars.extend(read);
                 }
                 Ok(())
             })?;
+            taken_bytes += taken(request.budget, std::iter::once(read_bytes))?;
         }
+        request.budget.charge_series(exemplars.iter().filter(|exemplars| !exemplars.is_empty()).count())?;
         let index = self.index.read();
         let with = found.iter().zip(exemplars).filter(|(_, exemplars)| !exemplars.is_empty());
         let mut all: Vec<(Labels, Vec<Exemplar>)> =
@@ -118,6 +151,7 @@ impl Select for MetricStore {
         drop(index);
         all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         all.truncate(request.limit);
+        request.budget.give_back_bytes(taken_bytes);
         Ok(all)
     }
 }
@@ -152,27 +186,35 @@ impl MetricStore {
         }
     }
 
-    /// The same, less those without samples in the time, as far as memory and the parts' own times tell.
-    /// They are in the index as long as the blocks are held.
+    /// The same, less those without samples in the time, as far as memory and the parts' own times tell; at most so
+    /// many. They are in the index as long as the blocks are held.
     fn find_series(
         &self,
         scope: &Scope,
         request: &SeriesRequest<'_>,
+        most: usize,
     ) -> Result<(LoadedBlocks, Vec<Arc<Series>>), SelectError> {
         let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
         let blocks = self.load_any_blocks(scope, request)?;
         let mut found = self.find_any(scope, request)?;
-        let in_memory: BTreeSet<u32> =
-            found.iter().filter(|series| series.has_samples(range)).map(|series| series.id()).collect();
-        let mut in_parts = RoaringBitmap::new();
-        blocks.files.iter().for_each(|file| in_parts.extend(file.ids(range)));
-        if in_memory.len() < found.len() {
+        let in_memory = found.iter().filter(|series| series.has_samples(range)).map(|series| series.id());
+        let mut with_samples: RoaringBitmap = in_memory.take(most).collect();
+        let enough = most.min(found.len()) as u64;
+        if with_samples.len() < enough {
+            blocks.files.iter().for_each(|file| with_samples.extend(file.ids(range)));
             let parts = blocks.view.parts_until_now();
-            parts.iter().filter(|part| part.overlaps(range)).for_each(|part| in_parts.extend(part.ids()));
+            parts.iter().filter(|part| part.overlaps(range)).for_each(|part| with_samples.extend(part.ids()));
         }
-        found.retain(|series| in_memory.contains(&series.id()) || in_parts.contains(series.id()));
+        found.retain(|series| with_samples.contains(series.id()));
+        found.truncate(most);
         Ok((blocks, found))
     }
+}
+
+/// Takes the memory of these, and says how much that is.
+fn taken(budget: &QueryBudget, bytes: impl Iterator<Item = usize>) -> Result<usize, SelectError> {
+    let bytes = bytes.sum();
+    budget.take_bytes(bytes).map(|()| bytes)
 }
 
 fn ids_of(series: &[Arc<Series>]) -> RoaringBitmap {

@@ -280,7 +280,7 @@ fn a_removed_tenant_is_nowhere_and_does_not_come_back() {
         let left = everything(store);
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].samples.len(), 180);
-        let request = MetadataRequest { family: None, limit: 10 };
+        let request = MetadataRequest { family: None, limit: 10, budget: always(&[]).budget };
         assert_eq!(store.metadata(&Scope::tenants([tenant("goner")]), &request).unwrap(), []);
         let values = store.label_values(&Scope::All, "tenant", &always(&[])).unwrap();
         assert_eq!(values.iter().map(|value| &**value).collect::<Vec<_>>(), ["stayer"]);

@@ -255,7 +255,7 @@ fn metadata_is_kept_by_tenant_and_survives() {
     let metadata = vec![family(Some("a"), "one"), family(Some("b"), "two"), family(None, "one")];
     bench.write_batch(StampedBatch::Metrics { series: Vec::new(), metadata });
     let helps = |bench: &Bench, scope: &Scope| -> Vec<String> {
-        let request = MetadataRequest { family: Some("up"), limit: 10 };
+        let request = MetadataRequest { family: Some("up"), limit: 10, budget: always(&[]).budget };
         let read = bench.store().metadata(scope, &request).unwrap();
         read.iter().flat_map(|(_, all)| all.iter().map(|metadata| metadata.help.to_string())).collect()
     };

@@ -129,6 +129,13 @@ impl Labels {
         self.made().is_empty()
     }
 
+    /// About how many bytes the labels hold, without the texts that others hold too.
+    pub fn held_bytes(&self) -> usize {
+        let own = self.iter().filter(|label| Arc::strong_count(&label.value) == 1);
+        let texts: usize = own.map(|label| label.value.len() + 2 * size_of::<usize>()).sum();
+        size_of::<Self>() + 2 * size_of::<usize>() + size_of_val(&**self.made()) + texts
+    }
+
     /// Those labels that the predicate keeps.
     pub fn filter(&self, mut keep: impl FnMut(&Label) -> bool) -> Self {
         Self(Form::Made(self.iter().filter(|label| keep(label)).cloned().collect()))

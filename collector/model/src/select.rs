@@ -53,9 +53,10 @@ pub struct SeriesRequest<'a> {
     pub from_ms: i64,
     /// Series with samples up to here.
     pub to_ms: i64,
-    /// At most so many entries; `usize::MAX` for all.
+    /// At most so many entries, of series any; `usize::MAX` for all.
     pub limit: usize,
-    /// The call's limits; labels that are handed out are charged as [`QueryBudget::charge_series`] says.
+    /// The call's limits. Labels that are handed out are charged as [`QueryBudget::charge_series`] says. The memory of
+    /// what is handed out is taken while it is gathered and given back at the end: whoever keeps it takes it again.
     pub budget: &'a QueryBudget,
 }
 
@@ -69,6 +70,8 @@ pub struct MetadataRequest<'a> {
     pub family: Option<&'a str>,
     /// At most so many families.
     pub limit: usize,
+    /// The call's limits; memory is taken as for a [`SeriesRequest`].
+    pub budget: &'a QueryBudget,
 }
 
 /// Why a read ended without an answer.

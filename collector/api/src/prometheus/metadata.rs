@@ -1,30 +1,14 @@
 //! `metadata`: what families say of themselves. `targets/metadata` has the same by sender, of which nothing is kept.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use axum::extract::State;
-use serde::Serialize;
-use tenantscope_model::{Metadata, MetadataRequest};
+use tenantscope_model::MetadataRequest;
 
 use super::PrometheusApi;
 use super::answer::{ApiError, Success};
+use super::body::body;
 use super::form::{Form, whole_number};
+use super::list::{Frame, ListPieces};
 use crate::reader::Who;
-
-#[derive(Serialize)]
-struct FamilyMetadata {
-    #[serde(rename = "type")]
-    kind: String,
-    unit: Arc<str>,
-    help: Arc<str>,
-}
-
-impl From<Metadata> for FamilyMetadata {
-    fn from(metadata: Metadata) -> Self {
-        Self { kind: metadata.kind.to_string(), unit: metadata.unit, help: metadata.help }
-    }
-}
 
 /// A limit as this call reads it: absent or negative for none.
 fn limit(form: &Form, name: &str) -> Result<usize, ApiError> {
@@ -44,14 +28,11 @@ pub(super) async fn metadata(
     let family = form.get("metric").map(str::to_owned);
     let scope = reader.scope.clone();
     let select = api.select();
-    api.run(&reader, move |_| {
-        let request = MetadataRequest { family: family.as_deref(), limit: families };
-        let found = if families == 0 { Vec::new() } else { select.metadata(&scope, &request)? };
-        let by_family: BTreeMap<Arc<str>, Vec<FamilyMetadata>> = found
-            .into_iter()
-            .map(|(family, entries)| (family, entries.into_iter().take(each).map(Into::into).collect()))
-            .collect();
-        Success::new(by_family)
+    api.run(&reader, move |run| {
+        let request = MetadataRequest { family: family.as_deref(), limit: families, budget: &run.budget };
+        let mut found = if families == 0 { Vec::new() } else { select.metadata(&scope, &request)? };
+        found.iter_mut().for_each(|(_, entries)| entries.truncate(each));
+        Ok(Success::written(body(ListPieces::try_new(found, Frame::object(), Vec::new(), run.budget)?)))
     })
     .await
 }

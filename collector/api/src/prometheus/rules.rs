@@ -1,4 +1,4 @@
-//! `rules`, `alerts` and `alertmanagers`: what the rule groups show within the scope.
+//! `rules` and `alerts`: what the rule groups show within the scope.
 
 use axum::extract::State;
 use serde::Serialize;
@@ -9,20 +9,62 @@ use tenantscope_rules::{AlertView, GroupView, RuleView};
 
 use super::PrometheusApi;
 use super::answer::{ApiError, Success};
+use super::body::body;
 use super::form::Form;
-use crate::Scoped;
+use super::list::{Entry, Frame, ListPieces};
+use super::write::string;
+use crate::reader::Who;
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+/// The groups of one answer.
 struct Groups {
     groups: Vec<GroupView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group_next_token: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Alerts {
-    alerts: Vec<AlertView>,
+impl Entry for AlertView {
+    fn write(&self, out: &mut Vec<u8>) {
+        json(out, self);
+    }
+
+    fn held_bytes(&self) -> usize {
+        let annotations =
+            self.annotations.iter().map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>());
+        size_of::<Self>() + self.labels.held_bytes() + annotations.sum::<usize>()
+    }
+}
+
+/// A group as the answer has it.
+struct Shown {
+    group: GroupView,
+    without_alerts: bool,
+}
+
+impl Entry for Shown {
+    fn write(&self, out: &mut Vec<u8>) {
+        if !self.without_alerts {
+            return json(out, &self.group);
+        }
+        let mut group = serde_json::to_value(&self.group).unwrap_or_default();
+        let rules = group.get_mut("rules").and_then(|rules| rules.as_array_mut()).into_iter().flatten();
+        for alerts in rules.filter_map(|rule| rule.get_mut("alerts")) {
+            *alerts = serde_json::Value::Null;
+        }
+        json(out, &group);
+    }
+
+    fn held_bytes(&self) -> usize {
+        let rule = |rule: &RuleView| {
+            let alerts = rule.alerts.iter().flatten().map(Entry::held_bytes);
+            size_of::<RuleView>() + rule.query.len() + alerts.sum::<usize>()
+        };
+        size_of::<Self>() + self.group.rules.iter().map(rule).sum::<usize>()
+    }
+}
+
+fn json(out: &mut Vec<u8>, value: &impl Serialize) {
+    // These always serialize, and a vector always takes it.
+    let _ = serde_json::to_writer(out, value);
 }
 
 /// Which groups and rules are wanted.
@@ -145,35 +187,40 @@ fn printed(groups: &mut [GroupView]) {
     }
 }
 
-pub(super) async fn rules(
-    Scoped(scope): Scoped,
-    State(api): State<PrometheusApi>,
-    form: Form,
-) -> Result<Success, ApiError> {
-    let wanted = Wanted::of(&form)?;
+pub(super) async fn rules(Who(reader): Who, State(api): State<PrometheusApi>, form: Form) -> Result<Success, ApiError> {
+    Wanted::of(&form)?;
+    Page::of(&form)?;
     let without_alerts = excludes_alerts(&form)?;
-    let page = Page::of(&form)?;
-    let all = api.rules.as_ref().map(|rules| rules.groups(&scope)).unwrap_or_default();
-    let mut groups = match &page {
-        Some(page) => paged(all, page, &wanted)?,
-        None => Groups { groups: filtered(all, &wanted), group_next_token: None },
-    };
-    printed(&mut groups.groups);
-    if !without_alerts {
-        return Success::new(groups);
-    }
-    let mut value = serde_json::to_value(groups).map_err(|error| ApiError::Internal(error.to_string()))?;
-    let groups = value.get_mut("groups").and_then(|groups| groups.as_array_mut());
-    let rules = groups.into_iter().flatten().filter_map(|group| group.get_mut("rules")?.as_array_mut());
-    for alerts in rules.flatten().filter_map(|rule| rule.get_mut("alerts")) {
-        *alerts = serde_json::Value::Null;
-    }
-    Success::new(value)
+    let (rules, scope) = (api.rules.clone(), reader.scope.clone());
+    api.run(&reader, move |run| {
+        let wanted = Wanted::of(&form)?;
+        let all = rules.map(|rules| rules.groups(&scope)).unwrap_or_default();
+        let mut groups = match &Page::of(&form)? {
+            Some(page) => paged(all, page, &wanted)?,
+            None => Groups { groups: filtered(all, &wanted), group_next_token: None },
+        };
+        printed(&mut groups.groups);
+        let mut after = b"]".to_vec();
+        if let Some(token) = &groups.group_next_token {
+            after.extend_from_slice(b",\"groupNextToken\":");
+            string(&mut after, token);
+        }
+        after.push(b'}');
+        let shown = groups.groups.into_iter().map(|group| Shown { group, without_alerts }).collect();
+        let frame = Frame::within(b"{\"groups\":[", after);
+        Ok(Success::written(body(ListPieces::try_new(shown, frame, Vec::new(), run.budget)?)))
+    })
+    .await
 }
 
-pub(super) async fn alerts(Scoped(scope): Scoped, State(api): State<PrometheusApi>) -> Result<Success, ApiError> {
-    let alerts = api.rules.as_ref().map(|rules| rules.alerts(&scope)).unwrap_or_default();
-    Success::new(Alerts { alerts })
+pub(super) async fn alerts(Who(reader): Who, State(api): State<PrometheusApi>) -> Result<Success, ApiError> {
+    let (rules, scope) = (api.rules.clone(), reader.scope.clone());
+    api.run(&reader, move |run| {
+        let alerts = rules.map(|rules| rules.alerts(&scope)).unwrap_or_default();
+        let frame = Frame::within(b"{\"alerts\":[", b"]}".to_vec());
+        Ok(Success::written(body(ListPieces::try_new(alerts, frame, Vec::new(), run.budget)?)))
+    })
+    .await
 }
 
 #[cfg(test)]

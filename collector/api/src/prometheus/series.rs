@@ -14,7 +14,7 @@ use super::answer::{ApiError, Success, truncate};
 use super::body::body;
 use super::escaping::unescaped;
 use super::form::Form;
-use super::list::{Entry, ListPieces};
+use super::list::{Entry, Frame, ListPieces};
 use crate::reader::Who;
 
 /// What a call is about.
@@ -47,7 +47,8 @@ async fn listed<T: Entry>(
         let mut list = if is_empty { Vec::new() } else { ask(&*select, &scope, &about.request(&run.budget))? };
         let mut warnings = Vec::new();
         truncate(&mut list, about.limit, &mut warnings);
-        Ok(Success::written(body(ListPieces::new(list, warnings))))
+        let pieces = ListPieces::try_new(list, Frame::array(), warnings, run.budget)?;
+        Ok(Success::written(body(pieces)))
     })
     .await
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
+use tenantscope_model::{QueryBudget, SelectError};
 
 use super::Index;
 use super::symbols::Symbol;
@@ -12,25 +13,45 @@ use super::symbols::Symbol;
 /// Series or values looked at under one lock.
 const PIECE: usize = 4096;
 
-/// The values of a label, in order, that one of the series has.
-pub(crate) fn values_among(index: &RwLock<Index>, name: &str, ids: &RoaringBitmap) -> Vec<Arc<str>> {
+/// The values of a label, in order, that one of the series has; the first `limit` of them. Memory is taken from the
+/// budget while they are gathered.
+pub(crate) fn values_among(
+    index: &RwLock<Index>,
+    name: &str,
+    ids: &RoaringBitmap,
+    limit: usize,
+    budget: &QueryBudget,
+) -> Result<Vec<Arc<str>>, SelectError> {
     let (name, having, all_values, _pin) = {
         let locked = index.read();
-        let Some((symbol, known)) = locked.name(name) else { return Vec::new() };
+        let Some((symbol, known)) = locked.name(name) else { return Ok(Vec::new()) };
         (symbol, &known.present & ids, known.values.len(), locked.symbols.pin())
     };
-    let found = match (having.len() as usize) < all_values {
+    let mut found = match (having.len() as usize) < all_values {
         true => values_of_series(index, name, &having),
         false => values_with_series(index, name, &having),
     };
-    let mut values: Vec<Arc<str>> = Vec::with_capacity(found.len());
+    if limit < found.len() {
+        let texts = index.read().symbols.snapshot();
+        found.select_nth_unstable_by(limit, |a, b| texts.get(*a).cmp(texts.get(*b)));
+        found.truncate(limit);
+    }
+    let mut values: Vec<Arc<str>> = Vec::new();
+    let mut taken_bytes = 0;
     for piece in found.chunks(PIECE) {
+        budget.check()?;
         let locked = index.read();
+        let first = values.len();
         values.extend(piece.iter().map(|value| locked.symbols.shared(*value)));
+        drop(locked);
+        let bytes = values.iter().skip(first).map(|value| value.len() + 4 * size_of::<usize>()).sum();
+        budget.take_bytes(bytes)?;
+        taken_bytes += bytes;
     }
     values.sort_unstable();
     values.dedup();
-    values
+    budget.give_back_bytes(taken_bytes);
+    Ok(values)
 }
 
 /// Asks each series for its value.

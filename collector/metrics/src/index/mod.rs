@@ -298,6 +298,10 @@ pub(crate) fn order_values(index: &RwLock<Index>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use tenantscope_model::QueryBudget;
+
     use super::*;
 
     fn series_of(round: usize, number: usize) -> Labels {
@@ -329,8 +333,10 @@ mod tests {
         let index = RwLock::new(index);
         order_values(&index);
         let all = index.read().all.clone();
-        let pods = values_among(&index, "pod", &all);
+        let enough = QueryBudget::new(Instant::now() + Duration::from_secs(60), 0);
+        let pods = values_among(&index, "pod", &all, usize::MAX, &enough).unwrap();
         assert_eq!(pods.len(), 4500);
+        assert_eq!(values_among(&index, "pod", &all, 7, &enough).unwrap(), pods[..7]);
         assert!(pods.is_sorted() && pods.iter().all(|pod| pod.starts_with("pod-3")));
         for series in alive.iter().flatten() {
             let labels = index.read().labels_of(series);
