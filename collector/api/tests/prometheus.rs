@@ -311,7 +311,7 @@ async fn warnings_limits_and_statistics_are_told() {
 #[tokio::test]
 async fn the_edge_is_prometheus_s() {
     let bench = Bench::new(QueryLimits::default());
-    for path in ["/api/v1/unheard", "/api/v1/", "/api/v1/query/more"] {
+    for path in ["/api/v1/unheard", "/api/v1/", "/api/v1/query/more", "/api/v1/alertmanagers"] {
         let answer = bench.get(path).await;
         assert_eq!((answer.status, answer.text.as_str()), (StatusCode::NOT_FOUND, "404 page not found\n"), "{path}");
     }

@@ -18,7 +18,6 @@ use crate::reader::Who;
 /// The groups of one answer.
 struct Groups {
     groups: Vec<GroupView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     group_next_token: Option<String>,
 }
 
