@@ -47,6 +47,8 @@ struct Reader {
 pub struct Reading {
     /// The reader's name in the configuration; empty where nobody needs a credential.
     pub reader: Arc<str>,
+    /// What its credential allows; where nobody needs one, what it asks for. It tells readers apart.
+    pub allowed: Scope,
     /// What it may see, narrowed by `X-Scope-OrgID`.
     pub scope: Scope,
 }
@@ -124,21 +126,27 @@ impl Readers {
     }
 
     fn allowed(&self, headers: &HeaderMap) -> Result<Reading, ReadDenied> {
-        let reading = match &self.without_credential {
-            Some(scope) => Reading { reader: Arc::default(), scope: scope.clone() },
-            None => self.by_credential(headers)?,
+        let (reader, allowed) = match &self.without_credential {
+            Some(all) => (None, all),
+            None => {
+                let reader = self.by_credential(headers)?;
+                (Some(reader), &reader.scope)
+            }
         };
-        Ok(match credential::org_ids(headers)? {
-            None => reading,
-            Some(tenants) => Reading { scope: reading.scope.intersect(&Scope::tenants(tenants)), ..reading },
+        let scope = match credential::org_ids(headers)? {
+            None => allowed.clone(),
+            Some(tenants) => allowed.intersect(&Scope::tenants(tenants)),
+        };
+        Ok(match reader {
+            Some(reader) => Reading { reader: Arc::clone(&reader.name), allowed: allowed.clone(), scope },
+            None => Reading { reader: Arc::default(), allowed: scope.clone(), scope },
         })
     }
 
-    fn by_credential(&self, headers: &HeaderMap) -> Result<Reading, ReadDenied> {
+    fn by_credential(&self, headers: &HeaderMap) -> Result<&Reader, ReadDenied> {
         let token = credential::token(headers).map_err(|_| ReadDenied::WrongCredential)?;
         let digest = TokenDigest::of(&token.ok_or(ReadDenied::NoCredential)?);
-        let reader = self.readers.iter().find(|reader| reader.digest == digest).ok_or(ReadDenied::WrongCredential)?;
-        Ok(Reading { reader: Arc::clone(&reader.name), scope: reader.scope.clone() })
+        self.readers.iter().find(|reader| reader.digest == digest).ok_or(ReadDenied::WrongCredential)
     }
 }
 
@@ -175,6 +183,21 @@ mod tests {
         assert!(matches!(ask("all-token", "a|"), Err(ReadDenied::OrgId(_))));
         assert_eq!(ask("guess", "acme"), Err(ReadDenied::WrongCredential));
         assert_eq!(readers.scope(&HeaderMap::new()), Err(ReadDenied::NoCredential));
+    }
+
+    #[test]
+    fn a_reader_stays_the_same_however_it_narrows() {
+        let reading = |readers: &Readers, org: &str| {
+            let asked = headers(&[("authorization", "Bearer token"), ("x-scope-orgid", org)]);
+            let Reading { reader, allowed, scope } = readers.reading(&asked).unwrap();
+            assert_eq!(scope, self::scope(&[org]));
+            (reader, allowed)
+        };
+        let with_credential =
+            Readers::try_new(&[reader("token", ScopeConfig::All)], Path::new("."), Exposure::Network).unwrap();
+        assert_eq!(reading(&with_credential, "a"), reading(&with_credential, "b"));
+        let open = Readers::try_new(&[], Path::new("."), Exposure::Loopback).unwrap();
+        assert_ne!(reading(&open, "a"), reading(&open, "b"), "where there are no credentials, tenants are readers");
     }
 
     #[test]

@@ -46,7 +46,7 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, any, get};
 use parking_lot::RwLock;
-use tenantscope_model::{Reporting, Scope, Select};
+use tenantscope_model::{Reporting, Select};
 use tenantscope_promql::Evaluator;
 use tenantscope_rules::Runner;
 use tenantscope_tenancy::{Reading, Registry};
@@ -152,11 +152,13 @@ impl PrometheusApi {
         Arc::clone(self.evaluator.select())
     }
 
-    /// The limits, and what of them is for a reader with this scope.
-    fn bounds(&self, scope: &Scope) -> (Arc<QueryLimits>, Bounds) {
+    /// The limits, and what of them is for a reader: its queries are bounded by what each asks for, its room by all
+    /// that it may see.
+    fn bounds(&self, reader: &Reading) -> (Arc<QueryLimits>, Bounds) {
         let limits = self.limits();
         let tenants = self.registry.as_ref().map(|registry| registry.tenants());
-        let bounds = limits.within(scope, tenants.as_deref());
+        let within = |scope| limits.within(scope, tenants.as_deref());
+        let bounds = Bounds { room: within(&reader.allowed).room, ..within(&reader.scope) };
         (limits, bounds)
     }
 
@@ -166,7 +168,7 @@ impl PrometheusApi {
         reader: &Reading,
         work: impl FnOnce(Run) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let (limits, bounds) = self.bounds(&reader.scope);
+        let (limits, bounds) = self.bounds(reader);
         let job = Job { reader, limits: &limits, bounds, asked_timeout: None, count_steps: None };
         self.pool.run(job, work).await
     }

@@ -161,7 +161,7 @@ mod tests {
 
     impl Bench {
         fn new(limits: QueryLimits) -> Arc<Self> {
-            let reader = Reading { reader: Arc::default(), scope: Scope::All };
+            let reader = Reading { reader: Arc::default(), allowed: Scope::All, scope: Scope::All };
             Arc::new(Self { pool: Pool::new(limits.memory_max_bytes), limits, reader })
         }
 

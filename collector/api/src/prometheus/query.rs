@@ -120,7 +120,7 @@ async fn evaluate(
     limit: usize,
     when: When,
 ) -> Result<Success, ApiError> {
-    let (limits, bounds) = api.bounds(&reader.scope);
+    let (limits, bounds) = api.bounds(&reader);
     check(when, &bounds)?;
     let asked_timeout = form.duration_ms("timeout")?.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
     let lookback_ms = form.lookback_ms()?;

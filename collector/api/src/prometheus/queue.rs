@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tenantscope_model::Scope;
 use tenantscope_tenancy::Reading;
 use tokio::sync::oneshot;
 
@@ -41,9 +42,23 @@ struct State {
     max_running: usize,
     running: usize,
     waiting: usize,
-    lines: HashMap<Reading, Line>,
+    lines: HashMap<Reader, Line>,
     /// Readers that wait, in the order of their turns.
-    turns: VecDeque<Reading>,
+    turns: VecDeque<Reader>,
+}
+
+/// Who has a line: a credential, however it narrows what it asks for; where nobody needs one, the tenants that are
+/// asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Reader {
+    name: Arc<str>,
+    allowed: Scope,
+}
+
+impl From<&Reading> for Reader {
+    fn from(reading: &Reading) -> Self {
+        Self { name: Arc::clone(&reading.reader), allowed: reading.allowed.clone() }
+    }
 }
 
 #[derive(Default)]
@@ -56,7 +71,7 @@ struct Line {
 /// A query's turn, over when it is dropped.
 pub(super) struct Turn {
     queue: Queue,
-    reader: Reading,
+    reader: Reader,
     /// Nobody took it.
     void: bool,
 }
@@ -72,22 +87,29 @@ impl Drop for Turn {
 /// Leaves the line when the request is dropped while it waits.
 struct Waiting<'a> {
     queue: &'a Queue,
-    reader: &'a Reading,
+    reader: Reader,
     turn: oneshot::Receiver<Turn>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.turn.close();
-        self.queue.leave(self.reader);
+        self.queue.leave(&self.reader);
         // A turn that came in the meantime is in the channel, and over with it.
     }
 }
 
 impl Queue {
     /// A turn for this reader, at once or as soon as it comes.
-    pub(super) async fn turn(&self, reader: &Reading, all: Room, own: Room, deadline: Instant) -> Result<Turn, NoTurn> {
-        let turn = match self.enter(reader, all, own)? {
+    pub(super) async fn turn(
+        &self,
+        reading: &Reading,
+        all: Room,
+        own: Room,
+        deadline: Instant,
+    ) -> Result<Turn, NoTurn> {
+        let reader = Reader::from(reading);
+        let turn = match self.enter(&reader, all, own)? {
             Entered::Turn(turn) => return Ok(turn),
             Entered::Line(turn) => turn,
         };
@@ -99,7 +121,7 @@ impl Queue {
         }
     }
 
-    fn enter(&self, reader: &Reading, all: Room, own: Room) -> Result<Entered, NoTurn> {
+    fn enter(&self, reader: &Reader, all: Room, own: Room) -> Result<Entered, NoTurn> {
         let mut state = self.0.lock();
         state.max_running = all.running;
         let has_room = state.running < all.running;
@@ -129,7 +151,7 @@ impl Queue {
         Ok(Entered::Line(turn))
     }
 
-    fn over(&self, reader: &Reading) {
+    fn over(&self, reader: &Reader) {
         let mut state = self.0.lock();
         state.running = state.running.saturating_sub(1);
         if let Some(line) = state.lines.get_mut(reader) {
@@ -140,7 +162,7 @@ impl Queue {
         state.tell();
     }
 
-    fn leave(&self, reader: &Reading) {
+    fn leave(&self, reader: &Reader) {
         let mut state = self.0.lock();
         if let Some(line) = state.lines.get_mut(reader) {
             let before = line.waiting.len();
@@ -191,7 +213,7 @@ impl State {
     }
 
     /// Forgets a reader of whom nothing runs or waits.
-    fn tidy(&mut self, reader: &Reading) {
+    fn tidy(&mut self, reader: &Reader) {
         let Some(line) = self.lines.get(reader) else { return };
         if line.waiting.is_empty() {
             let is_idle = line.running == 0;
@@ -213,14 +235,14 @@ impl State {
 mod tests {
     use std::time::Duration;
 
-    use tenantscope_model::{Scope, TenantId};
+    use tenantscope_model::TenantId;
 
     use super::*;
 
     const PLENTY: Room = Room { running: 100, waiting: 100 };
 
     fn reader(name: &str) -> Reading {
-        Reading { reader: "r".into(), scope: Scope::only(TenantId::try_new(name).unwrap()) }
+        Reading { reader: name.into(), allowed: Scope::All, scope: Scope::All }
     }
 
     fn soon() -> Instant {
@@ -290,6 +312,21 @@ mod tests {
         assert!(other.is_ok(), "another reader has its own room");
         drop(turn);
         assert!(second.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_narrows_its_scope_stays_in_its_line() {
+        let (queue, all) = (Queue::default(), Room { running: 3, waiting: 3 });
+        let own = Room { running: 1, waiting: 1 };
+        let narrowed = |name: &str, tenant: &str| Reading {
+            scope: Scope::only(TenantId::try_new(tenant).unwrap()),
+            ..reader(name)
+        };
+        let _turn = queue.turn(&narrowed("a", "x"), all, own, soon()).await.unwrap();
+        let at_once = Instant::now();
+        let second = queue.turn(&narrowed("a", "y"), all, own, at_once).await;
+        assert_eq!(second.err(), Some(NoTurn::TimedOut));
+        assert!(queue.turn(&narrowed("b", "x"), all, own, at_once).await.is_ok());
     }
 
     #[tokio::test]
