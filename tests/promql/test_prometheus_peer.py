@@ -79,6 +79,8 @@ SAME = [
     ("query", [("query", "orders_total[1m]"), ("time", NOW_S - 7)]),
     ("query", [("query", "odd"), ("time", NOW_S)]),
     ("query", [("query", "nothing"), ("time", NOW_S)]),
+    ("query", [("query", "orders_total"), ("time", "1e20")]),
+    ("query", [("query", "orders_total"), ("time", "-1e300")]),
     ("query", [("query", "orders_total"), ("time", NOW_S), ("timeout", "10s")]),
     ("query", [("query", "orders_total * on() orders_total"), ("time", NOW_S)]),
     ("query", [("query", "orders_total"), ("timeout", "x")]),

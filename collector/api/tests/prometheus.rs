@@ -434,6 +434,15 @@ async fn a_list_with_a_limit_costs_what_the_limit_allows() {
 }
 
 #[tokio::test]
+async fn times_past_all_times_have_no_samples() {
+    let bench = Bench::new(QueryLimits::default());
+    for time in ["1e20", "-1e20", "9223372036854775807"] {
+        let answer = bench.get(&format!("/api/v1/query?query=orders_total&time={time}")).await;
+        assert_eq!(answer.data(), json!({"resultType": "vector", "result": []}), "{time}");
+    }
+}
+
+#[tokio::test]
 async fn federation_gives_the_newest_samples() {
     let bench = Bench::new(QueryLimits::default());
     let all = "/federate?match[]=%7B__name__=~%22.%2B%22%7D";

@@ -17,7 +17,7 @@ pub(super) enum NoDuration {
     Overflow,
 }
 
-/// Seconds with fractions, or RFC 3339, in milliseconds.
+/// Seconds with fractions, or RFC 3339, in milliseconds. Seconds past what a query may name are its first or last time.
 pub(super) fn time_ms(text: &str) -> Option<i64> {
     let ms = match text {
         EARLIEST => MIN_MS,
@@ -29,7 +29,7 @@ pub(super) fn time_ms(text: &str) -> Option<i64> {
             Err(_) => return None,
         },
     };
-    (MIN_MS..=MAX_MS).contains(&ms).then_some(ms)
+    Some(ms.clamp(MIN_MS, MAX_MS))
 }
 
 /// `2015-07-01T20:10:30.781+01:00`, and none of the other forms that ISO 8601 has.
@@ -60,8 +60,9 @@ mod tests {
         assert_eq!(time_ms("2015-07-01T20:10:30.781Z"), Some(1_435_781_430_781));
         assert_eq!(time_ms("2015-07-01T20:10:30+01:00"), Some(1_435_777_830_000));
         assert_eq!((time_ms(EARLIEST), time_ms(LATEST)), (Some(MIN_MS), Some(MAX_MS)));
+        assert_eq!((time_ms("1e20"), time_ms("-1e300")), (Some(MAX_MS), Some(MIN_MS)));
         for unreadable in
-            ["yesterday", "NaN", "1e300", "", "2015-07-01 20:10:30Z", "2015-07-01T20Z", "2015-07-01T20:10:30"]
+            ["yesterday", "NaN", "inf", "1e400", "", "2015-07-01 20:10:30Z", "2015-07-01T20Z", "2015-07-01T20:10:30"]
         {
             assert_eq!(time_ms(unreadable), None, "{unreadable}");
         }
