@@ -21,7 +21,9 @@ QUERIES = {
 OVER_BLOCKS = {"sum by of rate", "quantile of buckets", "avg over time", "ratio of sums", "increase over 1h", "quantile"}
 
 RANGE_S, STEP_S = 1800, 30
-TOLERANCE = 0.05
+# VictoriaMetrics takes a pod that was replaced for gone at another time, and does not extrapolate. With the 20 pods of 4,000
+# series, 0.6 % and 2.6 % were seen; more pods differ by less.
+TOLERANCE, TOLERANCE_OF_RATES = 0.01, 0.03
 
 
 def summary(result):
@@ -31,8 +33,8 @@ def summary(result):
     return len(result), sum(number for number in numbers if math.isfinite(number))
 
 
-def alike(one, other):
-    """Whether two answers are the same but for what the systems define differently (extrapolation)."""
+def alike(query, one, other):
+    """Whether two answers are the same but for what the systems define differently."""
     (series, total), (their_series, their_total) = summary(one), summary(other)
-    scale = max(abs(total), abs(their_total), 1e-9)
-    return abs(series - their_series) <= TOLERANCE * max(series, their_series) and abs(total - their_total) <= TOLERANCE * scale
+    tolerance = TOLERANCE_OF_RATES if "rate(" in query or "increase(" in query else TOLERANCE
+    return series == their_series and abs(total - their_total) <= tolerance * max(abs(total), abs(their_total))

@@ -113,13 +113,15 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
     for line in table.lines(results, Tenantscope.name):
         print(line)
+    print("disk: our journal is left out, which is freed as the store takes over what it holds")
     for line in [*ratios(results, Tenantscope.name), *(f"answers differ: {one}" for one in differing)]:
         print(line)
     if options.json:
         document = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "options": vars(options) | {
             "json": str(options.json), "folder": str(options.folder)}, "results": results, "differing": differing}
         options.json.write_text(json.dumps(document, indent=1))
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

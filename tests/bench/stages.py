@@ -86,8 +86,10 @@ def one_ingest(system, tape, fleet, kill):
         system.kill()
         began = time.monotonic()
         system.start()
-        kept = system.wait_for_answers("sum(count_over_time(up[1d]))", tape.end_ms / 1000)
-        figures["restart after kill -9, s"] = time.monotonic() - began
+        started_s = time.monotonic() - began
+        sent = tape.samples / SERIES_PER_POD
+        kept, waited_s = system.wait_for_count("sum(count_over_time(up[1d]))", tape.end_ms / 1000, sent)
+        figures["restart after kill -9, s"] = started_s + waited_s
         figures["kept after kill -9, %"] = kept * SERIES_PER_POD / tape.samples * 100
         figures["peak RSS after kill -9, MiB"] = system.peak_rss_bytes() / 2**20
         system.stop()
@@ -137,11 +139,17 @@ def history(systems, recorder, minutes, interval_s, ended_hours_ago, say):
         seconds, _ = tape.play(system.port)
         say(f"history {system.name}: sent in {seconds:.0f} s")
         system.settle()
+        pods = system.count("count(up)", now / 1000)
+        if pods < len(recorder.fleet.pods):
+            raise AssertionError(f"{system.name} counts {pods:.0f} pods of {len(recorder.fleet.pods)}")
         system.stop()
         began = time.monotonic()
         system.start()
-        system.wait_for_answers("count(up)", now / 1000)
-        results[system.name] = {"restart after stop, s": time.monotonic() - began}
+        started_s = time.monotonic() - began
+        found, waited_s = system.wait_for_count("count(up)", now / 1000, pods)
+        if found < pods:
+            raise AssertionError(f"{system.name} counts {found:.0f} pods of {pods:.0f} after a restart")
+        results[system.name] = {"restart after stop, s": started_s + waited_s}
         system.settle()
         results[system.name]["disk of history MB"] = system.stored_bytes() / MILLION
     tape.path.unlink()
@@ -164,7 +172,7 @@ def latency(systems, then_s, now_s, runs, say):
                 results[name][f"{title}{' (blocks)' if over_blocks else ''}, {form}, ms"] = statistics.median(times) * 1000
             first = answers[systems[0].name]
             for name, answer in answers.items():
-                if not dashboard.alike(first, answer):
+                if not dashboard.alike(query, first, answer):
                     differing.append(f"{title}, {form}: {systems[0].name} {dashboard.summary(first)}, {name} {dashboard.summary(answer)}")
         say(f"latency {title}: " + "; ".join(
             f"{name} " + " ".join(f"{v:.0f}" for k, v in results[name].items() if k.split(",")[0].removesuffix(" (blocks)") == title)

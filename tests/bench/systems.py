@@ -1,6 +1,7 @@
 """The systems under measure: how each is started, what it used, and how it is brought to rest."""
 
 import collections
+import math
 import os
 import re
 import shutil
@@ -101,15 +102,29 @@ class System:
             raise AssertionError(f"{self.name}: {answer.status_code} {content[:500]} for {parameters}")
         return took, answer.json()["data"]["result"]
 
-    def wait_for_answers(self, expression, time_s, seconds=600):
-        """Waits until it answers queries; the value of this one."""
-        deadline = time.monotonic() + seconds
+    def count(self, expression, time_s):
+        """The one value of a query; nothing is 0."""
+        found = self.ask("/api/v1/query", query=expression, time=time_s)[1]
+        return float(found[0]["value"][1]) if found else 0.0
+
+    def wait_for_count(self, expression, time_s, expected, settle_s=20, seconds=600):
+        """Waits until a query counts all that it should: (its value, the seconds that it took).
+
+        What lost some never gets there: then these are the seconds until it counted as many as it still has, or no number
+        if it has nothing.
+        """
+        began = time.monotonic()
+        value, grown_s = 0.0, math.nan
         while True:
+            waited_s = time.monotonic() - began
             try:
-                found = self.ask("/api/v1/query", query=expression, time=time_s)[1]
-                return float(found[0]["value"][1]) if found else 0.0
+                now = self.count(expression, time_s)
+                if now > value:
+                    value, grown_s = now, waited_s
+                if value >= expected or waited_s > (0 if math.isnan(grown_s) else grown_s) + settle_s:
+                    return value, grown_s
             except (requests.RequestException, AssertionError):
-                if time.monotonic() > deadline:
+                if waited_s > seconds:
                     raise
             time.sleep(0.1)
 
@@ -145,6 +160,7 @@ class Tenantscope(System):
             time.sleep(1)
 
     def stored_bytes(self):
+        """Without the journal, which is freed as the store takes over what it holds."""
         return folder_bytes(self.data / "metrics")
 
 
