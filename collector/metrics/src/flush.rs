@@ -175,9 +175,14 @@ impl Pass<'_> {
                 return Ok(());
             }
             let window_ms = window_of(times.min_ms);
-            let end_ms = window_ms.saturating_add(WINDOW_MS);
-            let later_columns = columns.split_off(end_ms);
-            let later_exemplars = exemplars.split_off(exemplars.partition_point(|exemplar| exemplar.t_ms < end_ms));
+            // The last window of all times has no end to split at.
+            let (later_columns, later_exemplars) = match window_range(window_ms).max_ms.checked_add(1) {
+                Some(end_ms) => {
+                    let later = exemplars.partition_point(|exemplar| exemplar.t_ms < end_ms);
+                    (columns.split_off(end_ms), exemplars.split_off(later))
+                }
+                None => Default::default(),
+            };
             let texts = self.texts;
             if let Some(writer) = self.writer(window_ms)? {
                 let path = writer.path().to_owned();
@@ -225,7 +230,8 @@ pub(crate) fn sorted(mut exemplars: Vec<Exemplar>) -> Vec<Exemplar> {
     exemplars.split_off(surplus)
 }
 
-/// All times of a window.
+/// All times of a window. The first one of all times begins late and the last one ends early.
 pub(crate) fn window_range(window_ms: i64) -> TimeRange {
-    TimeRange { min_ms: window_ms, max_ms: window_ms.saturating_add(WINDOW_MS - 1) }
+    let next_ms = window_ms.div_euclid(WINDOW_MS).checked_add(1).and_then(|next| next.checked_mul(WINDOW_MS));
+    TimeRange { min_ms: window_ms, max_ms: next_ms.map_or(i64::MAX, |next_ms| next_ms - 1) }
 }

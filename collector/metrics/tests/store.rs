@@ -356,3 +356,20 @@ fn readers_see_every_sample_while_flushes_and_merges_run() {
     assert_eq!(store.durable(), Position(2000));
     assert_eq!(all(&store)[0].1.len(), 2000);
 }
+
+#[test]
+fn the_first_and_the_last_times_of_all_are_flushed() {
+    let mut bench = Bench::new(options());
+    let times = [i64::MIN, i64::MIN + 1, i64::MIN + 2 * HOUR_MS, -1, 0, i64::MAX - 2 * HOUR_MS, i64::MAX - 1, i64::MAX];
+    let samples: Vec<(i64, f64)> = times.iter().map(|t_ms| (*t_ms, 1.0)).collect();
+    let labels = Labels::from_pairs([("__name__", "up"), ("tenant", "a")]);
+    bench.write(vec![stamped(labels.clone(), &samples)]);
+    bench.write(vec![stamped(labels, &[(i64::MAX, 2.0), (i64::MIN, 2.0)])]);
+    bench.store().flush().unwrap();
+    bench.reopen();
+    let found = range(bench.store(), &Scope::All, &[], i64::MIN, i64::MAX);
+    let found: Vec<(i64, f64)> = found[0].samples.iter().map(|sample| (sample.t_ms, sample.value)).collect();
+    let mut expected = samples;
+    (expected[0].1, expected[7].1) = (2.0, 2.0);
+    assert_eq!(found, expected);
+}
