@@ -1,4 +1,4 @@
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Why a store could not be opened.
@@ -64,9 +64,24 @@ pub enum StoreError {
     /// The table of blocks, or one of them.
     #[error(transparent)]
     Block(#[from] crate::block::BlockError),
+    /// A piece of work panicked, as decoders do on some damaged files.
+    #[error("panicked: {what}")]
+    Panicked {
+        /// What the panic said.
+        what: String,
+    },
 }
 
 impl StoreError {
+    /// Whether a file is damaged, so that the same work would fail again.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => matches!(source.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData),
+            Self::Damaged { .. } | Self::Panicked { .. } => true,
+            Self::Block(error) => error.is_damage(),
+        }
+    }
+
     /// For `map_err`: the file with what went wrong.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tenantscope_model::Exemplar;
+use tenantscope_model::{Exemplar, Position, TenantId};
 
 use crate::chunk::floats;
 use crate::columns::{Columns, TimeRange};
@@ -13,6 +13,7 @@ use crate::families_file;
 use crate::head::Content;
 use crate::index::{LabelTexts, order_values};
 use crate::part::{MAX_FLOATS_IN_CHUNK, Part, PartWriter, WINDOW_MS, window_of};
+use crate::removal::Tombstone;
 use crate::series::{Series, SeriesId};
 use crate::store::{Change, MetricStore, remove_file};
 use crate::telemetry;
@@ -36,16 +37,48 @@ impl MetricStore {
     ///
     /// After an error nothing is lost and readers see what they saw: call it again.
     pub fn flush(&self) -> Result<(), StoreError> {
+        self.flush_frozen_or_new(&mut self.flushing.lock())
+    }
+
+    /// Flushes, and removes a tenant at the position that the flush reaches: both are in force at once, so that everything
+    /// of the tenant in memory becomes parts up to there, and nothing later does. Returns how many families went.
+    pub(crate) fn flush_with_tombstone(
+        &self,
+        tenant: &TenantId,
+        up_to: Position,
+    ) -> Result<(Tombstone, u64), StoreError> {
         let mut flushing = self.flushing.lock();
+        if flushing.is_some() {
+            // One that failed before ends first: writers went on since it began.
+            self.flush_frozen_or_new(&mut flushing)?;
+        }
+        *flushing = self.freeze();
+        let reached = flushing.as_ref().map_or(self.durable_position().0, |frozen| frozen.position);
+        let tombstone = self.tombstone_at(tenant, up_to, reached);
+        // No other flush writes the families meanwhile.
+        let families = self.families.write().remove_tenant(tenant);
+        let tombstones = vec![tombstone.clone()];
+        match flushing.as_mut() {
+            Some(frozen) => {
+                self.flush_frozen(frozen, tombstones)?;
+                self.thaw(frozen);
+                *flushing = None;
+            }
+            None => self.commit(&Change { families: self.write_families()?, tombstones, ..Change::default() })?,
+        }
+        Ok((tombstone, families))
+    }
+
+    fn flush_frozen_or_new(&self, flushing: &mut Option<Frozen>) -> Result<(), StoreError> {
         if flushing.is_none() {
             *flushing = self.freeze();
         }
         let Some(frozen) = flushing.as_mut() else { return Ok(()) };
         let started = Instant::now();
-        self.flush_frozen(frozen).inspect_err(|_| telemetry::FAILURES.with_label_values(&["flush"]).inc())?;
+        let flushed = self.flush_frozen(frozen, Vec::new());
+        flushed.inspect_err(|_| telemetry::FAILURES.with_label_values(&["flush"]).inc())?;
         self.thaw(frozen);
         *flushing = None;
-        drop(flushing);
         order_values(&self.index);
         telemetry::FLUSH_SECONDS.observe(started.elapsed().as_secs_f64());
         self.show_sizes();
@@ -55,16 +88,18 @@ impl MetricStore {
     /// Begins a new generation. From now on the writer leaves alone what was written before.
     fn freeze(&self) -> Option<Frozen> {
         let mut applied = self.applied.lock();
-        if applied.position == self.durable_position().0 && applied.touched.is_empty() {
+        // What a panic kept from being applied comes again from the journal, so its position is not passed.
+        let position = applied.failed_at.map_or(applied.position, |failed| applied.position.min(failed - 1));
+        if position == self.durable_position().0 && applied.touched.is_empty() {
             return None;
         }
         let generation = applied.generation;
         applied.generation += 1;
-        Some(Frozen { generation, position: applied.position, series: std::mem::take(&mut applied.touched) })
+        Some(Frozen { generation, position, series: std::mem::take(&mut applied.touched) })
     }
 
     #[tracing::instrument(name = "flush", skip_all, fields(store = "metrics", series = frozen.series.len()))]
-    fn flush_frozen(&self, frozen: &mut Frozen) -> Result<(), StoreError> {
+    fn flush_frozen(&self, frozen: &mut Frozen, tombstones: Vec<Tombstone>) -> Result<(), StoreError> {
         let texts = self.index.read().texts();
         texts.sort(&mut frozen.series);
         let mut add = Vec::new();
@@ -77,7 +112,7 @@ impl MetricStore {
             }
         };
         let parts = add.len();
-        self.commit(&Change { add, families, position: Some(frozen.position), ..Change::default() })?;
+        self.commit(&Change { add, families, position: Some(frozen.position), tombstones, ..Change::default() })?;
         tracing::debug!(position = frozen.position, series = frozen.series.len(), parts, "flushed");
         Ok(())
     }
@@ -97,7 +132,7 @@ impl MetricStore {
                 return Err(error);
             }
             done.extend(writers.keys());
-            let positions = (self.durable_position().0 + 1, frozen.position);
+            let positions = (frozen.position.min(self.durable_position().0 + 1), frozen.position);
             let mut writers = writers.into_values();
             while let Some(writer) = writers.next() {
                 let part = finish(writer, positions);
@@ -109,8 +144,8 @@ impl MetricStore {
         }
     }
 
-    /// Writes the metadata file if something changed: its number and version.
-    pub(crate) fn write_families(&self) -> Result<Option<(u64, u64)>, StoreError> {
+    /// Writes the metadata file if something changed: its number and version. One flush at a time does.
+    fn write_families(&self) -> Result<Option<(u64, u64)>, StoreError> {
         let (version, bytes) = {
             let families = self.families.read();
             if families.version() == self.families_version() {

@@ -98,7 +98,7 @@ impl Manifest {
             conversion: change.begin_conversion.clone().or(kept),
             blocks_until_ms: self.blocks_until_ms.max(change.blocks_until_ms),
             widest_lookback_ms: self.widest_lookback_ms,
-            tombstones: with_tombstone(&self.tombstones, change.tombstone.as_ref()),
+            tombstones: with_tombstones(&self.tombstones, &change.tombstones),
             dirty: self.dirty.clone(),
         }
     }
@@ -116,8 +116,8 @@ impl Manifest {
 }
 
 /// A tenant has one tombstone, the newest.
-fn with_tombstone(before: &[Tombstone], new: Option<&Tombstone>) -> Vec<Tombstone> {
-    let others = before.iter().filter(|stone| new.is_none_or(|new| new.tenant != stone.tenant));
+fn with_tombstones(before: &[Tombstone], new: &[Tombstone]) -> Vec<Tombstone> {
+    let others = before.iter().filter(|stone| new.iter().all(|new| new.tenant != stone.tenant));
     others.chain(new).cloned().collect()
 }
 

@@ -9,9 +9,11 @@ use crate::columns::{Columns, TimeRange};
 use crate::error::StoreError;
 use crate::flush::{create, finish, sorted, window_range};
 use crate::part::{Part, PartWriter, WINDOW_MS, Wanted};
+use crate::removal::Tombstone;
 use crate::series::{Series, SeriesId};
 use crate::store::{Change, MetricStore, remove_file};
 use crate::telemetry;
+use crate::upkeep::{Work, guarded};
 
 /// Parts that a window gathers before they merge, while it is young.
 const MIN_MERGED: usize = 4;
@@ -27,10 +29,17 @@ impl MetricStore {
     /// Merges parts of one window, if some should be, and says whether it did. Writers and readers go on meanwhile.
     pub fn merge(&self) -> Result<bool, StoreError> {
         let _one_at_a_time = self.merging.lock();
-        let is_converting = |window_ms: i64| self.is_converting(window_ms);
-        let Some(inputs) = next_inputs(&self.parts(), is_converting) else { return Ok(false) };
+        let is_let_alone =
+            |window_ms: i64| self.is_converting(window_ms) || self.upkeep.is_held(&Work::Merge(window_ms));
+        let boundaries: Vec<u64> = self.tombstones().iter().filter_map(Tombstone::boundary).collect();
+        let Some(inputs) = next_inputs(&self.parts(), is_let_alone, &boundaries) else { return Ok(false) };
         let started = Instant::now();
-        self.merge_parts(&inputs).inspect_err(|_| telemetry::FAILURES.with_label_values(&["merge"]).inc())?;
+        self.merge_parts(&inputs).inspect_err(|error| {
+            telemetry::FAILURES.with_label_values(&["merge"]).inc();
+            if let Some(first) = inputs.first().filter(|_| error.is_damage()) {
+                self.upkeep.hold(Work::Merge(first.footer().window_ms));
+            }
+        })?;
         telemetry::MERGE_SECONDS.observe(started.elapsed().as_secs_f64());
         self.show_sizes();
         Ok(true)
@@ -40,7 +49,7 @@ impl MetricStore {
         let (Some(oldest), Some(newest)) = (inputs.first(), inputs.last()) else { return Ok(()) };
         let window_ms = oldest.footer().window_ms;
         let mut writer = create(self, window_ms)?;
-        if let Err(error) = self.write_merged(inputs, &mut writer) {
+        if let Err(error) = guarded(|| self.write_merged(inputs, &mut writer)) {
             remove_file(writer.path());
             return Err(error);
         }
@@ -92,12 +101,15 @@ pub(crate) fn read_piece(
     Ok(merged)
 }
 
-/// Neighbours of one window that should become one part, from older to newer.
-fn next_inputs(parts: &[Arc<Part>], is_converting: impl Fn(i64) -> bool) -> Option<Vec<Arc<Part>>> {
+/// Neighbours of one window that should become one part, from older to newer, all of them on one side of each boundary.
+fn next_inputs(parts: &[Arc<Part>], is_let_alone: impl Fn(i64) -> bool, boundaries: &[u64]) -> Option<Vec<Arc<Part>>> {
     let newest_window_ms = parts.last()?.footer().window_ms;
-    parts.chunk_by(|a, b| a.footer().window_ms == b.footer().window_ms).find_map(|window| {
+    let passed = |part: &Part| boundaries.iter().filter(|boundary| part.footer().max_position > **boundary).count();
+    let together =
+        |a: &Arc<Part>, b: &Arc<Part>| a.footer().window_ms == b.footer().window_ms && passed(a) == passed(b);
+    parts.chunk_by(together).find_map(|window| {
         let window_ms = window.first()?.footer().window_ms;
-        if is_converting(window_ms) {
+        if is_let_alone(window_ms) {
             return None;
         }
         let is_closed = newest_window_ms.saturating_sub(window_ms) > WINDOW_MS;

@@ -1,5 +1,10 @@
 //! Removal of one tenant, complete: memory, parts, blocks, index, families. What is durable first is the tombstone, so
 //! that neither a crash nor a replay brings anything back.
+//!
+//! The tombstone is put into force by the flush that reaches its position, so each part lies wholly before or wholly
+//! after it, and no merge crosses it while the removal is pending. Blocks have no position: the files that lived when the
+//! tombstone was made are listed in it, by name, before any other file is written. So what a tenant of the same name sends
+//! while the removal is pending is never taken for what is to go. Whatever rewrites a part or a file leaves the tenant out.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tenantscope_model::{Labels, Position, QueryBudget, Scope, TenantId};
 
+use crate::block::BlockError;
 use crate::error::StoreError;
 use crate::flush::{create, finish};
 use crate::index::{self, LabelTexts, TENANT};
@@ -15,6 +21,7 @@ use crate::merge::read_piece;
 use crate::part::{Part, PartWriter};
 use crate::series::{Series, SeriesId};
 use crate::store::{Change, MetricStore, remove_file};
+use crate::telemetry;
 
 /// Series looked at or rewritten at a time.
 const PIECE: usize = 2048;
@@ -28,6 +35,34 @@ pub(crate) struct Tombstone {
     pub(crate) position: u64,
     /// Whether files may still hold something.
     pub(crate) pending: bool,
+    /// The position of the flush that put it into force: parts up to here may hold something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parts_until: Option<u64>,
+    /// The table's files that may hold something; absent until the table could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) files: Option<Vec<String>>,
+}
+
+impl Tombstone {
+    fn new(tenant: &TenantId, position: u64, parts_until: u64) -> Self {
+        let tenant = tenant.to_string();
+        Self { tenant, position, pending: true, parts_until: Some(parts_until), files: None }
+    }
+
+    /// The position that no part crosses while the removal is pending.
+    pub(crate) fn boundary(&self) -> Option<u64> {
+        self.pending.then(|| self.parts_until.unwrap_or(self.position))
+    }
+
+    /// Whether what a part holds of the tenant is to go.
+    pub(crate) fn covers_part(&self, part: &Part) -> bool {
+        self.boundary().is_some_and(|until| part.footer().max_position <= until)
+    }
+
+    /// Whether what a file of the table holds of the tenant is to go.
+    pub(crate) fn covers_file(&self, path: &str) -> bool {
+        self.pending && self.files.as_ref().is_some_and(|files| files.iter().any(|file| file == path))
+    }
 }
 
 /// What a removal deleted.
@@ -53,44 +88,85 @@ pub struct Removal {
 
 impl MetricStore {
     /// Removes everything of a tenant that was applied so far, at least up to a journal position, and deletes the files
-    /// that held something of it. Blocks, possibly for long; writers and readers go on meanwhile.
+    /// that held something of it. Blocks, possibly for long; writers and readers go on meanwhile. What is applied once
+    /// the call has its position stays: it is another tenant of that name.
     ///
     /// After an error, or a crash, it goes on by itself at the next upkeep, or with the next call.
     pub fn remove_tenant(&self, tenant: &TenantId, up_to: Position) -> Result<Removal, StoreError> {
-        // Memory becomes parts, so that there is one way to remove.
-        self.flush()?;
-        let position = up_to.0.max(self.durable_position().0);
-        let tombstone = Tombstone { tenant: tenant.to_string(), position, pending: true };
-        let families = self.families.write().remove_tenant(tenant);
-        self.commit(&Change {
-            tombstone: Some(tombstone.clone()),
-            families: self.write_families()?,
-            ..Change::default()
-        })?;
+        let _one_at_a_time = self.upkeep.removing.lock();
+        let (tombstone, families) = self.flush_with_tombstone(tenant, up_to)?;
         self.dirty.remove_tenant(tenant.as_str());
-        let mut removal = Removal { position, families, ..Removal::default() };
-        self.remove_files_of(tenant, &mut removal)?;
-        self.commit(&Change { tombstone: Some(Tombstone { pending: false, ..tombstone }), ..Change::default() })?;
-        tracing::info!(%position, series = removal.series, samples = removal.samples, "removed a tenant");
-        self.show_sizes();
+        let mut removal = Removal { position: tombstone.position, families, ..Removal::default() };
+        self.finish_removal(tenant, &mut removal)?;
         Ok(removal)
     }
 
-    /// Goes on with removals that were interrupted.
+    /// Goes on with removals that were interrupted; one that can't go on does not stop the others.
     pub(crate) fn resume_removals(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.upkeep.removing.lock();
+        let mut outcome = Ok(());
         for tombstone in self.tombstones().iter().filter(|tombstone| tombstone.pending) {
             let Ok(tenant) = TenantId::try_new(&tombstone.tenant) else { continue };
-            self.remove_tenant(&tenant, Position(tombstone.position))?;
+            let mut removal = Removal { position: tombstone.position, ..Removal::default() };
+            outcome = outcome.and(self.finish_removal(&tenant, &mut removal));
         }
+        outcome
+    }
+
+    /// The tombstone of a tenant whose removal is pending.
+    fn pending_tombstone(&self, tenant: &TenantId) -> Option<Tombstone> {
+        let stones = self.tombstones();
+        stones.iter().find(|stone| stone.pending && stone.tenant == tenant.as_str()).cloned()
+    }
+
+    fn finish_removal(&self, tenant: &TenantId, removal: &mut Removal) -> Result<(), StoreError> {
+        let removed = self.remove_files_of(tenant, removal);
+        removed.inspect_err(|_| telemetry::FAILURES.with_label_values(&["remove"]).inc())?;
+        let Removal { position, series, samples, .. } = *removal;
+        tracing::info!(%position, series, samples, "removed a tenant");
+        self.show_sizes();
         Ok(())
     }
 
     fn remove_files_of(&self, tenant: &TenantId, removal: &mut Removal) -> Result<(), StoreError> {
+        let Some(tombstone) = self.pending_tombstone(tenant) else { return Ok(()) };
         let mut series = HashSet::new();
-        self.remove_from_parts(tenant, removal, &mut series)?;
+        self.remove_from_parts(tenant, &tombstone, removal, &mut series)?;
         self.remove_from_blocks(tenant, removal, &mut series)?;
         removal.series = series.len() as u64;
-        Ok(())
+        let tombstone = self.pending_tombstone(tenant).unwrap_or(tombstone);
+        let done = Tombstone { pending: false, files: None, ..tombstone };
+        self.commit(&Change { tombstones: vec![done], ..Change::default() })
+    }
+
+    /// Makes a tombstone for everything up to the position that a flush has reached. Called by that flush.
+    pub(crate) fn tombstone_at(&self, tenant: &TenantId, up_to: Position, reached: u64) -> Tombstone {
+        Tombstone::new(tenant, up_to.0.max(reached), reached)
+    }
+
+    /// Lists the table's files in the tombstones that have no list yet. Called by whoever works on blocks, before any file
+    /// is written.
+    pub(crate) fn list_files_to_remove_from(&self) -> Result<(), StoreError> {
+        let stones = self.tombstones();
+        let unlisted: Vec<&Tombstone> = stones.iter().filter(|stone| stone.pending && stone.files.is_none()).collect();
+        if unlisted.is_empty() {
+            return Ok(());
+        }
+        let table = self.block_table()?;
+        // A file that a failed commit may have added is one of them.
+        table.reload().map_err(BlockError::from)?;
+        self.show_table(&table);
+        let files: Vec<String> = self.view().blocks.iter().map(|file| file.path().to_owned()).collect();
+        let listed = unlisted.into_iter().map(|stone| Tombstone { files: Some(files.clone()), ..stone.clone() });
+        self.commit(&Change { tombstones: listed.collect(), ..Change::default() })
+    }
+
+    /// The removal goes on, with these files left to rewrite.
+    pub(crate) fn leave_files_to_remove_from(&self, tenant: &TenantId, files: Vec<String>) -> Result<(), StoreError> {
+        let Some(stone) = self.pending_tombstone(tenant).filter(|stone| stone.files.as_ref() != Some(&files)) else {
+            return Ok(());
+        };
+        self.commit(&Change { tombstones: vec![Tombstone { files: Some(files), ..stone }], ..Change::default() })
     }
 
     /// The tenant's series in the index, by rising number.
@@ -110,17 +186,21 @@ impl MetricStore {
     fn remove_from_parts(
         &self,
         tenant: &TenantId,
+        tombstone: &Tombstone,
         removal: &mut Removal,
         series: &mut HashSet<Labels>,
     ) -> Result<(), StoreError> {
         let _no_conversion = self.blocks.working.lock();
         let _no_merge = self.merging.lock();
-        let known = self.series_of(tenant);
-        self.identities_of(&known, series);
+        let mut known = self.series_of(tenant);
         let ids: Vec<SeriesId> = known.iter().map(|series| series.id()).collect();
         let is_gone = |id: &SeriesId| ids.binary_search(id).is_ok();
-        let holding: Vec<Arc<Part>> =
-            self.parts().iter().filter(|part| part.ids().any(|id| is_gone(&id))).cloned().collect();
+        let parts = self.parts();
+        let covered = parts.iter().filter(|part| tombstone.covers_part(part));
+        let holding: Vec<Arc<Part>> = covered.filter(|part| part.ids().any(|id| is_gone(&id))).cloned().collect();
+        let held: HashSet<SeriesId> = holding.iter().flat_map(|part| part.ids()).collect();
+        known.retain(|series| held.contains(&series.id()));
+        self.identities_of(&known, series);
         for part in holding {
             let kept: Vec<SeriesId> = part.ids().filter(|id| !is_gone(id)).collect();
             let add = if kept.is_empty() { None } else { Some(self.part_with(&part, &kept)?) };

@@ -103,7 +103,8 @@ impl MetricStore {
     /// Drops the parts and blocks whose samples are all older than retention keeps them, and the oldest blocks of classes
     /// that have more bytes than they may.
     pub fn expire(&self) -> Result<(), StoreError> {
-        let expired = self.expire_parts().and_then(|()| self.expire_blocks());
+        let (parts, blocks) = (self.expire_parts(), self.expire_blocks());
+        let expired = parts.and(blocks);
         expired.inspect_err(|_| telemetry::FAILURES.with_label_values(&["expire"]).inc())
     }
 

@@ -1,5 +1,6 @@
 //! Writing: reserve, then apply in journal order.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,43 +151,7 @@ impl MetricStore {
         self.memory.set_index(self.index.read().bytes());
     }
 
-    fn take_metadata(&self, metadata: Vec<FamilyMetadata>) {
-        let known = self.families.read();
-        let new: Vec<FamilyMetadata> = metadata.into_iter().filter(|family| !known.knows(family)).collect();
-        drop(known);
-        if !new.is_empty() {
-            let mut families = self.families.write();
-            new.into_iter().for_each(|family| families.take(family));
-        }
-    }
-}
-
-impl Sink for MetricStore {
-    type Prepared = PreparedBatch;
-
-    fn prepare(&self, batch: StampedBatch) -> Result<PreparedBatch, Refusal> {
-        let StampedBatch::Metrics { series, metadata } = batch else {
-            let message = "the metric store takes metrics only".to_owned();
-            return Err(Refusal::Invalid { reason: "signal", message });
-        };
-        let (series, bytes) = self.resolve(series);
-        let refuse = |reason: &'static str| {
-            telemetry::REFUSED.with_label_values(&[reason]).inc();
-            Refusal::Unavailable { reason, retry_after: RETRY_AFTER }
-        };
-        let new = series.iter().filter(|series| series.known.is_none()).count();
-        if !self.index.read().has_numbers(new) {
-            return Err(refuse("store_series_numbers"));
-        }
-        let Some(reservation) = self.memory.try_reserve(bytes, self.options.memory_max_bytes) else {
-            self.upkeep.wake();
-            return Err(refuse("store_memory"));
-        };
-        self.flush_in_time();
-        Ok(PreparedBatch { series, metadata, reservation })
-    }
-
-    fn apply(&self, prepared: PreparedBatch, position: Position) {
+    fn apply_batch(&self, prepared: PreparedBatch, position: Position) {
         let PreparedBatch { mut series, mut metadata, reservation } = prepared;
         let mut applied = self.applied.lock();
         if position <= self.durable_position() {
@@ -211,6 +176,62 @@ impl Sink for MetricStore {
         drop(applied);
         drop(reservation);
         telemetry::SAMPLES.inc_by(samples as u64);
+    }
+
+    /// A batch was not applied whole: no flush passes it, so that it comes again from the journal at the next start, and
+    /// nothing more is taken until then.
+    pub(crate) fn stop_before(&self, position: Position) {
+        tracing::error!(%position, "a batch could not be applied; writes are refused until a restart");
+        self.applied.lock().failed_at.get_or_insert(position.0);
+        self.upkeep.refuse_writes();
+    }
+
+    fn take_metadata(&self, metadata: Vec<FamilyMetadata>) {
+        let known = self.families.read();
+        let new: Vec<FamilyMetadata> = metadata.into_iter().filter(|family| !known.knows(family)).collect();
+        drop(known);
+        if !new.is_empty() {
+            let mut families = self.families.write();
+            new.into_iter().for_each(|family| families.take(family));
+        }
+    }
+}
+
+impl Sink for MetricStore {
+    type Prepared = PreparedBatch;
+
+    fn prepare(&self, batch: StampedBatch) -> Result<PreparedBatch, Refusal> {
+        let StampedBatch::Metrics { series, metadata } = batch else {
+            let message = "the metric store takes metrics only".to_owned();
+            return Err(Refusal::Invalid { reason: "signal", message });
+        };
+        if self.upkeep.has_failed_to_apply() {
+            telemetry::REFUSED.with_label_values(&["store_failed"]).inc();
+            return Err(Refusal::Unavailable { reason: "store_failed", retry_after: RETRY_AFTER });
+        }
+        let (series, bytes) = self.resolve(series);
+        let refuse = |reason: &'static str| {
+            telemetry::REFUSED.with_label_values(&[reason]).inc();
+            Refusal::Unavailable { reason, retry_after: RETRY_AFTER }
+        };
+        let new = series.iter().filter(|series| series.known.is_none()).count();
+        if !self.index.read().has_numbers(new) {
+            return Err(refuse("store_series_numbers"));
+        }
+        let Some(reservation) = self.memory.try_reserve(bytes, self.options.memory_max_bytes) else {
+            self.upkeep.wake();
+            return Err(refuse("store_memory"));
+        };
+        self.flush_in_time();
+        Ok(PreparedBatch { series, metadata, reservation })
+    }
+
+    fn apply(&self, prepared: PreparedBatch, position: Position) {
+        let applied = catch_unwind(AssertUnwindSafe(|| self.apply_batch(prepared, position)));
+        if let Err(panic) = applied {
+            self.stop_before(position);
+            resume_unwind(panic);
+        }
     }
 
     fn prepare_replay(&self, batch: StampedBatch) -> PreparedBatch {

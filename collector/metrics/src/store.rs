@@ -64,6 +64,8 @@ pub(crate) struct Applied {
     pub(crate) position: u64,
     /// Rises when a flush begins; each series' samples belong to one.
     pub(crate) generation: u64,
+    /// The first batch that a panic kept from being applied whole.
+    pub(crate) failed_at: Option<u64>,
     /// Series written in this generation.
     pub(crate) touched: Vec<Arc<Series>>,
 }
@@ -93,8 +95,8 @@ pub(crate) struct Change {
     pub(crate) blocks: Option<Arc<Vec<Arc<BlockFile>>>>,
     /// Blocks reach up to here.
     pub(crate) blocks_until_ms: Option<i64>,
-    /// A tenant is removed.
-    pub(crate) tombstone: Option<Tombstone>,
+    /// Tombstones that are new or changed.
+    pub(crate) tombstones: Vec<Tombstone>,
 }
 
 /// What the store holds, for status pages.

@@ -1,6 +1,8 @@
 //! The store's own threads: one flushes, one merges, one makes and keeps blocks and drops what is past retention.
 
+use std::collections::HashMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -16,6 +18,8 @@ use crate::store::MetricStore;
 const MERGE_INTERVAL: Duration = Duration::from_secs(60);
 /// Time between two looks for windows to convert, blocks to compact and files to delete.
 const BLOCKS_INTERVAL: Duration = Duration::from_secs(30);
+/// How long work is left alone that met damage.
+const HELD_FOR: Duration = Duration::from_secs(3600);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
@@ -27,6 +31,23 @@ pub(crate) struct Upkeep {
     /// A flush was asked for: looked at on every write, so it is apart from the lock.
     flush_asked: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held for the length of a removal.
+    pub(crate) removing: Mutex<()>,
+    /// A panic kept a batch from being applied.
+    apply_failed: AtomicBool,
+    /// What is left alone, and until when.
+    held: Mutex<HashMap<Work, Instant>>,
+}
+
+/// Work that may be left alone for a while, so that what is damaged does not stop the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Work {
+    /// To merge the parts of a window.
+    Merge(i64),
+    /// To convert a window.
+    Convert(i64),
+    /// To compact a file of the table.
+    Compact(String),
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +69,26 @@ impl Upkeep {
     /// Whether the threads are to end.
     pub(crate) fn is_stopping(&self) -> bool {
         self.signals.lock().stop
+    }
+
+    pub(crate) fn refuse_writes(&self) {
+        self.apply_failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_failed_to_apply(&self) -> bool {
+        self.apply_failed.load(Ordering::Relaxed)
+    }
+
+    /// Leaves work alone for a while: it met damage, and would meet it again.
+    pub(crate) fn hold(&self, work: Work) {
+        let now = Instant::now();
+        let mut held = self.held.lock();
+        held.retain(|_, until| *until > now);
+        held.insert(work, now + HELD_FOR);
+    }
+
+    pub(crate) fn is_held(&self, work: &Work) -> bool {
+        self.held.lock().get(work).is_some_and(|until| *until > Instant::now())
     }
 
     /// Waits until `due` or until a flag is set, which is cleared; says whether to go on.
@@ -97,7 +138,7 @@ impl MetricStore {
         let mut due = Instant::now() + self.options.flush_interval;
         let mut flag: Option<fn(&mut Signals) -> &mut bool> = Some(|signals| &mut signals.flush);
         while self.upkeep.wait(due, flag) {
-            match self.flush() {
+            match guarded(|| self.flush()) {
                 Ok(()) => {
                     retry = FIRST_RETRY;
                     due = Instant::now() + self.options.flush_interval;
@@ -122,11 +163,14 @@ impl MetricStore {
         let mut due = Instant::now() + MERGE_INTERVAL;
         while self.upkeep.wait(due, Some(|signals| &mut signals.merge)) {
             due = Instant::now() + MERGE_INTERVAL;
-            let merged = self.merge();
-            match merged {
+            match guarded(|| self.merge()) {
                 Ok(false) => retry = FIRST_RETRY,
                 // There may be more to do; `stop` gets its turn in between.
                 Ok(true) => due = Instant::now(),
+                Err(error) if error.is_damage() => {
+                    tracing::error!(%error, "these parts can't be merged and stay as they are; others go on");
+                    due = Instant::now() + FIRST_RETRY;
+                }
                 Err(error) => {
                     tracing::error!(%error, ?retry, "merge failed; the parts stay as they are");
                     due = Instant::now() + retry;
@@ -155,15 +199,85 @@ impl MetricStore {
         }
     }
 
-    /// One step of what blocks need, and whether there may be more to do.
-    fn keep_blocks(&self) -> Result<bool, StoreError> {
+    /// One step of what blocks need, and whether there may be more to do. What fails does not keep the rest from being done.
+    pub(crate) fn keep_blocks(&self) -> Result<bool, StoreError> {
         self.leave_unneeded();
-        self.resume_removals()?;
-        self.expire()?;
-        if self.convert()? || self.compact()? {
-            return Ok(true);
+        let mut failed = None;
+        let mut done = |outcome: Result<bool, StoreError>| {
+            outcome.unwrap_or_else(|error| {
+                let is_first = failed.is_none();
+                if !is_first {
+                    tracing::error!(%error, "could not work on blocks");
+                } else {
+                    failed = Some(error);
+                }
+                false
+            })
+        };
+        done(guarded(|| self.resume_removals()).map(|()| false));
+        done(guarded(|| self.expire()).map(|()| false));
+        let has_more = done(guarded(|| self.convert())) || done(guarded(|| self.compact()));
+        if !has_more {
+            done(guarded(|| self.delete_dead_blocks()).map(|()| false));
         }
-        self.delete_dead_blocks()?;
-        Ok(false)
+        failed.map_or(Ok(has_more), Err)
+    }
+}
+
+/// Does a piece of work in which a panic is an error: damaged files may make a decoder panic.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(StoreError::Panicked { what: text.to_owned() })
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use tenantscope_model::{Labels, Position, Refusal, Sample, Sink, StampedBatch, StampedSeries};
+
+    use super::*;
+    use crate::options::Options;
+
+    fn batch(t_ms: i64) -> StampedBatch {
+        let series = StampedSeries {
+            labels: Labels::from_pairs([("__name__", "up")]),
+            samples: vec![Sample { t_ms, value: 1.0 }],
+            histograms: Vec::new(),
+            exemplars: Vec::new(),
+            starts: Default::default(),
+            cadence: None,
+        };
+        StampedBatch::Metrics { series: vec![series], metadata: Vec::new() }
+    }
+
+    #[test]
+    fn no_flush_passes_a_batch_that_was_not_applied_and_writes_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { retention: None, future_max: None, ..Options::default() };
+        let store = MetricStore::open(dir.path(), options).unwrap();
+        let write = |position: u64| {
+            let prepared = store.prepare(batch(position as i64)).unwrap();
+            store.apply(prepared, Position(position));
+        };
+        write(1);
+        let late = store.prepare(batch(3)).unwrap();
+        store.stop_before(Position(2));
+        store.apply(late, Position(3));
+        store.flush().unwrap();
+        assert_eq!((store.durable(), store.stats().part_samples), (Position(1), 2));
+        let refused = store.prepare(batch(4)).unwrap_err();
+        assert!(matches!(refused, Refusal::Unavailable { reason: "store_failed", .. }));
+        store.flush().unwrap();
+        assert_eq!(store.durable(), Position(1));
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let error = guarded::<()>(|| panic!("out of {}", 5)).unwrap_err();
+        assert_eq!(error.to_string(), "panicked: out of 5");
+        assert!(error.is_damage());
     }
 }

@@ -36,9 +36,13 @@ impl FileReader {
         self.size_bytes
     }
 
-    /// Reads a piece. Blocks.
+    /// Reads a piece, which must lie within the file: whatever a damaged file says, no more is allocated. Blocks.
     pub fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, TableError> {
+        let end = offset.checked_add(length as u64);
         match &self.source {
+            Source::File(path, _) if end.is_none_or(|end| end > self.size_bytes) => {
+                Err(TableError::Short { path: path.display().to_string() })
+            }
             Source::File(path, file) => {
                 let mut piece = vec![0; length];
                 file.read_exact_at(&mut piece, offset).map_err(TableError::io(path))?;

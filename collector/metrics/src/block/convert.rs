@@ -16,6 +16,7 @@ use crate::part::{Part, WINDOW_MS};
 use crate::series::SeriesId;
 use crate::store::{Change, MetricStore};
 use crate::telemetry;
+use crate::upkeep::{Work, guarded};
 
 /// Windows before the year 1 or after 9999 stay parts: their days have no name that every reader of tables knows.
 const NAMED_DAYS_MS: TimeRange = TimeRange { min_ms: -62_135_596_800_000, max_ms: 253_402_300_799_999 };
@@ -36,9 +37,14 @@ impl MetricStore {
             let _no_merge = self.merging.lock();
             *self.blocks.converting.lock() = Some(window_ms);
         }
-        let converted = self.end_pending().and_then(|()| self.convert_window(window_ms));
+        let converted = self.end_pending().and_then(|()| guarded(|| self.convert_window(window_ms)));
         *self.blocks.converting.lock() = None;
-        converted.inspect_err(|_| telemetry::FAILURES.with_label_values(&["convert"]).inc())?;
+        converted.inspect_err(|error| {
+            telemetry::FAILURES.with_label_values(&["convert"]).inc();
+            if error.is_damage() {
+                self.upkeep.hold(Work::Convert(window_ms));
+            }
+        })?;
         telemetry::CONVERT_SECONDS.observe(started.elapsed().as_secs_f64());
         self.show_sizes();
         Ok(true)
@@ -72,7 +78,8 @@ impl MetricStore {
             seen.insert(range.min_ms, (newest, since));
             let is_late = view.blocks.iter().any(|file| file.range().overlaps(range));
             let wait: Duration = if is_late { options.late_settle } else { options.settle };
-            if due.is_none() && since.elapsed() >= wait {
+            let is_held = || self.upkeep.is_held(&Work::Convert(range.min_ms));
+            if due.is_none() && since.elapsed() >= wait && !is_held() {
                 due = Some(range.min_ms);
             }
         }
@@ -89,13 +96,15 @@ impl MetricStore {
             // An interrupted conversion that was just ended had them.
             return Ok(());
         }
-        let touched = self.touched_files(&view.blocks, &parts)?;
+        // After the parts were chosen: those that came since the tombstone are not among them otherwise.
+        self.list_files_to_remove_from()?;
+        let touched = self.touched_files(&self.view().blocks, &parts)?;
         let conversion =
             Conversion { id: self.last_conversion() + 1, parts: parts.iter().map(|part| part.number()).collect() };
         let id = conversion.id;
         self.commit(&Change { begin_conversion: Some(conversion), ..Change::default() })?;
 
-        let inputs = Inputs { files: &touched, parts: &parts, without: None };
+        let inputs = Inputs { files: &touched, parts: &parts };
         let add = self.rewrite(&table, window_ms, &inputs)?;
         let (files, bytes) = (add.len(), size_of_all(&add));
         let change = TableChange {
@@ -110,7 +119,7 @@ impl MetricStore {
     }
 
     /// Ends a conversion that was begun before: if the table has it, its parts go, else it is forgotten.
-    fn end_pending(&self) -> Result<(), StoreError> {
+    pub(super) fn end_pending(&self) -> Result<(), StoreError> {
         let Some(Conversion { id, parts }) = self.pending_conversion() else { return Ok(()) };
         let table = self.block_table()?;
         // The commit may have happened although it failed, and what is converted next is laid over what lives now.

@@ -1,3 +1,6 @@
+use std::io::ErrorKind;
+
+use parquet::errors::ParquetError;
 use tenantscope_table::TableError;
 
 /// Why blocks could not be read or written.
@@ -13,7 +16,7 @@ pub enum BlockError {
         path: String,
         /// What is wrong with it.
         #[source]
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
     /// A block is not what was written.
     #[error("block {path}: damaged: {what}")]
@@ -42,11 +45,43 @@ pub enum BlockError {
 }
 
 impl BlockError {
-    pub(super) fn parquet(path: &str) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+    /// Whether a file is damaged or gone, so that the same work would fail again.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Parquet { source: ParquetError::External(source), .. } => {
+                source.downcast_ref::<TableError>().is_some_and(is_damage)
+            }
+            Self::Parquet { .. } | Self::Damaged { .. } | Self::Version { .. } => true,
+            Self::Table(error) => is_damage(error),
+            Self::Away(_) | Self::Stopped => false,
+        }
+    }
+
+    /// Whether it names a file of the table.
+    pub(super) fn is_about(&self, file: &str) -> bool {
+        match self {
+            Self::Parquet { path, .. } | Self::Damaged { path, .. } | Self::Version { path, .. } => path == file,
+            Self::Table(TableError::Short { path }) => path.ends_with(file),
+            Self::Table(TableError::Io { path, .. }) => path.ends_with(file),
+            Self::Table(_) | Self::Away(_) | Self::Stopped => false,
+        }
+    }
+
+    pub(super) fn parquet(path: &str) -> impl FnOnce(ParquetError) -> Self {
         move |source| Self::Parquet { path: path.to_owned(), source }
     }
 
     pub(super) fn damaged(path: &str, what: &(impl ToString + ?Sized)) -> Self {
         Self::Damaged { path: path.to_owned(), what: what.to_string() }
+    }
+}
+
+fn is_damage(error: &TableError) -> bool {
+    match error {
+        TableError::Short { .. } => true,
+        TableError::Io { source, .. } => {
+            matches!(source.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::NotFound)
+        }
+        _ => false,
     }
 }

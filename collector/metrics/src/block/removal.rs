@@ -16,6 +16,7 @@ use crate::error::StoreError;
 use crate::removal::Removal;
 use crate::series::SeriesId;
 use crate::store::MetricStore;
+use crate::upkeep::guarded;
 
 impl MetricStore {
     /// Takes files out of the table. The caller holds the lock of those who work on blocks.
@@ -33,8 +34,8 @@ impl MetricStore {
         Ok(())
     }
 
-    /// Rewrites the files that have something of a tenant, and deletes them and all other files that are no longer live:
-    /// they may have something of it, too.
+    /// Rewrites the listed files that have something of a tenant, and deletes them and all other files that are no longer
+    /// live: they may have something of it, too. A damaged file stays listed, and does not keep the others.
     pub(crate) fn remove_from_blocks(
         &self,
         tenant: &TenantId,
@@ -45,43 +46,60 @@ impl MetricStore {
             return Ok(());
         }
         let _one_at_a_time = self.blocks.working.lock();
+        self.end_pending()?;
         let table = self.block_table()?;
-        let scope = Scope::tenants([tenant.clone()]);
-        let what = What { scope: &scope, matchers: &[], range: TimeRange::ALL };
-        let files = self.view().blocks.clone();
-        for file in files.iter() {
-            let some = self.load_sections(file, |head| what.may_be_in(head))?;
-            let known = self.series_of(tenant);
-            let ids: Vec<SeriesId> = known.iter().map(|series| series.id()).collect();
-            if !some.ids(TimeRange::ALL).any(|id| ids.binary_search(&id).is_ok()) {
-                continue;
+        self.list_files_to_remove_from()?;
+        let stones = self.tombstones();
+        let is_listed =
+            |path: &str| stones.iter().any(|stone| stone.tenant == tenant.as_str() && stone.covers_file(path));
+        let (mut left, mut outcome) = (Vec::new(), Ok(()));
+        let blocks = Arc::clone(&self.view().blocks);
+        for file in blocks.iter().filter(|file| is_listed(file.path())) {
+            match guarded(|| self.remove_from_file(&table, file, tenant, removal, series)) {
+                Err(error) if error.is_damage() => {
+                    left.push(file.path().to_owned());
+                    outcome = outcome.and(Err(error));
+                }
+                removed => removed?,
             }
-            self.identities_of(&known, series);
-            drop(some);
-            self.rewrite_without(&table, file, tenant, removal)?;
         }
+        self.leave_files_to_remove_from(tenant, left)?;
         removal.deleted_bytes += table.expire(Duration::ZERO).map_err(BlockError::from)?.bytes;
-        Ok(())
+        outcome
     }
 
-    fn rewrite_without(
+    fn remove_from_file(
         &self,
         table: &Arc<Table>,
         file: &Arc<BlockFile>,
         tenant: &TenantId,
         removal: &mut Removal,
+        series: &mut HashSet<Labels>,
     ) -> Result<(), StoreError> {
+        let scope = Scope::tenants([tenant.clone()]);
+        let what = What { scope: &scope, matchers: &[], range: TimeRange::ALL };
+        let some = self.load_sections(file, |head| what.may_be_in(head))?;
+        let mut known = self.series_of(tenant);
+        let held: HashSet<SeriesId> = some.ids(TimeRange::ALL).collect();
+        known.retain(|series| held.contains(&series.id()));
+        if known.is_empty() {
+            return Ok(());
+        }
+        drop(some);
+        // The tombstone lists the file, so the tenant is left out.
         let loaded = [self.load_whole(file)?];
-        let inputs = Inputs { files: &loaded, parts: &[], without: Some(tenant.as_str()) };
-        let add = self.rewrite(table, file.range().min_ms, &inputs)?;
+        let add = self.rewrite(table, file.range().min_ms, &Inputs { files: &loaded, parts: &[] })?;
         drop(loaded);
         let left: u64 = add.iter().filter_map(|file| file.as_live().rows).sum();
+        let written_bytes = add.iter().map(|file| file.as_live().size_bytes).sum::<u64>();
+        let remove = vec![file.path().to_owned()];
+        self.change_table(table, &TableChange { add, remove, transaction: None, changes_rows: true })?;
+        tracing::debug!(path = file.path(), "rewrote a block without a tenant");
+        self.identities_of(&known, series);
         removal.blocks += 1;
         removal.samples += file.rows().saturating_sub(left);
-        removal.written_bytes += add.iter().map(|file| file.as_live().size_bytes).sum::<u64>();
-        tracing::debug!(path = file.path(), "rewrote a block without a tenant");
-        let remove = vec![file.path().to_owned()];
-        self.change_table(table, &TableChange { add, remove, transaction: None, changes_rows: true })
+        removal.written_bytes += written_bytes;
+        Ok(())
     }
 
     /// Deletes files that have not been live for the grace period, and old entries of the log.

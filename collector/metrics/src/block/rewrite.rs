@@ -1,5 +1,6 @@
 //! From parts and files to new files: the newest write of each series and time, in order, one file for each class.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::error::StoreError;
 use crate::flush::sorted;
 use crate::index::{LabelRank, TENANT};
 use crate::part::{Part, Wanted};
+use crate::removal::Tombstone;
 use crate::series::{Series, SeriesId};
 use crate::store::{MetricStore, remove_file};
 
@@ -28,8 +30,26 @@ const MAX_ROWS_IN_FILE: u64 = 64 << 20;
 pub(super) struct Inputs<'a> {
     pub(super) files: &'a [LoadedFile],
     pub(super) parts: &'a [Arc<Part>],
-    /// A tenant whose series are left out.
-    pub(super) without: Option<&'a str>,
+}
+
+/// For each input the tenants that are left out: they were removed, and it is older than that.
+struct Removed<'a> {
+    from_files: Vec<Vec<&'a str>>,
+    from_parts: Vec<Vec<&'a str>>,
+}
+
+impl<'a> Removed<'a> {
+    fn new(inputs: &Inputs<'_>, stones: &'a [Tombstone]) -> Self {
+        let tenants = |is_covered: &dyn Fn(&Tombstone) -> bool| -> Vec<&'a str> {
+            stones.iter().filter(|stone| is_covered(stone)).map(|stone| stone.tenant.as_str()).collect()
+        };
+        let of_file = |file: &LoadedFile| tenants(&|stone| stone.covers_file(file.file().path()));
+        let of_part = |part: &Arc<Part>| tenants(&|stone| stone.covers_part(part));
+        Self {
+            from_files: inputs.files.iter().map(of_file).collect(),
+            from_parts: inputs.parts.iter().map(of_part).collect(),
+        }
+    }
 }
 
 /// A file being written.
@@ -48,15 +68,18 @@ impl MetricStore {
     ) -> Result<Vec<WrittenFile>, StoreError> {
         let (series, rank) = self.in_block_order(inputs);
         let tenant_symbol = rank.symbol_of(TENANT);
+        let stones = self.tombstones();
+        let removed = Removed::new(inputs, &stones);
         let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
         let mut written = Vec::new();
         let result = series.chunks(PIECE).try_for_each(|piece| {
             if self.upkeep.is_stopping() {
                 return Err(BlockError::Stopped.into());
             }
-            for (series, (columns, exemplars)) in piece.iter().zip(read_piece(inputs, piece)?) {
-                let tenant = text_of(series, tenant_symbol, &rank);
-                if columns.is_empty() && exemplars.is_empty() || tenant.is_some() && tenant == inputs.without {
+            let tenants: Vec<Option<&str>> = piece.iter().map(|series| text_of(series, tenant_symbol, &rank)).collect();
+            let read = read_piece(inputs, &removed, piece, &tenants)?;
+            for ((series, tenant), (columns, exemplars)) in piece.iter().zip(tenants).zip(read) {
+                if columns.is_empty() && exemplars.is_empty() {
                     continue;
                 }
                 let class = self.options.retention_class(tenant);
@@ -112,13 +135,28 @@ fn text_of<'a>(series: &Series, name: Option<u32>, rank: &'a LabelRank) -> Optio
     value_of(series, name).map(|value| rank.text(value))
 }
 
-/// What the inputs hold of some series.
-fn read_piece(inputs: &Inputs<'_>, piece: &[Arc<Series>]) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
+/// The wanted series but those of some tenants.
+fn without<'a>(wanted: &'a [Wanted], tenants: &[Option<&str>], removed: &[&str]) -> Cow<'a, [Wanted]> {
+    if removed.is_empty() {
+        return Cow::Borrowed(wanted);
+    }
+    let is_removed = |slot: usize| tenants.get(slot).copied().flatten().is_some_and(|tenant| removed.contains(&tenant));
+    Cow::Owned(wanted.iter().filter(|wanted| !is_removed(wanted.slot)).copied().collect())
+}
+
+/// What the inputs hold of some series, whose tenants are given.
+fn read_piece(
+    inputs: &Inputs<'_>,
+    removed: &Removed<'_>,
+    piece: &[Arc<Series>],
+    tenants: &[Option<&str>],
+) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
     let mut wanted: Vec<Wanted> =
         piece.iter().enumerate().map(|(slot, series)| Wanted { id: series.id(), slot }).collect();
     wanted.sort_unstable_by_key(|wanted| wanted.id);
     let mut merged: Vec<(Columns, Vec<Exemplar>)> = piece.iter().map(|_| Default::default()).collect();
-    for file in inputs.files {
+    for (file, removed) in inputs.files.iter().zip(&removed.from_files) {
+        let wanted = without(&wanted, tenants, removed);
         file.read::<StoreError>(
             &wanted,
             |_| TimeRange::ALL,
@@ -133,7 +171,8 @@ fn read_piece(inputs: &Inputs<'_>, piece: &[Arc<Series>]) -> Result<Vec<(Columns
             merged.get_mut(slot).into_iter().for_each(|(_, known)| known.extend_from_slice(&exemplars));
         })?;
     }
-    for part in inputs.parts {
+    for (part, removed) in inputs.parts.iter().zip(&removed.from_parts) {
+        let wanted = without(&wanted, tenants, removed);
         part.read::<StoreError>(&wanted, |slot, block| {
             if let Some((columns, exemplars)) = merged.get_mut(slot) {
                 columns.overlay(block.columns(TimeRange::ALL)?);
