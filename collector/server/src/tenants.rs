@@ -1,4 +1,5 @@
-//! `tenants remove`: a tenant that the registry no longer lists goes from the stores, and nothing of it comes back.
+//! `tenants remove`: a tenant that the registry no longer lists goes from the metric store, and nothing of it comes back
+//! there. The answer says what is left elsewhere.
 
 use std::sync::Arc;
 
@@ -38,7 +39,16 @@ struct Wanted {
 struct Removed {
     tenant: String,
     metrics: Removal,
+    /// What a removal does not reach, or not at once.
+    not_removed: &'static [&'static str],
 }
+
+/// What a removal leaves.
+const NOT_REMOVED: &[&str] = &[
+    "records in the journals stay until their segments are freed, and are forwarded until then",
+    "logs and spans stay in the lake until their retention ends",
+    "what was forwarded stays where it went",
+];
 
 /// The route, for readers of all tenants.
 pub(crate) fn routes(gate: &Gate, metrics: Arc<MetricStore>, registry: Option<Arc<Registry>>) -> Router {
@@ -61,7 +71,9 @@ async fn remove(Scoped(scope): Scoped, Query(wanted): Query<Wanted>, State(remov
     let id = tenant.clone();
     // Everything that was applied so far is removed, whatever its position is.
     match tokio::task::spawn_blocking(move || metrics.remove_tenant(&id, Position(0))).await {
-        Ok(Ok(metrics)) => axum::Json(Removed { tenant: tenant.to_string(), metrics }).into_response(),
+        Ok(Ok(metrics)) => {
+            axum::Json(Removed { tenant: tenant.to_string(), metrics, not_removed: NOT_REMOVED }).into_response()
+        }
         Ok(Err(error)) => {
             let text = format!("not all is removed yet, it goes on by itself: {error}\n");
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
