@@ -257,8 +257,8 @@ struct Scan<'f, 'a> {
 #[derive(Default)]
 struct Batch<'a> {
     first: usize,
-    /// Older than all else.
-    blocks: Layer,
+    /// Of each file, older than all else.
+    blocks: Vec<Layer>,
     parts: Vec<PartBytes>,
     /// Newer than all else.
     memory: Layer,
@@ -329,7 +329,9 @@ impl Scan<'_, '_> {
         let (range, _) = range_of(series, &self.found.request);
         let slot = place - self.batch.first;
         self.current.clear();
-        self.batch.blocks.lay_over(slot, &mut self.current, &mut self.layer);
+        for file in &mut self.batch.blocks {
+            file.lay_over(slot, &mut self.current, &mut self.layer);
+        }
         for part in &mut self.batch.parts {
             while let Some(fetched) = part.fetched.get(part.at).filter(|fetched| fetched.slot == slot) {
                 self.layer.clear();
@@ -368,15 +370,13 @@ impl<'a> Found<'a> {
         Ok(batch)
     }
 
-    fn read_blocks(&self, wanted: &[Wanted], ranges: &[TimeRange]) -> Result<Layer, SelectError> {
-        if self.blocks.files.is_empty() {
-            return Ok(Layer::default());
-        }
+    fn read_blocks(&self, wanted: &[Wanted], ranges: &[TimeRange]) -> Result<Vec<Layer>, SelectError> {
         let budget = self.request.budget;
-        let mut read = Layer::of(ranges.len());
+        let mut layers = Vec::with_capacity(self.blocks.files.len());
         let range_of = |slot: usize| ranges.get(slot).copied().unwrap_or(TimeRange::EMPTY);
         let mut runs = 0_usize;
         for file in &self.blocks.files {
+            let mut read = Layer::of(ranges.len());
             file.read::<SelectError>(wanted, range_of, |slot, rows| {
                 if runs.is_multiple_of(PIECE) {
                     budget.check()?;
@@ -385,8 +385,9 @@ impl<'a> Found<'a> {
                 read.take_rows(slot, rows, range_of(slot));
                 Ok(())
             })?;
+            layers.push(read);
         }
-        Ok(read)
+        Ok(layers)
     }
 }
 
@@ -415,7 +416,7 @@ impl Batch<'_> {
 
     fn bytes(&self) -> usize {
         let parts: usize = self.parts.iter().map(|part| part.bytes.capacity()).sum();
-        parts + self.blocks.bytes() + self.memory.bytes()
+        parts + self.blocks.iter().map(Layer::bytes).sum::<usize>() + self.memory.bytes()
     }
 }
 
