@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use tenantscope_codec::DecodeLimits;
-use tenantscope_journal::{Journal, Options};
+use tenantscope_journal::{Journal, Options, make_folder};
 use tenantscope_model::{Claim, FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
 use tenantscope_tenancy::{Identity, Registry, Sender};
 use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
@@ -71,7 +71,7 @@ impl Intake {
         journal: &Options,
     ) -> Result<Self, IntakeError> {
         let at = |source| IntakeError::Io { path: dir.to_owned(), source };
-        std::fs::create_dir_all(dir).map_err(at)?;
+        make_folder(dir).map_err(at)?;
         let epochs = Epochs::open(&dir.join("epochs")).map_err(at)?;
         let usage = Arc::new(Usage::new(limits.quotas(), registry.clone()));
         let decode = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };

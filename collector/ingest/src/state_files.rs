@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use tenantscope_journal::make_folder;
+
 use crate::state::State;
 
 /// How many states ahead of the store are kept; they wait to be caught up with.
@@ -19,7 +21,7 @@ pub(crate) struct StateFiles {
 impl StateFiles {
     /// Looks what is there; unfinished files of a crash are deleted.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        make_folder(folder)?;
         let mut positions = Vec::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use tenantscope_journal::make_folder;
 use tenantscope_tenancy::{Identity, Registry};
 use tenantscope_wire::Listener;
 use tenantscope_wire::listener::ListenOptions;
@@ -58,7 +59,7 @@ fn identity(config: &Config) -> Result<(Option<Arc<Registry>>, Arc<Identity>)> {
     let Some(registry) = &config.registry else { return Ok((None, Arc::new(Identity::open()))) };
     let registry = Arc::new(Registry::open(registry, &config.folder)?);
     let data_dir = config.data_dir();
-    std::fs::create_dir_all(&data_dir).with_context(|| data_dir.display().to_string())?;
+    make_folder(&data_dir).with_context(|| data_dir.display().to_string())?;
     let identity = Identity::try_new(&config.identity, Arc::clone(&registry), &config.folder, &data_dir)?;
     Ok((Some(registry), Arc::new(identity)))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tenantscope_ingest::{Intake, Stores, journal_id};
+use tenantscope_journal::make_folder;
 use tenantscope_lake::{Journals, Lake};
 use tenantscope_metrics::MetricStore;
 use tenantscope_model::Signal;
@@ -26,6 +27,10 @@ pub(crate) fn open(config: &Config, identity: Arc<Identity>, registry: Option<Ar
     let dir = config.data_dir();
     let journals = dir.join("journal");
     let folder = dir.join("metrics");
+    // A power cut must not take a new folder with all that was acknowledged since.
+    for folder in [&journals, &folder, &dir.join("lake")] {
+        make_folder(folder).with_context(|| folder.display().to_string())?;
+    }
     let options = config.metrics.options(&folder, registry.clone());
     let metrics = MetricStore::open(&folder, options).context("metric store")?;
     // It flushes while the journal is replayed too, so that a long replay does not have to fit into memory.

@@ -65,6 +65,8 @@ impl Place {
             Location::Folder(dir) => {
                 fs::create_dir_all(dir.join("_staged")).map_err(TableError::io(dir))?;
                 let root = dir.canonicalize().map_err(TableError::io(dir))?;
+                // The folder may be new.
+                root.parent().map_or(Ok(()), sync_folder)?;
                 let url = Url::from_directory_path(&root).map_err(|()| TableError::Folder(root.clone()))?;
                 Ok((Self::Folder(root), url, local_engine()?))
             }
