@@ -5,6 +5,7 @@ import time
 import cramjam
 import pytest
 import remote_write
+from collector import eventually
 from remote_write import HEADERS, HEADERS_2, Request2, histogram, written
 
 
@@ -86,6 +87,24 @@ def test_the_good_part_of_a_request_is_stored_and_the_rest_named(collector):
         assert collector.own_metric("tenantscope_ingest_rejected_records_total", reason=reason) == 1.0
     assert collector.value("partly") == 7.0
     assert collector.value("count(ahead) or count(pointless) or count(impossible)") is None
+
+
+def test_what_is_older_than_retention_is_refused_and_counted(collectors):
+    collector = collectors(config={"limits": {"own_series_interval": "1s"}})
+    at_ms = now_ms()
+    old_ms = at_ms - 400 * 24 * 3_600_000
+    request = (Request2().add({"__name__": "aged"}, [(old_ms, 1.0), (at_ms, 2.0)], exemplars=[(old_ms, 1.0, {"a": "b"})])
+               .add({"__name__": "ancient"}, histograms=[histogram(old_ms, [1])]))
+    answer = request.push(collector.session, write_url(collector))
+    assert (answer.status_code, written(answer)) == (400, [1, 0, 0]), answer.text
+    assert "older_than_retention: 2" in answer.text
+    answer = remote_write.push(collector.session, write_url(collector), [({"__name__": "ancient"}, [(old_ms, 1.0)])])
+    assert (answer.status_code, written(answer)) == (400, [0, 0, 0]), answer.text
+    assert collector.own_metric("tenantscope_ingest_rejected_records_total", reason="older_than_retention") == 3.0
+    assert collector.value("aged") == 2.0
+    assert collector.get("/api/v1/series", **{"match[]": "ancient", "start": old_ms / 1000 - 60}).json()["data"] == []
+    rejected = 'tenantscope_tenant_rejected_records_total{tenant="anonymous", reason="older_than_retention"}'
+    eventually(lambda: collector.value(rejected) == 3.0)
 
 
 def test_the_newest_write_at_one_time_wins_in_any_order(collector):

@@ -238,10 +238,11 @@ impl Line {
             RecordBody::Received { decisions, body } => (decisions.as_slice(), body.bytes.len() as u64),
             RecordBody::Own { .. } => (&[][..], 0),
         };
-        let stamped = match delta_turn {
+        let mut stamped = match delta_turn {
             Some(_) => stamp(decoded, decisions, record.origin(), &self.state.lock().accumulators),
             None => stamp(decoded, decisions, record.origin(), &Accumulators::new(0)),
         };
+        self.leave_out(&mut stamped, records);
         if let Some(tenant) = &tenant {
             self.usage.charge(tenant, &stamped.batch, record.received_at_ms)?;
         }
@@ -263,6 +264,18 @@ impl Line {
             telemetry::rejected(self.signal, reason, records);
         }
         Ok(Underway { append, stored, rejected, written })
+    }
+
+    /// Leaves out what the store would not keep, and counts it as records: a data point that became several samples is
+    /// one, so the count is a share where some of these samples stay.
+    fn leave_out(&self, stamped: &mut Stamped, records: u64) {
+        let before = written_of(&stamped.batch);
+        let samples = (before.samples + before.histograms).max(1);
+        let records = records.saturating_sub(stamped.rejected.total());
+        for (reason, left_out) in self.store.leave_out(&mut stamped.batch) {
+            let share = records.saturating_mul(left_out as u64).div_ceil(samples);
+            stamped.rejected.add(reason, share as usize);
+        }
     }
 
     fn no_body(&self) -> RecordBody {

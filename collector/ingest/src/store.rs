@@ -9,6 +9,7 @@ pub(crate) type Ready = Box<dyn FnOnce(Position) + Send>;
 
 /// A [`Sink`] without its type.
 pub(crate) trait Store: Send + Sync {
+    fn leave_out(&self, batch: &mut StampedBatch) -> Vec<(&'static str, usize)>;
     fn prepare(&self, batch: StampedBatch) -> Result<Ready, Refusal>;
     fn prepare_replay(&self, batch: StampedBatch) -> Ready;
     fn durable(&self) -> Position;
@@ -17,6 +18,10 @@ pub(crate) trait Store: Send + Sync {
 struct Erased<S>(Arc<S>);
 
 impl<S: Sink> Store for Erased<S> {
+    fn leave_out(&self, batch: &mut StampedBatch) -> Vec<(&'static str, usize)> {
+        self.0.leave_out(batch)
+    }
+
     fn prepare(&self, batch: StampedBatch) -> Result<Ready, Refusal> {
         let prepared = self.0.prepare(batch)?;
         let sink = Arc::clone(&self.0);

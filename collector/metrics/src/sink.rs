@@ -26,6 +26,10 @@ const PIECE: usize = 256;
 /// When a sender may try again, once memory is full: a flush takes seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// Why samples are dropped: retention would drop them at once, or a wrong clock has made them.
+const OLD: &str = "older_than_retention";
+const FUTURE: &str = "future";
+
 /// A batch with its memory reserved. Dropping it gives the memory back.
 #[derive(Debug)]
 pub struct PreparedBatch {
@@ -49,6 +53,7 @@ impl MetricStore {
         let mut prepared: Vec<PreparedSeries> = Vec::with_capacity(series.len());
         for mut new in series {
             new.cadence.into_iter().for_each(|cadence| self.note_cadence(cadence));
+            // Most of it left before the batch was prepared.
             let accepted = self.accepted_times_of(&new, range);
             drop_outside(&mut new, accepted);
             prepared.push(PreparedSeries { known: None, identity: None, new });
@@ -200,6 +205,20 @@ impl MetricStore {
 impl Sink for MetricStore {
     type Prepared = PreparedBatch;
 
+    fn leave_out(&self, batch: &mut StampedBatch) -> Vec<(&'static str, usize)> {
+        let StampedBatch::Metrics { series, .. } = batch else { return Vec::new() };
+        let range = self.accepted_times();
+        let (mut old, mut future) = (0, 0);
+        series.retain_mut(|new| {
+            let accepted = self.accepted_times_of(new, range);
+            let dropped = drop_outside(new, accepted);
+            old += dropped.old;
+            future += dropped.future;
+            !(dropped.is_some() && is_empty(new))
+        });
+        [(OLD, old), (FUTURE, future)].into_iter().filter(|(_, samples)| *samples > 0).collect()
+    }
+
     fn prepare(&self, batch: StampedBatch) -> Result<PreparedBatch, Refusal> {
         let StampedBatch::Metrics { series, metadata } = batch else {
             let message = "the metric store takes metrics only".to_owned();
@@ -260,7 +279,7 @@ fn write_to(applied: &mut Applied, series: Arc<Series>, new: &StampedSeries) -> 
 
 impl PreparedSeries {
     fn is_empty(&self) -> bool {
-        self.new.samples.is_empty() && self.new.histograms.is_empty() && self.new.exemplars.is_empty()
+        is_empty(&self.new)
     }
 
     fn bytes(&self) -> usize {
@@ -271,23 +290,41 @@ impl PreparedSeries {
     }
 }
 
+fn is_empty(new: &StampedSeries) -> bool {
+    new.samples.is_empty() && new.histograms.is_empty() && new.exemplars.is_empty()
+}
+
+/// How many samples of a series were dropped.
+#[derive(Default)]
+struct Dropped {
+    old: usize,
+    future: usize,
+}
+
+impl Dropped {
+    fn is_some(&self) -> bool {
+        self.old + self.future > 0
+    }
+}
+
 /// Drops and counts what retention would drop at once, and what a wrong clock has made.
-fn drop_outside(new: &mut StampedSeries, range: TimeRange) {
+fn drop_outside(new: &mut StampedSeries, range: TimeRange) -> Dropped {
     let before = |t_ms: i64| t_ms < range.min_ms;
     let after = |t_ms: i64| t_ms > range.max_ms;
     let times = || new.samples.iter().map(|s| s.t_ms).chain(new.histograms.iter().map(|s| s.t_ms));
     let (old, future) = (times().filter(|t| before(*t)).count(), times().filter(|t| after(*t)).count());
     new.exemplars.retain(|exemplar| range.contains(exemplar.t_ms));
     if old + future == 0 {
-        return;
+        return Dropped::default();
     }
     let StampedSeries { samples, histograms, starts, .. } = new;
     retain_starts(&mut starts.samples_ms, samples.iter().map(|sample| range.contains(sample.t_ms)));
     retain_starts(&mut starts.histograms_ms, histograms.iter().map(|sample| range.contains(sample.t_ms)));
     samples.retain(|sample| range.contains(sample.t_ms));
     histograms.retain(|sample| range.contains(sample.t_ms));
-    telemetry::DROPPED.with_label_values(&["older_than_retention"]).inc_by(old as u64);
-    telemetry::DROPPED.with_label_values(&["future"]).inc_by(future as u64);
+    telemetry::DROPPED.with_label_values(&[OLD]).inc_by(old as u64);
+    telemetry::DROPPED.with_label_values(&[FUTURE]).inc_by(future as u64);
+    Dropped { old, future }
 }
 
 /// Drops the starts of samples that do not stay.

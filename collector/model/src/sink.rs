@@ -28,6 +28,12 @@ pub trait Sink: Send + Sync + 'static {
     /// A batch with what it needs reserved; dropping it gives the reservation back.
     type Prepared: Send + 'static;
 
+    /// Takes out of a batch what the store would not keep, before the rest is prepared; says how many samples or records
+    /// these were, by a fixed word for the counter's `reason` label.
+    fn leave_out(&self, _batch: &mut StampedBatch) -> Vec<(&'static str, usize)> {
+        Vec::new()
+    }
+
     /// Reserves series and memory; may refuse. Nothing can be queried yet.
     fn prepare(&self, batch: StampedBatch) -> Result<Self::Prepared, Refusal>;
 
