@@ -107,6 +107,13 @@ def test_what_is_older_than_retention_is_refused_and_counted(collectors):
     eventually(lambda: collector.value(rejected) == 3.0)
 
 
+def test_an_empty_tenant_on_a_write_is_none(collector):
+    sent = [({"__name__": "untold"}, [(now_ms(), 1.0)])]
+    answer = remote_write.push(collector.session, write_url(collector), sent, {"X-Scope-OrgID": ""})
+    assert answer.status_code == 204, answer.text
+    assert collector.query("untold")[0]["metric"]["tenant"] == "anonymous"
+
+
 def test_the_newest_write_at_one_time_wins_in_any_order(collector):
     at_ms = now_ms()
     push = lambda *samples: Request2().add({"__name__": "late"}, samples).push(collector.session, write_url(collector))

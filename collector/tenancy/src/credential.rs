@@ -61,8 +61,11 @@ pub(crate) fn org_ids(headers: &HeaderMap) -> Result<Option<Vec<TenantId>>, Inva
     Ok(Some(tenants?))
 }
 
-/// The one tenant of a write in open mode; `anonymous` where there is no header.
+/// The one tenant of a write in open mode; `anonymous` where there is no header, or an empty one.
 pub(crate) fn written_tenant(headers: &HeaderMap) -> Result<TenantId, InvalidOrgId> {
+    if headers.get_all(SCOPE_ORG_ID).iter().all(|value| value.as_bytes().trim_ascii().is_empty()) {
+        return Ok(TenantId::anonymous());
+    }
     match org_ids(headers)?.as_deref() {
         None => Ok(TenantId::anonymous()),
         Some([tenant]) => Ok(tenant.clone()),
@@ -100,7 +103,8 @@ mod tests {
         assert_eq!(read(&[]), Ok(TenantId::anonymous()));
         assert_eq!(read(&["a"]).unwrap().as_str(), "a");
         assert_eq!(read(&["a|b"]), Err(InvalidOrgId::Several));
-        assert!(matches!(read(&[""]), Err(InvalidOrgId::Tenant(_))));
+        assert_eq!(read(&[""]), Ok(TenantId::anonymous()));
+        assert!(matches!(read(&["a|"]), Err(InvalidOrgId::Several | InvalidOrgId::Tenant(_))));
         assert_eq!(read(&["a", "b"]), Err(InvalidOrgId::Malformed));
     }
 }
