@@ -155,18 +155,26 @@ impl QueryBudget {
         self.check()
     }
 
-    /// Takes memory that the query is about to hold.
+    /// Takes memory that the query is about to hold; what is refused is not taken.
     pub fn take_bytes(&self, bytes: usize) -> Result<(), SelectError> {
         let bytes = bytes as u64;
-        if let Some(shared) = &self.shared {
-            shared.take(bytes)?;
+        let limit_bytes = self.bounds.max_bytes;
+        let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= limit_bytes);
+        let before = self.held_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let Ok(before) = before else { return Err(SelectError::TooMuchMemory { limit_bytes }) };
+        if let Some(shared) = &self.shared
+            && let Err(full) = shared.take(bytes)
+        {
+            self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(full);
         }
-        let held = self.held_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        self.peak_bytes.fetch_max(held, Ordering::Relaxed);
-        if held > self.bounds.max_bytes {
-            return Err(SelectError::TooMuchMemory { limit_bytes: self.bounds.max_bytes });
-        }
+        self.peak_bytes.fetch_max(before + bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Memory that is given back when it is dropped; nothing as yet.
+    pub fn hold(&self) -> HeldBytes<'_> {
+        HeldBytes { budget: self, used: 0, taken: 0 }
     }
 
     /// Gives back memory that was taken.
@@ -206,6 +214,76 @@ impl QueryBudget {
     }
 }
 
+/// Memory taken from a query's budget until it is dropped.
+///
+/// It grows by small steps without touching the budget each time: a little more is taken than is used.
+#[derive(Debug)]
+pub struct HeldBytes<'a> {
+    budget: &'a QueryBudget,
+    used: usize,
+    taken: usize,
+}
+
+impl<'a> HeldBytes<'a> {
+    /// The most that is taken ahead, in bytes.
+    const AHEAD: usize = 64 << 10;
+
+    /// Holds more; what is refused is not held.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), SelectError> {
+        let used = self.used.saturating_add(bytes);
+        if used > self.taken {
+            let needed = used - self.taken;
+            let ahead = (used / 8).min(Self::AHEAD);
+            let mut more = needed.saturating_add(ahead);
+            if self.budget.take_bytes(more).is_err() {
+                more = needed;
+                self.budget.take_bytes(more)?;
+            }
+            self.taken += more;
+        }
+        self.used = used;
+        Ok(())
+    }
+
+    /// Holds less; at the least nothing.
+    pub fn shrink(&mut self, bytes: usize) {
+        self.used = self.used.saturating_sub(bytes);
+        let spare = self.taken - self.used;
+        if spare > 2 * Self::AHEAD || self.used == 0 {
+            self.budget.give_back_bytes(spare);
+            self.taken = self.used;
+        }
+    }
+
+    /// Holds so much from now on.
+    pub fn resize(&mut self, bytes: usize) -> Result<(), SelectError> {
+        match bytes.checked_sub(self.used) {
+            Some(more) => self.grow(more),
+            None => {
+                self.shrink(self.used - bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Holds what another held, too.
+    pub fn join(&mut self, mut other: HeldBytes<'a>) {
+        self.used = self.used.saturating_add(std::mem::take(&mut other.used));
+        self.taken = self.taken.saturating_add(std::mem::take(&mut other.taken));
+    }
+
+    /// How much it holds.
+    pub fn bytes(&self) -> usize {
+        self.used
+    }
+}
+
+impl Drop for HeldBytes<'_> {
+    fn drop(&mut self) {
+        self.budget.give_back_bytes(self.taken);
+    }
+}
+
 impl Drop for QueryBudget {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
@@ -231,12 +309,34 @@ mod tests {
         let (first, second) = (budget(80, &shared), budget(80, &shared));
         assert_eq!(first.take_bytes(70), Ok(()));
         assert_eq!(first.take_bytes(20), Err(SelectError::TooMuchMemory { limit_bytes: 80 }));
-        assert_eq!(second.take_bytes(20), Err(SelectError::MemoryFull { limit_bytes: 100 }));
+        assert_eq!(second.take_bytes(40), Err(SelectError::MemoryFull { limit_bytes: 100 }));
+        assert_eq!(shared.used_bytes(), 70, "what was refused is not taken");
         first.give_back_bytes(60);
-        assert_eq!((second.take_bytes(60), shared.used_bytes()), (Ok(()), 90));
-        assert_eq!((first.peak_bytes(), second.peak_bytes()), (90, 60));
+        assert_eq!((second.take_bytes(60), shared.used_bytes()), (Ok(()), 70));
+        assert_eq!((second.take_bytes(20), shared.used_bytes()), (Ok(()), 90));
+        assert_eq!((first.peak_bytes(), second.peak_bytes()), (70, 80));
         drop((first, second));
         assert_eq!(shared.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_held_grows_by_steps_and_comes_back() {
+        let shared = Arc::new(QueryMemory::new(u64::MAX));
+        let budget = budget(1000, &shared);
+        let mut held = budget.hold();
+        (0..99).for_each(|_| held.grow(10).unwrap());
+        assert!((990..=1000).contains(&shared.used_bytes()), "not much more is taken than is used");
+        assert_eq!(held.grow(11), Err(SelectError::TooMuchMemory { limit_bytes: 1000 }));
+        assert_eq!((held.bytes(), held.grow(10)), (990, Ok(())), "all that there is can be used");
+        held.resize(100).unwrap();
+        let mut other = budget.hold();
+        assert!(other.grow(10).is_err(), "a little less is not worth giving back");
+        held.shrink(100);
+        other.grow(900).unwrap();
+        held.join(other);
+        assert_eq!(held.bytes(), 900);
+        drop(held);
+        assert_eq!((shared.used_bytes(), budget.take_bytes(1000)), (0, Ok(())));
     }
 
     #[test]

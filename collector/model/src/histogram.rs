@@ -55,3 +55,12 @@ pub struct Histogram {
     /// Whether counting began anew.
     pub reset_hint: ResetHint,
 }
+
+impl Histogram {
+    /// The memory that it takes, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let side = |side: &Spans| size_of_val(side.spans.as_slice()) + size_of_val(side.counts.as_slice());
+        let bounds = size_of_val(self.custom_bounds.as_slice());
+        size_of::<Self>() + side(&self.positive) + side(&self.negative) + bounds
+    }
+}

@@ -39,7 +39,7 @@ mod tenant;
 
 pub use account::{AccountId, InvalidAccountId};
 pub use alert::{Alert, AlertState};
-pub use budget::{QueryBounds, QueryBudget, QueryMemory, StepSamples};
+pub use budget::{HeldBytes, QueryBounds, QueryBudget, QueryMemory, StepSamples};
 pub use cardinality::{Cardinality, Count, Largest, Tally};
 pub use claim::{Claim, Decision};
 pub use dirty::{DirtyRange, DirtyRanges, ReportDirty};
