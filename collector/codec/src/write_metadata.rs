@@ -2,16 +2,16 @@
 
 use tenantscope_model::MetricKind;
 
-/// By `prometheus.MetricMetadata.MetricType`; gauge histograms (4) and state sets (7) have no kind of their own here.
+/// By `prometheus.MetricMetadata.MetricType`, whose numbers both versions have.
 const KINDS: [(i32, MetricKind); 8] = [
     (0, MetricKind::Unknown),
     (1, MetricKind::Counter),
     (2, MetricKind::Gauge),
     (3, MetricKind::Histogram),
+    (4, MetricKind::GaugeHistogram),
     (5, MetricKind::Summary),
     (6, MetricKind::Info),
-    (4, MetricKind::Histogram),
-    (7, MetricKind::Gauge),
+    (7, MetricKind::StateSet),
 ];
 
 pub(crate) fn kind_of(number: i32) -> MetricKind {

@@ -5,171 +5,18 @@
 mod shared;
 
 use bytes::Bytes;
-use proptest::prelude::*;
 use prost::Message;
 use tenantscope_codec::{
     Accumulators, Decision, DecodeError, DecodeLimits, Origin, OtlpRequest, Record, RecordBody, Stamped, decode, stamp,
 };
-use tenantscope_model::{
-    Histogram, Labels, METRIC_NAME, MetricKind, ResetHint, Sample, Signal, Span, Spans, StampedBatch, StampedSeries,
+use tenantscope_model::{Histogram, Labels, METRIC_NAME, MetricKind, ResetHint, Sample, Span, Spans};
+use tenantscope_wire::BodyForm;
+
+use crate::shared::write::{
+    BucketSpan, ExemplarValue, NativeHistogram, Request, SampleValue, SeriesMetadata, Symbols, TimeSeries, body,
+    one_sample, reasons, snappy,
 };
-use tenantscope_wire::{BodyForm, Encoding, ReceivedBody};
-
 use crate::shared::{acme, metadata, open, series, stamped, stamped_with};
-
-#[derive(Clone, PartialEq, Message)]
-struct Request {
-    #[prost(string, repeated, tag = "4")]
-    symbols: Vec<String>,
-    #[prost(message, repeated, tag = "5")]
-    timeseries: Vec<TimeSeries>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
-    #[prost(uint32, repeated, tag = "1")]
-    labels_refs: Vec<u32>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<SampleValue>,
-    #[prost(message, repeated, tag = "3")]
-    histograms: Vec<NativeHistogram>,
-    #[prost(message, repeated, tag = "4")]
-    exemplars: Vec<ExemplarValue>,
-    #[prost(message, optional, tag = "5")]
-    metadata: Option<SeriesMetadata>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct SampleValue {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    timestamp: i64,
-    #[prost(int64, tag = "3")]
-    start_timestamp: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ExemplarValue {
-    #[prost(uint32, repeated, tag = "1")]
-    labels_refs: Vec<u32>,
-    #[prost(double, tag = "2")]
-    value: f64,
-    #[prost(int64, tag = "3")]
-    timestamp: i64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct SeriesMetadata {
-    #[prost(int32, tag = "1")]
-    kind: i32,
-    #[prost(uint32, tag = "3")]
-    help_ref: u32,
-    #[prost(uint32, tag = "4")]
-    unit_ref: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct NativeHistogram {
-    #[prost(uint64, optional, tag = "1")]
-    count_int: Option<u64>,
-    #[prost(double, optional, tag = "2")]
-    count_float: Option<f64>,
-    #[prost(double, tag = "3")]
-    sum: f64,
-    #[prost(sint32, tag = "4")]
-    schema: i32,
-    #[prost(double, tag = "5")]
-    zero_threshold: f64,
-    #[prost(uint64, optional, tag = "6")]
-    zero_count_int: Option<u64>,
-    #[prost(double, optional, tag = "7")]
-    zero_count_float: Option<f64>,
-    #[prost(message, repeated, tag = "11")]
-    positive_spans: Vec<BucketSpan>,
-    #[prost(sint64, repeated, tag = "12")]
-    positive_deltas: Vec<i64>,
-    #[prost(double, repeated, tag = "13")]
-    positive_counts: Vec<f64>,
-    #[prost(int32, tag = "14")]
-    reset_hint: i32,
-    #[prost(int64, tag = "15")]
-    timestamp: i64,
-    #[prost(double, repeated, tag = "16")]
-    custom_values: Vec<f64>,
-    #[prost(int64, tag = "17")]
-    start_timestamp: i64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct BucketSpan {
-    #[prost(sint32, tag = "1")]
-    offset: i32,
-    #[prost(uint32, tag = "2")]
-    length: u32,
-}
-
-/// `prometheus.WriteRequest`, as far as the tests write it.
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest1 {
-    #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries1>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TimeSeries1 {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<LabelPair>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<SampleValue>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct LabelPair {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-/// Writes texts once each, the empty one first.
-struct Symbols(Vec<String>);
-
-impl Symbols {
-    fn new() -> Self {
-        Self(vec![String::new()])
-    }
-
-    fn of(&mut self, text: &str) -> u32 {
-        let known = self.0.iter().position(|symbol| symbol == text);
-        known.unwrap_or_else(|| {
-            self.0.push(text.to_owned());
-            self.0.len() - 1
-        }) as u32
-    }
-
-    fn refs(&mut self, labels: &[(&str, &str)]) -> Vec<u32> {
-        labels.iter().flat_map(|(name, value)| [self.of(name), self.of(value)]).collect()
-    }
-}
-
-fn snappy(form: BodyForm, message: &[u8]) -> ReceivedBody {
-    let bytes = snap::raw::Encoder::new().compress_vec(message).unwrap().into();
-    ReceivedBody { signal: Signal::Metrics, form, encoding: Encoding::Snappy, bytes }
-}
-
-fn body(symbols: Symbols, timeseries: Vec<TimeSeries>) -> ReceivedBody {
-    snappy(BodyForm::RemoteWriteV2, &Request { symbols: symbols.0, timeseries }.encode_to_vec())
-}
-
-fn one_sample(labels_refs: Vec<u32>) -> TimeSeries {
-    let samples = vec![SampleValue { value: 1.0, timestamp: 5, start_timestamp: 0 }];
-    TimeSeries { labels_refs, samples, ..TimeSeries::default() }
-}
-
-fn reasons(stamped: &Stamped) -> Vec<(&'static str, u64)> {
-    stamped.rejected.by_reason().collect()
-}
 
 #[test]
 fn everything_that_the_message_has_arrives() {
@@ -221,12 +68,13 @@ fn everything_that_the_message_has_arrives() {
     let result = stamped(&body(symbols, vec![counter, latency]), &open("t"));
     assert_eq!(reasons(&result), []);
     let [hits, latency] = series(&result) else { panic!("{result:?}") };
-    assert_eq!(hits.labels.to_string(), r#"hits_total{job="a", tenant="t"}"#);
+    assert_eq!(hits.labels.to_string(), r#"hits_total{__type__="counter", job="a", tenant="t"}"#);
     assert_eq!(hits.samples, [Sample { t_ms: 1_000, value: 1.0 }, Sample { t_ms: 2_000, value: 2.0 }]);
     assert_eq!(hits.starts.samples_ms, [0, 500]);
     assert_eq!(hits.exemplars[0].labels, Labels::from_pairs([("trace_id", "0102")]));
     assert_eq!((hits.exemplars[0].t_ms, hits.exemplars[0].value), (1_500, 2.0));
-    assert_eq!(latency.starts.histograms_ms, [700, 0]);
+    let expected = r#"latency_seconds{__type__="histogram", __unit__="seconds", job="a", tenant="t"}"#;
+    assert_eq!((latency.labels.to_string().as_str(), &*latency.starts.histograms_ms), (expected, [700, 0].as_slice()));
     let spans = vec![Span { offset: -2, length: 1 }, Span { offset: 1, length: 2 }];
     let expected = Histogram {
         schema: 1,
@@ -258,6 +106,45 @@ fn a_family_is_told_of_once_however_many_series_tell_of_it() {
     let result = stamped(&body(symbols, series), &open("t"));
     let families: Vec<_> = metadata(&result).iter().map(|m| &*m.family).collect();
     assert_eq!(families, ["l"]);
+}
+
+#[test]
+fn the_type_and_unit_that_metadata_tells_are_labels_in_the_place_of_sent_ones() {
+    let sent = [(METRIC_NAME, "m"), ("__type__", "gauge"), ("__unit__", "bytes"), ("a", "b")];
+    for (kind, unit, expected) in [
+        (0, "", r#"m{__type__="gauge", __unit__="bytes", a="b", tenant="t"}"#),
+        (1, "", r#"m{__type__="counter", a="b", tenant="t"}"#),
+        (0, "seconds", r#"m{__unit__="seconds", a="b", tenant="t"}"#),
+        (4, "seconds", r#"m{__type__="gaugehistogram", __unit__="seconds", a="b", tenant="t"}"#),
+        (7, "", r#"m{__type__="stateset", a="b", tenant="t"}"#),
+        (99, "", r#"m{__type__="gauge", __unit__="bytes", a="b", tenant="t"}"#),
+    ] {
+        let mut symbols = Symbols::new();
+        let metadata = Some(SeriesMetadata { kind, help_ref: 0, unit_ref: symbols.of(unit) });
+        let told = TimeSeries { metadata, ..one_sample(symbols.refs(&sent)) };
+        let silent = one_sample(symbols.refs(&sent));
+        let result = stamped(&body(symbols, vec![told, silent]), &open("t"));
+        let [told, silent] = series(&result) else { panic!("{result:?}") };
+        assert_eq!(told.labels.to_string(), expected);
+        let is_same = told.labels.fingerprint() == silent.labels.fingerprint();
+        assert_eq!(is_same, told.labels.to_string() == silent.labels.to_string());
+    }
+}
+
+#[test]
+fn every_kind_of_metric_has_its_name() {
+    let kinds = ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"];
+    for (number, name) in (0..).zip(kinds) {
+        let mut symbols = Symbols::new();
+        let metadata = Some(SeriesMetadata { kind: number, help_ref: symbols.of("Help."), unit_ref: 0 });
+        let told = TimeSeries { metadata, ..one_sample(symbols.refs(&[(METRIC_NAME, "m")])) };
+        let result = stamped(&body(symbols, vec![told]), &open("t"));
+        assert_eq!(metadata_kinds(&result), [name]);
+    }
+}
+
+fn metadata_kinds(result: &Stamped) -> Vec<String> {
+    metadata(result).iter().map(|family| family.metadata.kind.to_string()).collect()
 }
 
 #[test]
@@ -499,144 +386,4 @@ fn starts_and_gauge_histograms_go_on_as_otlp() {
         "{text}"
     );
     assert!(text.contains("bucket_counts: [0, 1, 1]") && text.contains("aggregation_temporality: Delta"), "{text}");
-}
-
-fn label_sets() -> impl Strategy<Value = Vec<Vec<(String, String)>>> {
-    let label = ("[a-eé]{1,3}", "[ -~é]{0,6}");
-    let labels = prop::collection::btree_map(label.0, label.1, 0..6);
-    prop::collection::vec(labels.prop_map(|labels| labels.into_iter().collect()), 0..8)
-}
-
-proptest! {
-    #[test]
-    fn what_is_encoded_is_decoded(
-        sets in label_sets(),
-        points in prop::collection::vec((any::<u64>(), any::<i64>(), any::<i64>()), 1..4),
-    ) {
-        let mut symbols = Symbols::new();
-        let mut sent = Vec::new();
-        let mut expected = Vec::new();
-        for (i, set) in sets.iter().enumerate() {
-            let number = i.to_string();
-            let mut labels: Vec<(&str, &str)> = set.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            labels.extend([(METRIC_NAME, "m"), ("number", number.as_str())]);
-            let samples = points.iter().map(|(bits, t, s)| SampleValue {
-                value: f64::from_bits(*bits),
-                timestamp: *t,
-                start_timestamp: *s,
-            });
-            sent.push(TimeSeries {
-                labels_refs: symbols.refs(&labels),
-                samples: samples.collect(),
-                ..TimeSeries::default()
-            });
-            labels.push(("tenant", "t"));
-            expected.push(Labels::from_pairs(labels));
-        }
-        let result = stamped(&body(symbols, sent), &open("t"));
-        let read: Vec<&StampedSeries> = series(&result).iter().collect();
-        prop_assert_eq!(read.iter().map(|s| s.labels.clone()).collect::<Vec<_>>(), expected);
-        for series in read {
-            let samples = series.samples.iter().map(|s| (s.value.to_bits(), s.t_ms));
-            prop_assert!(samples.eq(points.iter().map(|(bits, t, _)| (*bits, *t))));
-            let starts: Vec<i64> = points.iter().map(|(_, _, s)| *s).collect();
-            let known = if starts.iter().all(|s| *s == 0) { Vec::new() } else { starts };
-            prop_assert_eq!(&series.starts.samples_ms, &known);
-        }
-    }
-
-    /// Labels may come in any order, and a sender of version 1.0 may put anything between them.
-    #[test]
-    fn both_versions_say_the_same(sets in label_sets(), turn in 0..8usize, scattered: bool) {
-        let mut symbols = Symbols::new();
-        let (mut one, mut two) = (Vec::new(), Vec::new());
-        for (i, set) in sets.iter().enumerate() {
-            let mut labels = set.clone();
-            labels.extend([(METRIC_NAME.to_owned(), "m".to_owned()), ("number".to_owned(), i.to_string())]);
-            let places = labels.len();
-            labels.rotate_left(turn % places);
-            let borrowed: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            two.push(one_sample(symbols.refs(&borrowed)));
-            let pairs = labels.iter().map(|(name, value)| LabelPair { name: name.clone(), value: value.clone() });
-            let samples = vec![SampleValue { value: 1.0, timestamp: 5, start_timestamp: 0 }];
-            let mut message = TimeSeries1 { labels: pairs.collect(), samples }.encode_to_vec();
-            if scattered {
-                // A label behind the sample: the message read as one that is merged.
-                let last = LabelPair { name: "zz".to_owned(), value: "é".to_owned() };
-                TimeSeries1 { labels: vec![last], samples: Vec::new() }.encode(&mut message).unwrap();
-                two.last_mut().unwrap().labels_refs.extend(symbols.refs(&[("zz", "é")]));
-            }
-            one.push(TimeSeries1::decode(message.as_slice()).map(|_| message).unwrap());
-        }
-        let mut request = Vec::new();
-        for message in one {
-            prost::encoding::encode_key(1, prost::encoding::WireType::LengthDelimited, &mut request);
-            prost::encoding::encode_varint(message.len() as u64, &mut request);
-            request.extend(message);
-        }
-        let first = stamped(&snappy(BodyForm::RemoteWriteV1, &request), &acme());
-        let second = stamped(&body(symbols, two), &acme());
-        prop_assert_eq!(&first, &second);
-        prop_assert_eq!(series(&first).len(), sets.len());
-        if !sets.is_empty() {
-            WriteRequest1::decode(request.as_slice()).unwrap();
-        }
-    }
-
-    #[test]
-    fn damaged_bodies_of_version_1_never_panic(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
-    ) {
-        let pair = |name: &str, value: &str| LabelPair { name: name.to_owned(), value: value.to_owned() };
-        let labels = vec![pair(METRIC_NAME, "up"), pair("tenant", "x"), pair("é", "ü")];
-        let samples = vec![SampleValue { value: 1.0, timestamp: 5, start_timestamp: 0 }];
-        let mut message = WriteRequest1 { timeseries: vec![TimeSeries1 { labels, samples }; 2] }.encode_to_vec();
-        for (index, byte) in changes {
-            let at = index.index(message.len());
-            message[at] = byte;
-        }
-        let limits = DecodeLimits { max_decoded_bytes: 1 << 16 };
-        if let Ok(decoded) = decode(&snappy(BodyForm::RemoteWriteV1, &message), &limits) {
-            let decisions = vec![Decision::Stamp(acme()); decoded.claims().len()];
-            let records = decoded.records();
-            let result = stamp(decoded, &decisions, Origin::default(), &Accumulators::new(0));
-            let kept: usize = series(&result).iter().map(|s| s.samples.len()).sum();
-            prop_assert_eq!(records, kept as u64 + result.rejected.total());
-            series(&result).iter().for_each(|series| assert_eq!(series.labels.get("tenant"), Some("acme")));
-        }
-    }
-
-    #[test]
-    fn damaged_requests_never_panic(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
-        v2: bool,
-    ) {
-        let mut symbols = Symbols::new();
-        let refs = symbols.refs(&[(METRIC_NAME, "up"), ("tenant", "x"), ("é", "ü")]);
-        let histogram = NativeHistogram {
-            count_int: Some(1),
-            positive_spans: vec![BucketSpan { offset: 0, length: 1 }],
-            positive_deltas: vec![1],
-            ..NativeHistogram::default()
-        };
-        let exemplars = vec![ExemplarValue { labels_refs: refs.clone(), value: 1.0, timestamp: 1 }];
-        let metadata = Some(SeriesMetadata { kind: 1, help_ref: 1, unit_ref: 2 });
-        let series = TimeSeries { histograms: vec![histogram], exemplars, metadata, ..one_sample(refs) };
-        let mut message = Request { symbols: symbols.0, timeseries: vec![series; 2] }.encode_to_vec();
-        for (index, byte) in changes {
-            let at = index.index(message.len());
-            message[at] = byte;
-        }
-        let form = if v2 { BodyForm::RemoteWriteV2 } else { BodyForm::RemoteWriteV1 };
-        let limits = DecodeLimits { max_decoded_bytes: 1 << 16 };
-        if let Ok(decoded) = decode(&snappy(form, &message), &limits) {
-            let decisions = vec![Decision::Stamp(acme()); decoded.claims().len()];
-            let records = decoded.records();
-            let result = stamp(decoded, &decisions, Origin::default(), &Accumulators::new(0));
-            let StampedBatch::Metrics { series, .. } = &result.batch else { panic!("no metrics") };
-            let kept: usize = series.iter().map(|s| s.samples.len() + s.histograms.len()).sum();
-            prop_assert_eq!(records, kept as u64 + result.rejected.total());
-            series.iter().for_each(|series| assert_eq!(series.labels.get("tenant"), Some("acme")));
-        }
-    }
 }

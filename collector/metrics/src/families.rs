@@ -171,13 +171,16 @@ fn cut(metadata: Metadata) -> Metadata {
     Metadata { help, ..metadata }
 }
 
-const KINDS: [MetricKind; 6] = [
+/// New ones come last: their places are what the file has.
+const KINDS: [MetricKind; 8] = [
     MetricKind::Unknown,
     MetricKind::Counter,
     MetricKind::Gauge,
     MetricKind::Histogram,
     MetricKind::Summary,
     MetricKind::Info,
+    MetricKind::GaugeHistogram,
+    MetricKind::StateSet,
 ];
 
 fn kind_byte(kind: MetricKind) -> u8 {

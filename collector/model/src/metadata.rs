@@ -10,10 +10,14 @@ pub enum MetricKind {
     Gauge,
     /// Classic or native histogram.
     Histogram,
+    /// A histogram of values that come and go.
+    GaugeHistogram,
     /// Quantiles computed by the sender.
     Summary,
     /// `*_info`.
     Info,
+    /// States, of which each is on or off.
+    StateSet,
     /// Not known.
     Unknown,
 }
@@ -24,8 +28,10 @@ impl fmt::Display for MetricKind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Histogram => "histogram",
+            Self::GaugeHistogram => "gaugehistogram",
             Self::Summary => "summary",
             Self::Info => "info",
+            Self::StateSet => "stateset",
             Self::Unknown => "unknown",
         })
     }

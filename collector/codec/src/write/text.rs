@@ -9,6 +9,12 @@ use tenantscope_model::{LabelSource, Labels, LabelsBuilder};
 use super::cursor::{Fields, Malformed, Value};
 use crate::labels::StampLabels;
 
+/// The names of labels that tell a series' type and unit, and types, by their number in remote write; 0 is unknown.
+pub(super) const SCHEMA_WORDS: [&str; 10] =
+    ["__type__", "__unit__", "", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"];
+/// The place of the unknown type among them; the others follow in the order of their numbers.
+pub(super) const FIRST_TYPE: usize = 2;
+
 /// Where a series' labels stand in a [`Text`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -27,7 +33,8 @@ impl Place {
 pub(crate) enum Text {
     /// Remote write 1.0: a place is a series' whole message.
     Messages(Bytes),
-    /// Remote write 2.0: a place is a stretch of references, names and values in turn.
+    /// Remote write 2.0: a place is a stretch of references, names and values in turn. What leads past the symbols leads
+    /// to a [`SCHEMA_WORDS`].
     Symbols {
         body: Bytes,
         /// Where each symbol stands in the body.
@@ -48,9 +55,12 @@ impl Text {
                 labels.map(|(name, value)| (String::from_utf8_lossy(name), String::from_utf8_lossy(value))).collect()
             }
             Self::Symbols { body, symbols, refs } => {
-                let text = |reference: u32| {
-                    let symbol = symbols.get(reference as usize).map(|symbol| symbol.of(body));
-                    String::from_utf8_lossy(symbol.unwrap_or_default())
+                let text = |reference: u32| match symbols.get(reference as usize) {
+                    Some(symbol) => String::from_utf8_lossy(symbol.of(body)),
+                    None => {
+                        let word = SCHEMA_WORDS.get((reference as usize).saturating_sub(symbols.len()));
+                        Cow::Borrowed(word.copied().unwrap_or_default())
+                    }
                 };
                 let (pairs, _) = place.of(refs).as_chunks::<2>();
                 pairs.iter().map(|[name, value]| (text(*name), text(*value))).collect()

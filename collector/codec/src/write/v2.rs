@@ -10,7 +10,7 @@ use super::claiming::Claims;
 use super::cursor::{Fields, Malformed, Value, varint};
 use super::fingerprint::{self, Domain};
 use super::memory::{EXEMPLAR_BYTES, LABEL_BYTES, Memory, PLACE_BYTES, SERIES_BYTES, SYMBOL_BYTES};
-use super::text::{Place, Text};
+use super::text::{FIRST_TYPE, Place, SCHEMA_WORDS, Text};
 use crate::DecodeError;
 use crate::labels::{MAX_LABELS, TOO_MANY_LABELS};
 use crate::stamp::Rejected;
@@ -87,6 +87,8 @@ struct Reader<'a> {
     refs: Vec<u32>,
     points: Points,
     families: Vec<FamilyEntry>,
+    /// Fingerprints of [`SCHEMA_WORDS`], as if they were symbols.
+    words: [u128; SCHEMA_WORDS.len()],
     /// Metric name's symbol, what was said, and whose it was: what came already.
     said: HashSet<(u32, SeriesMetadata, u32)>,
     rejected: Rejected,
@@ -111,6 +113,7 @@ impl<'a> Reader<'a> {
             refs: Vec::new(),
             points: Points::expecting(expected),
             families: Vec::new(),
+            words: SCHEMA_WORDS.map(|word| fingerprint::of_bytes(Domain::Symbol, word.as_bytes())),
             said: HashSet::new(),
             rejected: Rejected::default(),
             records: 0,
@@ -148,10 +151,13 @@ impl<'a> Reader<'a> {
             false => Err(OUT_OF_RANGE),
         });
         match checked {
-            Ok((fingerprint, claim, name)) => {
+            Ok((claim, name)) => {
+                self.set_type_and_unit(first_ref, metadata)?;
+                let refs = place(first_ref..self.refs.len());
                 // A symbol is one text here, but one for each series that refers to it once labels are made.
                 let texts_bytes: usize =
                     refs.of(&self.refs).iter().map(|symbol| text_of(self.symbols, *symbol).len()).sum();
+                let fingerprint = self.fingerprint(refs.of(&self.refs));
                 self.memory.charge(SERIES_BYTES + refs.of(&self.refs).len() / 2 * LABEL_BYTES + texts_bytes)?;
                 self.rejected.add("invalid_histogram", wrong_histograms);
                 self.rejected.add("invalid_exemplar", wrong_exemplars);
@@ -168,8 +174,40 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Fingerprint, place of the claim and symbol of the metric name, or why the labels won't do.
-    fn check(&mut self, refs: Place) -> Result<(u128, u32, u32), &'static str> {
+    /// Puts what a series says of its type and unit into its labels, in the place of what its sender may have put there.
+    fn set_type_and_unit(&mut self, first_ref: usize, metadata: SeriesMetadata) -> Result<(), Fault> {
+        let kind = metadata.kind as usize + FIRST_TYPE;
+        let has_type = kind > FIRST_TYPE && kind < SCHEMA_WORDS.len();
+        let unit = self.symbols.get(metadata.unit as usize);
+        let has_unit = unit.is_some_and(|unit| unit.is_utf8 && !unit.text.is_empty());
+        if !has_type && !has_unit {
+            return Ok(());
+        }
+        self.memory.charge(4 * PLACE_BYTES)?;
+        let sent = self.refs.split_off(first_ref);
+        let is_schema = |name: u32| matches!(text_of(self.symbols, name), b"__type__" | b"__unit__");
+        let (pairs, _) = sent.as_chunks::<2>();
+        self.refs.extend(pairs.iter().filter(|[name, _]| !is_schema(*name)).flatten());
+        let word = |place: usize| u32::try_from(self.symbols.len() + place).unwrap_or(u32::MAX);
+        if has_type {
+            self.refs.extend([word(0), word(kind)]);
+        }
+        if has_unit {
+            self.refs.extend([word(1), metadata.unit]);
+        }
+        Ok(())
+    }
+
+    fn fingerprint(&self, refs: &[u32]) -> u128 {
+        let part = |reference: &u32| match self.symbols.get(*reference as usize) {
+            Some(symbol) => Some(symbol.fingerprint),
+            None => self.words.get((*reference as usize).saturating_sub(self.symbols.len())).copied(),
+        };
+        fingerprint::of_all(Domain::SymbolRefs, refs.iter().filter_map(part))
+    }
+
+    /// Place of the claim and symbol of the metric name, or why the labels won't do.
+    fn check(&mut self, refs: Place) -> Result<(u32, u32), &'static str> {
         let symbols = self.symbols;
         let refs = refs.of(&self.refs);
         let pairs = pairs_of(refs)?;
@@ -191,8 +229,7 @@ impl<'a> Reader<'a> {
         }
         let names = pairs.iter().filter_map(|[name, _]| symbols.get(*name as usize)).map(|symbol| symbol.text);
         let claim = check.finish(&mut self.claims, names)?;
-        let parts = refs.iter().filter_map(|reference| symbols.get(*reference as usize)).map(|s| s.fingerprint);
-        Ok((fingerprint::of_all(Domain::SymbolRefs, parts), claim, metric_name))
+        Ok((claim, metric_name))
     }
 
     /// False where its labels won't do.
@@ -252,8 +289,9 @@ fn text_of<'a>(symbols: &[Symbol<'a>], symbol: u32) -> &'a [u8] {
 fn family_name(name: &str, kind: MetricKind) -> &str {
     let suffixes: &[&str] = match kind {
         MetricKind::Histogram => &["_bucket", "_sum", "_count"],
+        MetricKind::GaugeHistogram => &["_bucket", "_gsum", "_gcount", "_sum", "_count"],
         MetricKind::Summary => &["_sum", "_count"],
-        MetricKind::Counter | MetricKind::Gauge | MetricKind::Info | MetricKind::Unknown => &[],
+        MetricKind::Counter | MetricKind::Gauge | MetricKind::Info | MetricKind::StateSet | MetricKind::Unknown => &[],
     };
     suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).filter(|family| !family.is_empty()).unwrap_or(name)
 }
