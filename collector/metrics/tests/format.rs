@@ -83,7 +83,8 @@ fn files_of_this_version_are_read() {
     assert_eq!(exemplars(&store).len(), 1);
     let instant = support::select(&store, &Scope::All, &[], 20_000, 20_000, Lookback::Widened(300_000)).unwrap();
     assert_eq!(instant.iter().map(|series| series.lookback_ms).collect::<Vec<_>>(), [300_000, 660_000]);
-    let metadata = store.metadata(&Scope::All, &MetadataRequest { family: None, limit: 10, budget: always(&[]).budget }).unwrap();
+    let metadata =
+        store.metadata(&Scope::All, &MetadataRequest { family: None, limit: 10, budget: always(&[]).budget }).unwrap();
     assert_eq!(metadata.len(), 1);
 }
 
