@@ -58,21 +58,43 @@ impl QueryMemory {
     }
 }
 
-/// Samples that each time of a query looked at, for whoever asks for statistics.
+/// Samples that each time of a query looked at, and read, for whoever asks for statistics.
 #[derive(Debug)]
-pub struct StepSamples(Box<[AtomicU64]>);
+pub struct StepSamples {
+    looked_at: Box<[AtomicU64]>,
+    read: Box<[AtomicU64]>,
+}
 
 impl StepSamples {
-    /// Counts samples at the time with this index; times past the end are not counted.
-    pub fn add(&self, step: usize, samples: usize) {
-        if let Some(count) = self.0.get(step) {
-            count.fetch_add(samples as u64, Ordering::Relaxed);
-        }
+    fn new(steps: usize) -> Self {
+        let zeros = || std::iter::repeat_with(|| AtomicU64::new(0)).take(steps).collect();
+        Self { looked_at: zeros(), read: zeros() }
     }
 
-    /// The counts by time.
+    /// Counts samples at the time with this index; times past the end are not counted.
+    pub fn add(&self, step: usize, samples: usize) {
+        add(&self.looked_at, step, samples);
+    }
+
+    /// Counts samples that no time before this one has looked at.
+    pub fn add_read(&self, step: usize, samples: usize) {
+        add(&self.read, step, samples);
+    }
+
+    /// What each time looked at.
     pub fn counts(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.iter().map(|count| count.load(Ordering::Relaxed))
+        self.looked_at.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// What each time read.
+    pub fn reads(&self) -> impl Iterator<Item = u64> + '_ {
+        self.read.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+fn add(counts: &[AtomicU64], step: usize, samples: usize) {
+    if let Some(count) = counts.get(step) {
+        count.fetch_add(samples as u64, Ordering::Relaxed);
     }
 }
 
@@ -116,8 +138,7 @@ impl QueryBudget {
     /// Counts samples for each of so many times, too.
     #[must_use]
     pub fn with_steps(mut self, steps: usize) -> Self {
-        let counts = std::iter::repeat_with(|| AtomicU64::new(0)).take(steps).collect();
-        self.steps = Some(StepSamples(counts));
+        self.steps = Some(StepSamples::new(steps));
         self
     }
 
@@ -355,6 +376,8 @@ mod tests {
         steps.add(1, 1);
         steps.add(0, 2);
         steps.add(7, 9);
+        steps.add_read(1, 4);
         assert_eq!(steps.counts().collect::<Vec<_>>(), [5, 1]);
+        assert_eq!(steps.reads().collect::<Vec<_>>(), [0, 4]);
     }
 }

@@ -9,6 +9,7 @@ use crate::duration::DurationTimes;
 use crate::error::EngineError;
 use crate::evaluation::{Evaluation, Setting};
 use crate::notes::Notes;
+use crate::step_samples::Counting;
 use crate::totals;
 use crate::value::{Answer, Element, PointValue, Series, Value};
 
@@ -156,7 +157,8 @@ impl Engine {
     ) -> Evaluation<'a> {
         let lookback = options.lookback_ms.map_or(Lookback::Widened(self.limits.lookback_ms), Lookback::Fixed);
         let (budget, limits) = (options.budget, &self.limits);
-        let setting = Setting { select, scope, budget, limits, lookback, query, end_ms, is_range: false };
+        let counting = Counting::of_query(&query);
+        let setting = Setting { select, scope, budget, limits, lookback, query, end_ms, is_range: false, counting };
         Evaluation { setting, share: None, notes: RefCell::default() }
     }
 }

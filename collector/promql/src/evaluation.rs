@@ -17,6 +17,7 @@ use crate::notes::Notes;
 use crate::quoting::QuotedBytes;
 use crate::shares::Share;
 use crate::source::Content;
+use crate::step_samples::Counting;
 
 /// What an evaluation needs to know.
 #[derive(Clone, Copy)]
@@ -31,6 +32,8 @@ pub(crate) struct Setting<'a> {
     /// The end that the query gave, which its last time may not reach.
     pub(crate) end_ms: i64,
     pub(crate) is_range: bool,
+    /// Where the samples that are looked at are counted.
+    pub(crate) counting: Counting<'a>,
 }
 
 /// An evaluation on one thread.

@@ -1,13 +1,16 @@
 //! Selectors and subqueries: from the store's samples to columns and windows. Each selector is read once for the
 //! whole grid.
 
+use std::cell::RefCell;
+
 use tenantscope_model::{HistogramSample, Labels, Lookback, Sample, SelectRequest, SeriesView, Starts, is_stale_nan};
 
 use crate::ast::{At, Edges, Expr, ExprKind, MatrixSelector, Position, Subquery, VectorSelector};
 use crate::cells::ABSENT;
 use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::error::EngineError;
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, Setting};
+use crate::step_samples::{Counting, Reader};
 use crate::window::{Frames, RangeSeries, is_stale_histogram};
 use crate::{native, smoothing};
 
@@ -145,7 +148,13 @@ impl Evaluation<'_> {
         match &expr.kind {
             ExprKind::Paren(inner) => self.range_series(inner, grid, take),
             ExprKind::Matrix(matrix) => self.matrix_series(matrix, grid, take),
-            ExprKind::Subquery(subquery) => self.subquery_series(subquery, grid, take),
+            ExprKind::Subquery(subquery) => {
+                let reader = Reader::Function { offset_ms: subquery.offset_ms, range_ms: subquery.range_ms };
+                self.subquery_series(subquery, grid, reader, &mut |series, frames| {
+                    self.count_points(grid, series, frames);
+                    take(series, frames)
+                })
+            }
             _ => Err(EngineError::execution(format!("{expr} is no range vector"))),
         }
     }
@@ -190,17 +199,24 @@ impl Evaluation<'_> {
         &self,
         subquery: &Subquery,
         grid: &Grid,
+        reader: Reader,
         take: &mut dyn FnMut(&mut RangeSeries, &Frames) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let Some((inner, frames)) = self.subquery_grid(subquery, grid) else { return Ok(()) };
         self.check_cells(1, inner.count)?;
-        self.columns(&subquery.expr, &inner, &mut |column| take(&mut samples_of(column, &inner), &frames))
+        let counting = Counting::of_subquery(&self.counting, grid, &inner, reader);
+        let setting = Setting { counting, ..self.setting };
+        let within = Evaluation { setting, share: self.share, notes: RefCell::default() };
+        let result =
+            within.columns(&subquery.expr, &inner, &mut |column| take(&mut samples_of(column, &inner), &frames));
+        self.notes.borrow_mut().join(within.notes.into_inner());
+        result
     }
 
     /// The window of a range selector at one time, for an instant query of it.
     pub(crate) fn frames_of_range(&self, expr: &Expr, grid: &Grid) -> Result<Vec<RangeSeries>, EngineError> {
         let mut all = Vec::new();
-        self.range_series(expr, grid, &mut |series, frames| {
+        let mut keep = |series: &mut RangeSeries, frames: &Frames| {
             let end_ms = frames.end_ms(0);
             if frames.edges != Edges::Plain {
                 series.floats = smoothing::cut_to_range(series, frames.edges, end_ms - frames.range_ms, end_ms)?;
@@ -216,7 +232,11 @@ impl Evaluation<'_> {
                 all.push(std::mem::take(series));
             }
             Ok(())
-        })?;
+        };
+        match &expr.unparenthesized().kind {
+            ExprKind::Subquery(subquery) => self.subquery_series(subquery, grid, Reader::Answer, &mut keep)?,
+            _ => self.range_series(expr, grid, &mut keep)?,
+        }
         Ok(all)
     }
 }

@@ -1,8 +1,9 @@
-//! What a query used, as `stats` asks.
+//! What a query used, as `stats` asks. The peak is what it held, in samples: nothing here counts values as
+//! Prometheus's engine does.
 
 use std::time::Duration;
 
-use tenantscope_model::QueryBudget;
+use tenantscope_model::{QueryBudget, Sample};
 use tenantscope_promql::Times;
 
 use super::numbers;
@@ -51,10 +52,12 @@ pub(super) struct Timings {
 #[derive(Debug)]
 pub(super) struct Stats {
     timings: Timings,
-    /// Samples that were read.
-    read: u64,
     /// Samples that the times looked at, a sample once for each time.
-    by_time: Vec<u64>,
+    looked_at: Vec<u64>,
+    /// Samples that the times read, each at the first time that looked at it.
+    read: Vec<u64>,
+    /// The most that was held at once, in bytes.
+    peak_bytes: u64,
     /// The times, if the request wants the samples of each.
     times: Option<Times>,
 }
@@ -62,9 +65,10 @@ pub(super) struct Stats {
 impl Stats {
     /// What a budget counted at these times.
     pub(super) fn new(timings: Timings, budget: &QueryBudget, wanted: Wanted, times: Times) -> Self {
-        let by_time = budget.steps().map(|steps| steps.counts().collect()).unwrap_or_default();
+        let (looked_at, read) =
+            budget.steps().map(|steps| (steps.counts().collect(), steps.reads().collect())).unwrap_or_default();
         let times = (wanted == Wanted::Steps).then_some(times);
-        Self { timings, read: budget.used_samples(), by_time, times }
+        Self { timings, looked_at, read, peak_bytes: budget.peak_bytes(), times }
     }
 
     /// Writes them as an object.
@@ -84,20 +88,20 @@ impl Stats {
             numbers::scalar(out, time.as_secs_f64());
         }
         out.extend_from_slice(b"},\"samples\":{");
-        let mut first = true;
-        if let Some(times) = self.times {
-            field(out, first, "totalQueryableSamplesPerStep");
-            pairs(out, times, &self.by_time);
-            first = false;
+        let lists = [
+            ("totalQueryableSamplesPerStep", "totalQueryableSamples", &self.looked_at),
+            ("samplesReadPerStep", "samplesRead", &self.read),
+        ];
+        for (at, (by_step, sum, counts)) in lists.into_iter().enumerate() {
+            if let Some(times) = self.times {
+                field(out, at == 0, by_step);
+                pairs(out, times, counts);
+            }
+            field(out, at == 0 && self.times.is_none(), sum);
+            count(out, counts.iter().sum());
         }
-        let looked_at: u64 = self.by_time.iter().sum();
-        for (name, count) in
-            [("totalQueryableSamples", looked_at), ("samplesRead", self.read), ("peakSamples", self.read)]
-        {
-            field(out, first, name);
-            numbers::integer(out, i64::try_from(count).unwrap_or(i64::MAX));
-            first = false;
-        }
+        field(out, false, "peakSamples");
+        count(out, self.peak_bytes / size_of::<Sample>() as u64);
         out.extend_from_slice(b"}}");
     }
 }
@@ -109,14 +113,18 @@ fn field(out: &mut Vec<u8>, first: bool, name: &str) {
     out.extend_from_slice(format!("\"{name}\":").as_bytes());
 }
 
+fn count(out: &mut Vec<u8>, count: u64) {
+    numbers::integer(out, i64::try_from(count).unwrap_or(i64::MAX));
+}
+
 fn pairs(out: &mut Vec<u8>, times: Times, counts: &[u64]) {
     out.push(b'[');
-    for (at, count) in counts.iter().enumerate() {
+    for (at, samples) in counts.iter().enumerate() {
         let step = i64::try_from(at).unwrap_or(i64::MAX);
         out.extend_from_slice(if at == 0 { b"[" } else { b",[" });
         numbers::scalar_time(out, times.start_ms.saturating_add(step.saturating_mul(times.step_ms)));
         out.push(b',');
-        numbers::integer(out, i64::try_from(*count).unwrap_or(i64::MAX));
+        count(out, *samples);
         out.push(b']');
     }
     out.push(b']');
@@ -131,19 +139,22 @@ mod tests {
     #[test]
     fn samples_are_told_by_time_if_asked_for() {
         let budget = QueryBudget::new(Instant::now() + Duration::from_secs(60), 100).with_steps(2);
-        budget.charge(4).unwrap();
+        budget.take_bytes(5 * size_of::<Sample>()).unwrap();
         let steps = budget.steps().unwrap();
         steps.add(0, 3);
         steps.add(1, 4);
+        steps.add_read(0, 3);
+        steps.add_read(1, 1);
         let times = Times { start_ms: 1500, end_ms: 3000, step_ms: 1000 };
         let written = |wanted| {
             let mut out = Vec::new();
             Stats::new(Timings::default(), &budget, wanted, times).write(&mut out);
             serde_json::from_slice::<serde_json::Value>(&out).unwrap()["samples"].clone()
         };
-        let sums = serde_json::json!({"totalQueryableSamples": 7, "samplesRead": 4, "peakSamples": 4});
+        let sums = serde_json::json!({"totalQueryableSamples": 7, "samplesRead": 4, "peakSamples": 5});
         assert_eq!(written(Wanted::Sums), sums);
         assert_eq!(written(Wanted::Steps)["totalQueryableSamplesPerStep"], serde_json::json!([[1.5, 3], [2.5, 4]]));
+        assert_eq!(written(Wanted::Steps)["samplesReadPerStep"], serde_json::json!([[1.5, 3], [2.5, 1]]));
         assert_eq!(Wanted::of(Some("all")), (Wanted::Steps, None));
         assert!(Wanted::of(Some("1")).1.unwrap().contains("deprecated"));
     }
