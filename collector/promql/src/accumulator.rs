@@ -8,6 +8,7 @@ use crate::evaluation::Evaluation;
 use crate::kahan::{KahanSum, Mean};
 use crate::native::{HistogramSum, Incompatible};
 use crate::note::{Note, Operation};
+use crate::pace::HISTOGRAM_WORK;
 use crate::quantile;
 
 /// What a group has gathered at one time.
@@ -28,6 +29,27 @@ pub(crate) enum Accumulator {
     Histograms(Box<HistogramSum>),
     /// Nothing comes of it: floats met histograms, or layouts that don't mix met.
     Spoiled,
+}
+
+impl Accumulator {
+    /// The memory that it takes, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let more = match self {
+            Self::Values(values) => values.capacity() * size_of::<f64>(),
+            Self::Histograms(sum) => sum.held_bytes(),
+            _ => 0,
+        };
+        size_of::<Self>() + more
+    }
+
+    /// How much work its result is, as of so many floats.
+    pub(crate) fn work(&self) -> usize {
+        match self {
+            Self::Values(values) => values.len(),
+            Self::Histograms(_) => HISTOGRAM_WORK,
+            _ => 1,
+        }
+    }
 }
 
 /// An aggregation that gathers, and where notes about it point.

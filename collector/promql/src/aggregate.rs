@@ -8,8 +8,10 @@ use crate::ast::{Aggregate, AggregateOp, Expr, Grouping, Position};
 use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::held::Collected;
 use crate::native;
 use crate::note::Note;
+use crate::pace::HISTOGRAM_WORK;
 
 /// The labels of the group to which a series belongs.
 pub(crate) fn group_labels(grouping: &Grouping, labels: &Labels) -> Labels {
@@ -94,7 +96,8 @@ impl Evaluation<'_> {
         if !self.check_parameter(op, &parameter, argument)? {
             return Ok(());
         }
-        let mut columns = self.collect(&aggregate.expr, grid)?;
+        let Collected { mut columns, mut held } = self.collect(&aggregate.expr, grid)?;
+        let pace = self.pace();
         let mut members: Groups<Vec<usize>> = Groups::new();
         for (at, column) in columns.iter().enumerate() {
             let labels = group_labels(&aggregate.grouping, &column.labels);
@@ -106,6 +109,7 @@ impl Evaluation<'_> {
         for (_, _, members) in &members.groups {
             let mut kept = vec![false; members.len()];
             for (step, value) in parameter.iter().enumerate() {
+                pace.step(members.len())?;
                 let chosen = self.chosen(op, *value, &columns, members, step, position);
                 kept.fill(false);
                 for &at in &chosen {
@@ -130,6 +134,7 @@ impl Evaluation<'_> {
             if let Some(column) = columns.get_mut(at) {
                 let cells = std::mem::replace(&mut column.cells, Cells::absent(0));
                 let column = Column { labels: column.labels.clone(), drop_name: column.drop_name, cells };
+                held.shrink(column.held_bytes());
                 if column.has_values() {
                     sink(column)?;
                 }
@@ -218,9 +223,14 @@ impl Evaluation<'_> {
             return Err(EngineError::execution(format!("invalid label name {label:?}")));
         }
         let mut groups: Groups<Vec<f64>> = Groups::new();
+        let mut held = self.budget.hold();
+        let group_bytes = size_of::<Column>().saturating_add(grid.count.saturating_mul(size_of::<f64>()));
         self.columns(&aggregate.expr, grid, &mut |column| {
             let labels = group_labels(&aggregate.grouping, &column.labels);
+            let pace = self.pace();
             for (step, cell) in column.cells.iter().enumerate() {
+                // A text is made of it.
+                pace.step(HISTOGRAM_WORK)?;
                 let value = match cell {
                     Cell::Empty => continue,
                     Cell::Float(value) => crate::float_text::plain(value),
@@ -228,9 +238,14 @@ impl Evaluation<'_> {
                 };
                 let mut builder = labels.to_builder();
                 builder.set(label, value);
-                let counts = groups.entry(builder.build(), column.drop_name, || vec![0.0; grid.count]);
+                let (known, labels) = (groups.len(), builder.build());
+                let labels_bytes = labels.held_bytes();
+                let counts = groups.entry(labels, column.drop_name, || vec![0.0; grid.count]);
                 if let Some(count) = counts.and_then(|counts| counts.get_mut(step)) {
                     *count += 1.0;
+                }
+                if groups.len() > known {
+                    held.grow(group_bytes.saturating_add(labels_bytes))?;
                 }
             }
             self.check_cells(groups.groups.len(), grid.count)

@@ -9,9 +9,11 @@ use crate::ast::{Binary, BinaryOp, Cardinality, Expr, Matching, Position};
 use crate::column::{Cell, Cells, Column, Grid, Sink, without_name};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::held::Collected;
 use crate::join::Join;
 use crate::native::{self, Combined, Incompatible, Kept};
 use crate::note::{Note, Operation};
+use crate::pace::HISTOGRAM_WORK;
 use crate::paired::{self, floats_with_scalars, is_for_floats};
 use crate::print::label_text;
 use crate::quoting::Quoted;
@@ -182,20 +184,30 @@ impl Evaluation<'_> {
             }
         };
         self.columns(vector, grid, &mut |mut column| {
+            let pace = self.pace();
             column.cells = match column.cells {
                 Cells::Floats(values) if is_for_floats(binary.op) => {
                     Cells::Floats(floats_with_scalars(binary, values, &scalars, swapped))
                 }
-                cells => cells.map(one),
+                cells => {
+                    cells.map(
+                        |step, cell| {
+                            if pace.goes_on(HISTOGRAM_WORK) { pace.keeps(one(step, cell)) } else { Cell::Empty }
+                        },
+                    )
+                }
             };
+            pace.ended()?;
             column.drop_name |= changes_meaning;
             if column.has_values() { sink(column) } else { Ok(()) }
         })
     }
 
     fn set_operation(&self, binary: &Binary, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
-        let mut left = self.collect(&binary.left, grid)?;
-        let mut right = self.collect(&binary.right, grid)?;
+        let Collected { columns: mut left, mut held } = self.collect(&binary.left, grid)?;
+        let Collected { columns: mut right, held: held_right } = self.collect(&binary.right, grid)?;
+        held.join(held_right);
+        let pace = self.pace();
         let mut signatures = Signatures::default();
         let mut numbers = |columns: &[Column]| -> Vec<usize> {
             columns.iter().map(|c| signatures.number(signature(&binary.matching, &c.labels))).collect()
@@ -203,6 +215,7 @@ impl Evaluation<'_> {
         let (left_numbers, right_numbers) = (numbers(&left), numbers(&right));
         let mut present = vec![false; signatures.0.len()];
         for step in 0..grid.count {
+            pace.step(left.len() + right.len())?;
             present.fill(false);
             let (givers, giver_numbers, takers, taker_numbers, keep_present) = match binary.op {
                 BinaryOp::Or => (&left, &left_numbers, &mut right, &right_numbers, false),
@@ -225,7 +238,7 @@ impl Evaluation<'_> {
         if binary.op == BinaryOp::Or {
             left = merge_or(left, right);
         }
-        left.into_iter().filter(Column::has_values).try_for_each(sink)
+        Collected { columns: left, held }.hand_on(sink)
     }
 
     fn between_vectors(&self, binary: &Binary, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
@@ -233,11 +246,12 @@ impl Evaluation<'_> {
         let right = self.collect(&binary.right, grid)?;
         let swapped = binary.matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
+        let (Collected { columns: many, held }, Collected { columns: one, held: _held_one }) = (many, one);
         let (many, one) = match paired::join(binary, many, one) {
-            Ok(outputs) => return outputs.into_iter().filter(Column::has_values).try_for_each(sink),
+            Ok(columns) => return Collected { columns, held }.hand_on(sink),
             Err(sides) => sides,
         };
-        let mut join = Join::new(binary, many, one, grid.count);
+        let mut join = Join::new(binary, many, one, grid.count, self.budget);
         for step in 0..grid.count {
             join.step(step)?;
             // As in Prometheus, one note tells of all elements at a time.
@@ -245,7 +259,7 @@ impl Evaluation<'_> {
                 self.note(note, place(binary));
             }
         }
-        join.outputs.into_iter().filter(Column::has_values).try_for_each(sink)
+        join.into_outputs().hand_on(sink)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::ast::{Call, Expr, ExprKind, Position};
 use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::held::Scalars;
 use crate::source::Content;
 use crate::{absent, dates, math, over_time};
 
@@ -27,7 +28,10 @@ impl Evaluation<'_> {
             return self.date(call, part, grid, sink);
         }
         match name {
-            "vector" => sink(Self::scalar_column(self.scalars(self.argument(call, 0)?, grid)?)),
+            "vector" => {
+                let Scalars { values, held: _held } = self.scalars(self.argument(call, 0)?, grid)?;
+                sink(Self::scalar_column(values))
+            }
             "timestamp" => self.timestamp(call, grid, sink),
             "start_timestamp" => self.start_timestamp(call, grid, sink),
             "clamp" | "clamp_min" | "clamp_max" => self.clamp(call, grid, sink),
@@ -72,8 +76,8 @@ impl Evaluation<'_> {
     fn clamp(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         let first = self.scalars(self.argument(call, 1)?, grid)?;
         let (low, high) = match call.function.name {
-            "clamp_min" => (first, vec![f64::INFINITY; grid.count]),
-            "clamp_max" => (vec![f64::NEG_INFINITY; grid.count], first),
+            "clamp_min" => (first, self.scalars_by(grid, |_| f64::INFINITY)?),
+            "clamp_max" => (self.scalars_by(grid, |_| f64::NEG_INFINITY)?, first),
             _ => (first, self.scalars(self.argument(call, 2)?, grid)?),
         };
         self.columns(self.argument(call, 0)?, grid, &mut |column| {
@@ -81,7 +85,7 @@ impl Evaluation<'_> {
                 let (low, high) = (low.get(step).copied(), high.get(step).copied());
                 clamped(value, low.unwrap_or(f64::NAN), high.unwrap_or(f64::NAN))
             });
-            for (step, _) in low.iter().zip(&high).enumerate().filter(|(_, (low, high))| low > high) {
+            for (step, _) in low.iter().zip(&*high).enumerate().filter(|(_, (low, high))| low > high) {
                 column.cells.set(step, Cell::Empty);
             }
             sink(column)
@@ -91,7 +95,7 @@ impl Evaluation<'_> {
     fn round(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         let nearest = match call.arguments.get(1) {
             Some(argument) => self.scalars(argument, grid)?,
-            None => vec![1.0; grid.count],
+            None => self.scalars_by(grid, |_| 1.0)?,
         };
         self.columns(self.argument(call, 0)?, grid, &mut |column| {
             sink(mapped_floats(column, |step, value| {
@@ -108,7 +112,8 @@ impl Evaluation<'_> {
                 self.columns(argument, grid, &mut |column| sink(mapped_floats(column, |_, seconds| part(seconds))))
             }
             None => {
-                let values = (0..grid.count).map(|step| part((grid.at(step).div_euclid(1000)) as f64)).collect();
+                let seconds = |step| grid.at(step).div_euclid(1000) as f64;
+                let Scalars { values, held: _held } = self.scalars_by(grid, |step| part(seconds(step)))?;
                 sink(Self::scalar_column(values))
             }
         }
@@ -116,6 +121,8 @@ impl Evaluation<'_> {
 
     fn absent(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         let argument = self.argument(call, 0)?;
+        let mut held = self.budget.hold();
+        held.grow(grid.count.saturating_mul(size_of::<bool>() + size_of::<f64>()))?;
         let mut present = vec![false; grid.count];
         let mut mark = |cells: &Cells| {
             for (step, slot) in present.iter_mut().enumerate() {
@@ -130,8 +137,9 @@ impl Evaluation<'_> {
         } else {
             over_time::check_edges(call.function.name, argument)?;
             self.range_series(argument, grid, &mut |series, frames| {
-                mark(&series.slide(frames, |_| Cell::Float(1.0)));
-                Ok(())
+                let pace = self.pace();
+                mark(&series.slide(frames, &pace, |_| Cell::Float(1.0)));
+                pace.ended()
             })?;
         }
         let cell = |present: bool| if present { Cell::Empty } else { Cell::Float(1.0) };

@@ -83,6 +83,14 @@ impl Cells {
         }
     }
 
+    /// How many values there are.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Floats(values) => values.iter().filter(|value| is_present(**value)).count(),
+            Self::Mixed(cells) => cells.iter().filter(|cell| !cell.is_empty()).count(),
+        }
+    }
+
     /// Whether there is a value at any time.
     pub(crate) fn has_any(&self) -> bool {
         match self {

@@ -127,12 +127,23 @@ fn last_change(context: &Context<'_, '_>, window: &Window<'_>, is_rate: bool) ->
 }
 
 fn count_pairs(window: &Window<'_>, counts: impl Fn(&Either<'_>, &Either<'_>) -> bool) -> Cell {
-    let samples = merged(window);
-    if samples.is_empty() {
-        return Cell::Empty;
+    if window.histograms.is_empty() && window.edges != Edges::Anchored {
+        return count_in(floats(window), counts);
     }
-    let pairs = samples.iter().zip(samples.iter().skip(1));
-    Cell::Float(pairs.filter(|(before, after)| counts(before, after)).count() as f64)
+    count_in(merged(window).into_iter(), counts)
+}
+
+fn count_in<'a>(
+    mut samples: impl Iterator<Item = Either<'a>>,
+    counts: impl Fn(&Either<'_>, &Either<'_>) -> bool,
+) -> Cell {
+    let Some(mut before) = samples.next() else { return Cell::Empty };
+    let mut count = 0_u64;
+    for after in samples {
+        count += u64::from(counts(&before, &after));
+        before = after;
+    }
+    Cell::Float(count as f64)
 }
 
 pub(crate) fn resets(_: &Context<'_, '_>, window: &Window<'_>) -> Cell {

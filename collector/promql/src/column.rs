@@ -23,7 +23,7 @@ impl Grid {
 
     /// The time at an index.
     pub(crate) fn at(&self, index: usize) -> i64 {
-        self.start_ms + self.step_ms * index as i64
+        self.start_ms.saturating_add(self.step_ms.saturating_mul(index as i64))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::column::{Cell, Column, Grid, merge_same_labels, without_name};
 use crate::duration::DurationTimes;
 use crate::error::EngineError;
 use crate::evaluation::{Evaluation, Setting};
+use crate::held::{Collected, Scalars};
 use crate::notes::Notes;
 use crate::step_samples::Counting;
 use crate::totals;
@@ -93,7 +94,10 @@ impl Engine {
                 ExprKind::Bytes(bytes) => Value::String { t_ms: at_ms, text: String::from_utf8_lossy(bytes).into() },
                 _ => return Err(EngineError::execution("string literal expected")),
             },
-            ValueType::Vector => Value::Vector(elements(finished(evaluation.collect(expr, &grid)?)?, at_ms)),
+            ValueType::Vector => {
+                let Collected { columns, held: _held } = evaluation.collect(expr, &grid)?.with(finished)?;
+                Value::Vector(elements(columns, at_ms))
+            }
             ValueType::Matrix => raw_series(&evaluation, expr, &grid)?,
         };
         Ok(answer(value, evaluation.notes, options.text))
@@ -113,16 +117,27 @@ impl Engine {
         let expr = &*prepared(expr, DurationTimes { step_ms: times.step_ms, range_ms })?;
         let mut evaluation = self.evaluation(select, scope, grid, times.end_ms, options);
         evaluation.setting.is_range = true;
-        let columns = match expr.value_type() {
-            ValueType::Scalar => vec![Evaluation::scalar_column(evaluation.scalars(expr, &grid)?)],
-            ValueType::Vector => finished(evaluation.collect(expr, &grid)?)?,
+        let Collected { columns, mut held } = match expr.value_type() {
+            ValueType::Scalar => {
+                let Scalars { values, held } = evaluation.scalars(expr, &grid)?;
+                Collected { columns: vec![Evaluation::scalar_column(values)], held }
+            }
+            ValueType::Vector => evaluation.collect(expr, &grid)?.with(finished)?,
             other => {
                 return Err(EngineError::Request(format!(
                     "invalid expression type \"{other}\" for range query, must be Scalar or instant Vector"
                 )));
             }
         };
-        let mut series: Vec<Series> = columns.into_iter().map(|column| series_of(column, &grid)).collect();
+        let mut series: Vec<Series> = Vec::with_capacity(columns.len());
+        for column in columns {
+            let column_bytes = column.held_bytes();
+            let one = series_of(column, &grid);
+            held.shrink(column_bytes);
+            held.grow(one.held_bytes())?;
+            series.push(one);
+        }
+        drop(held);
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(answer(Value::Matrix(series), evaluation.notes, options.text))
     }
@@ -200,7 +215,8 @@ fn elements(columns: Vec<Column>, t_ms: i64) -> Vec<Element> {
 }
 
 fn series_of(column: Column, grid: &Grid) -> Series {
-    let mut series = Series { labels: column.labels, floats: Vec::new(), histograms: Vec::new() };
+    let floats = if column.cells.has_floats() { column.cells.count() } else { 0 };
+    let mut series = Series { labels: column.labels, floats: Vec::with_capacity(floats), histograms: Vec::new() };
     for (step, cell) in column.cells.iter().enumerate() {
         let t_ms = grid.at(step);
         match cell {
@@ -214,7 +230,8 @@ fn series_of(column: Column, grid: &Grid) -> Series {
 
 fn raw_series(evaluation: &Evaluation<'_>, expr: &Expr, grid: &Grid) -> Result<Value, EngineError> {
     let mut series: Vec<Series> = Vec::new();
-    for one in evaluation.frames_of_range(expr, grid)? {
+    let (all, _held) = evaluation.frames_of_range(expr, grid)?;
+    for one in all {
         let labels = if one.drop_name { without_name(&one.labels) } else { one.labels };
         series.push(Series { labels, floats: one.floats, histograms: one.histograms });
     }

@@ -8,12 +8,14 @@ use tenantscope_model::{Lookback, QueryBudget, Scope, Select};
 
 use crate::ast::{BinaryOp, Call, Edges, Expr, ExprKind, Position, ValueType};
 use crate::binary::float_operation;
-use crate::column::{Cell, Column, Grid, Sink};
+use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::engine::Limits;
 use crate::error::EngineError;
+use crate::held::{Collected, Scalars};
 use crate::native;
 use crate::note::Note;
 use crate::notes::Notes;
+use crate::pace::{HISTOGRAM_WORK, Pace, WORK_BETWEEN_CHECKS};
 use crate::quoting::QuotedBytes;
 use crate::shares::Share;
 use crate::source::Content;
@@ -67,6 +69,11 @@ impl Evaluation<'_> {
         Ok(self.budget.check()?)
     }
 
+    /// The pace of a loop.
+    pub(crate) fn pace(&self) -> Pace<'_> {
+        Pace::new(self.budget)
+    }
+
     /// Evaluates an instant vector.
     pub(crate) fn columns(&self, expr: &Expr, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         self.budget.check()?;
@@ -74,7 +81,14 @@ impl Evaluation<'_> {
             let once = Grid::instant(grid.start_ms);
             return self.vector(expr, &once, &mut |column| sink(repeated(column, grid.count)));
         }
-        self.vector(expr, grid, sink)
+        if grid.count < WORK_BETWEEN_CHECKS {
+            return self.vector(expr, grid, sink);
+        }
+        // Each operation on a long column takes its time.
+        self.vector(expr, grid, &mut |column| {
+            self.budget.check()?;
+            sink(column)
+        })
     }
 
     fn vector(&self, expr: &Expr, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
@@ -84,7 +98,12 @@ impl Evaluation<'_> {
             }
             ExprKind::Vector(selector) => self.instant_columns(selector, grid, Content::Values, sink),
             ExprKind::Paren(inner) | ExprKind::Plus(inner) => self.columns(inner, grid, sink),
-            ExprKind::Negate(inner) => self.columns(inner, grid, &mut |column| sink(negated(column))),
+            ExprKind::Negate(inner) => self.columns(inner, grid, &mut |column| {
+                let pace = self.pace();
+                let column = negated(column, &pace);
+                pace.ended()?;
+                sink(column)
+            }),
             ExprKind::Call(call) => self.call(call, expr.position, grid, sink),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.position, grid, sink),
             ExprKind::Binary(binary) => self.binary(binary, grid, sink),
@@ -97,68 +116,82 @@ impl Evaluation<'_> {
     }
 
     /// Evaluates an instant vector and holds all of it.
-    pub(crate) fn collect(&self, expr: &Expr, grid: &Grid) -> Result<Vec<Column>, EngineError> {
+    pub(crate) fn collect(&self, expr: &Expr, grid: &Grid) -> Result<Collected<'_>, EngineError> {
         if let Some(request) = self.row_request(expr, grid) {
             return self.collect_rows(&*self.found(&request)?, request.matchers, expr, grid);
         }
-        let mut columns = Vec::new();
+        let mut collected = Collected::new(self.budget.hold());
         self.columns(expr, grid, &mut |column| {
-            columns.push(column);
-            self.check_cells(columns.len(), grid.count)
+            collected.push(column)?;
+            self.check_cells(collected.columns.len(), grid.count)
         })?;
-        Ok(columns)
+        Ok(collected)
+    }
+
+    /// A scalar of each time.
+    pub(crate) fn scalars_by(&self, grid: &Grid, value: impl FnMut(usize) -> f64) -> Result<Scalars<'_>, EngineError> {
+        let mut held = self.budget.hold();
+        held.grow(grid.count.saturating_mul(size_of::<f64>()))?;
+        Ok(Scalars { values: (0..grid.count).map(value).collect(), held })
     }
 
     /// Evaluates a scalar.
-    pub(crate) fn scalars(&self, expr: &Expr, grid: &Grid) -> Result<Vec<f64>, EngineError> {
+    pub(crate) fn scalars(&self, expr: &Expr, grid: &Grid) -> Result<Scalars<'_>, EngineError> {
+        self.budget.check()?;
         match &expr.kind {
-            ExprKind::Number { value, .. } => Ok(vec![*value; grid.count]),
+            ExprKind::Number { value, .. } => self.scalars_by(grid, |_| *value),
             ExprKind::Paren(inner) | ExprKind::Plus(inner) => self.scalars(inner, grid),
-            ExprKind::Negate(inner) => Ok(self.scalars(inner, grid)?.into_iter().map(|v| -v).collect()),
+            ExprKind::Negate(inner) => {
+                let mut negated = self.scalars(inner, grid)?;
+                negated.iter_mut().for_each(|value| *value = -*value);
+                Ok(negated)
+            }
             ExprKind::Binary(binary) => {
-                let left = self.scalars(&binary.left, grid)?;
-                let right = self.scalars(&binary.right, grid)?;
-                Ok(left.into_iter().zip(right).map(|(l, r)| scalar_operation(binary.op, l, r)).collect())
+                let (left, right) = (self.scalars(&binary.left, grid)?, self.scalars(&binary.right, grid)?);
+                Ok(joined(left, &right, |l, r| scalar_operation(binary.op, l, r)))
             }
             ExprKind::Call(call) => self.scalar_call(call, grid),
             _ => Err(EngineError::execution(format!("{expr} is no scalar"))),
         }
     }
 
-    fn scalar_call(&self, call: &Call, grid: &Grid) -> Result<Vec<f64>, EngineError> {
-        let everywhere = |value: f64| Ok(vec![value; grid.count]);
+    fn scalar_call(&self, call: &Call, grid: &Grid) -> Result<Scalars<'_>, EngineError> {
+        let everywhere = |value: f64| self.scalars_by(grid, |_| value);
         let seconds = |ms: i64| ms as f64 / 1000.0;
         let query = &self.query;
         match call.function.name {
             "pi" => everywhere(std::f64::consts::PI),
-            "time" => Ok((0..grid.count).map(|step| seconds(grid.at(step))).collect()),
+            "time" => self.scalars_by(grid, |step| seconds(grid.at(step))),
             "start" => everywhere(seconds(query.start_ms)),
             "end" => everywhere(seconds(self.end_ms)),
-            "range" => everywhere(seconds(self.end_ms - query.start_ms)),
+            "range" => everywhere(seconds(self.end_ms.saturating_sub(query.start_ms))),
             "step" => everywhere(if self.is_range { seconds(query.step_ms) } else { 0.0 }),
             "scalar" => self.only_element(self.argument(call, 0)?, grid),
             name @ ("min_of" | "max_of") => {
                 let left = self.scalars(self.argument(call, 0)?, grid)?;
                 let right = self.scalars(self.argument(call, 1)?, grid)?;
                 let choose = if name == "min_of" { f64::min } else { f64::max };
-                let one = |(l, r): (f64, f64)| if l.is_nan() || r.is_nan() { f64::NAN } else { choose(l, r) };
-                Ok(left.into_iter().zip(right).map(one).collect())
+                Ok(joined(left, &right, |l, r| if l.is_nan() || r.is_nan() { f64::NAN } else { choose(l, r) }))
             }
             name => Err(EngineError::execution(format!("{name} is no scalar function"))),
         }
     }
 
-    fn only_element(&self, argument: &Expr, grid: &Grid) -> Result<Vec<f64>, EngineError> {
-        let mut found: Vec<(usize, f64)> = vec![(0, f64::NAN); grid.count];
+    fn only_element(&self, argument: &Expr, grid: &Grid) -> Result<Scalars<'_>, EngineError> {
+        let mut held = self.budget.hold();
+        held.grow(grid.count.saturating_mul(size_of::<u32>()))?;
+        let mut counts = vec![0_u32; grid.count];
+        let mut only = self.scalars_by(grid, |_| f64::NAN)?;
         self.columns(argument, grid, &mut |column| {
-            for (step, slot) in found.iter_mut().enumerate() {
+            for (step, (count, slot)) in counts.iter_mut().zip(only.iter_mut()).enumerate() {
                 if let Some(value) = column.cells.float(step) {
-                    *slot = (slot.0 + 1, value);
+                    *count = count.saturating_add(1);
+                    *slot = if *count == 1 { value } else { f64::NAN };
                 }
             }
             Ok(())
         })?;
-        Ok(found.into_iter().map(|(count, value)| if count == 1 { value } else { f64::NAN }).collect())
+        Ok(only)
     }
 
     /// Evaluates a string argument.
@@ -175,8 +208,7 @@ impl Evaluation<'_> {
 
     /// A column without labels that holds a scalar.
     pub(crate) fn scalar_column(values: Vec<f64>) -> Column {
-        let cells = values.into_iter().map(Cell::Float).collect();
-        Column { labels: tenantscope_model::Labels::default(), drop_name: false, cells }
+        Column { labels: tenantscope_model::Labels::default(), drop_name: false, cells: Cells::Floats(values) }
     }
 
     /// Whether an expression is a scalar.
@@ -199,12 +231,22 @@ fn repeated(column: Column, count: usize) -> Column {
     Column { cells: std::iter::repeat_n(cell, count).collect(), ..column }
 }
 
-fn negated(mut column: Column) -> Column {
+fn joined<'a>(mut left: Scalars<'a>, right: &[f64], operation: impl Fn(f64, f64) -> f64) -> Scalars<'a> {
+    left.iter_mut().zip(right).for_each(|(left, right)| *left = operation(*left, *right));
+    left
+}
+
+fn negated(mut column: Column, pace: &Pace<'_>) -> Column {
     column.drop_name = true;
-    column.cells = column.cells.map(|_, cell| match cell {
-        Cell::Empty => Cell::Empty,
-        Cell::Float(value) => Cell::Float(-value),
-        Cell::Histogram(histogram) => Cell::histogram(native::scaled(&histogram, -1.0)),
-    });
+    column.cells = match column.cells {
+        floats @ Cells::Floats(_) => floats.map_floats(|_, value| -value),
+        mixed @ Cells::Mixed(_) => mixed.map(|_, cell| match cell {
+            Cell::Float(value) => Cell::Float(-value),
+            Cell::Histogram(histogram) if pace.goes_on(HISTOGRAM_WORK) => {
+                pace.keeps(Cell::histogram(native::scaled(&histogram, -1.0)))
+            }
+            Cell::Empty | Cell::Histogram(_) => Cell::Empty,
+        }),
+    };
     column
 }

@@ -1,16 +1,17 @@
 //! Aggregations that fold values: one accumulator for each group and time. As long as a group's values are floats, its
 //! accumulators are plain columns.
 
-use tenantscope_model::{LabelSet, Labels, Matcher, Selection};
+use tenantscope_model::{HeldBytes, LabelSet, Labels, Matcher, Selection};
 
 use crate::accumulator::{Accumulator, Gathering};
 use crate::aggregate::{Groups, group_labels};
 use crate::ast::{Aggregate, AggregateOp, Expr, Grouping};
 use crate::cells::{ABSENT, is_present};
-use crate::column::{Cells, Column, Grid, Sink};
+use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::kahan::{KahanSum, Mean};
+use crate::pace::Pace;
 
 /// What a group has gathered at all times.
 pub(crate) enum Gathered {
@@ -139,6 +140,34 @@ impl Gathered {
         }
     }
 
+    /// What it holds; of values that hold more by and by, as much as is known at once.
+    fn held_bytes(&self, steps: usize) -> usize {
+        match self {
+            Self::Floats(_) => steps * (size_of::<u32>() + 2 * size_of::<f64>()),
+            Self::Listed(columns) => columns.len() * steps * size_of::<f64>(),
+            Self::Cells(cells) => cells.iter().map(Accumulator::held_bytes).sum(),
+        }
+    }
+
+    /// Takes the values in, and the memory that they take.
+    fn hold(&mut self, by: &Gathering<'_, '_>, column: Column, held: &mut HeldBytes<'_>) -> Result<(), EngineError> {
+        let steps = column.cells.len();
+        let is_plain = matches!(column.cells, Cells::Floats(_));
+        match self {
+            // A list of values doubles when it is full.
+            Self::Cells(_) if is_plain && by.op == AggregateOp::Quantile => held.grow(steps * 2 * size_of::<f64>())?,
+            Self::Listed(_) if is_plain => held.grow(column.cells.held_bytes())?,
+            Self::Floats(_) | Self::Cells(_) if is_plain => {}
+            _ => {
+                let before = self.held_bytes(steps);
+                self.gather(by, column.cells, &column.labels);
+                return Ok(held.grow(self.held_bytes(steps).saturating_sub(before))?);
+            }
+        }
+        self.gather(by, column.cells, &column.labels);
+        Ok(())
+    }
+
     fn gather(&mut self, by: &Gathering<'_, '_>, cells: Cells, labels: &Labels) {
         let (steps, from) = match (&mut *self, cells) {
             (Self::Floats(floats), Cells::Floats(values)) => match floats.gather(by.op, &values) {
@@ -169,10 +198,21 @@ impl Gathered {
         *self = Self::Cells(accumulators);
     }
 
-    fn into_cells(self, by: &Gathering<'_, '_>, parameters: &[f64], steps: usize) -> Cells {
+    fn into_cells(self, by: &Gathering<'_, '_>, parameters: &[f64], steps: usize, pace: &Pace<'_>) -> Cells {
         let parameter = |step: usize| parameters.get(step).copied();
+        if let Self::Listed(columns) = &self {
+            let one = |step| {
+                let goes_on = pace.goes_on(1 + columns.len());
+                if goes_on { by.result(listed(columns, step), parameter(step)) } else { Cell::Empty }
+            };
+            return (0..steps).map(one).collect();
+        }
         let accumulators = self.into_accumulators(by.op, steps).into_iter().enumerate();
-        accumulators.map(|(step, accumulator)| by.result(accumulator, parameter(step))).collect()
+        let one = |(step, accumulator): (usize, Accumulator)| {
+            let goes_on = pace.goes_on(accumulator.work());
+            if goes_on { pace.keeps(by.result(accumulator, parameter(step))) } else { Cell::Empty }
+        };
+        accumulators.map(one).collect()
     }
 }
 
@@ -186,10 +226,24 @@ fn listed(columns: &[Vec<f64>], step: usize) -> Accumulator {
 /// A group's values, and whether its name goes.
 pub(crate) type Folded = Option<(bool, Gathered)>;
 
-fn fold_into(slot: &mut Folded, by: &Gathering<'_, '_>, column: Column) {
-    let (drop_name, gathered) = slot.get_or_insert_with(|| (false, Gathered::new(by.op, column.cells.len())));
+/// What all groups have gathered, and the memory that it takes.
+pub(crate) type Groupwise<'a> = (Vec<(Labels, Folded)>, HeldBytes<'a>);
+
+fn fold_into(
+    slot: &mut Folded,
+    by: &Gathering<'_, '_>,
+    column: Column,
+    held: &mut HeldBytes<'_>,
+) -> Result<(), EngineError> {
+    if slot.is_none() {
+        let steps = column.cells.len();
+        let new = Gathered::new(by.op, steps);
+        held.grow(size_of::<Folded>() + new.held_bytes(steps))?;
+        *slot = Some((false, new));
+    }
+    let Some((drop_name, gathered)) = slot else { return Ok(()) };
     *drop_name |= column.drop_name;
-    gathered.gather(by, column.cells, &column.labels);
+    gathered.hold(by, column, held)
 }
 
 fn label_set(grouping: &Grouping) -> LabelSet<'_> {
@@ -203,14 +257,14 @@ impl Evaluation<'_> {
     pub(crate) fn fold(&self, aggregate: &Aggregate, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         let parameters = match &aggregate.parameter {
             Some(parameter) => self.scalars(parameter, grid)?,
-            None => Vec::new(),
+            None => self.scalars_by(&Grid { count: 0, ..*grid }, |_| f64::NAN)?,
         };
         if let Some(parameter) = &aggregate.parameter {
             self.note_quantiles(&parameters, parameter.unparenthesized().position);
         }
         let position = aggregate.expr.unparenthesized().position;
         let by = Gathering { evaluation: self, op: aggregate.op, position };
-        let groups = match self.row_request(&aggregate.expr, grid) {
+        let (groups, mut held) = match self.row_request(&aggregate.expr, grid) {
             Some(request) => self.fold_rows(&by, aggregate, (&*self.found(&request)?, request.matchers), grid)?,
             None => match self.fold_join(&by, aggregate, grid)? {
                 Some(groups) => groups,
@@ -219,7 +273,12 @@ impl Evaluation<'_> {
         };
         for (labels, folded) in groups {
             let Some((drop_name, gathered)) = folded else { continue };
-            let column = Column { labels, drop_name, cells: gathered.into_cells(&by, &parameters, grid.count) };
+            let pace = self.pace();
+            let gathered_bytes = gathered.held_bytes(grid.count);
+            let cells = gathered.into_cells(&by, &parameters, grid.count, &pace);
+            pace.ended()?;
+            held.shrink(gathered_bytes);
+            let column = Column { labels, drop_name, cells };
             if column.has_values() {
                 sink(column)?;
             }
@@ -233,16 +292,17 @@ impl Evaluation<'_> {
         by: &Gathering<'_, '_>,
         aggregate: &Aggregate,
         grid: &Grid,
-    ) -> Result<Vec<(Labels, Folded)>, EngineError> {
+    ) -> Result<Groupwise<'_>, EngineError> {
         let mut groups: Groups<Folded> = Groups::new();
+        let mut held = self.budget.hold();
         self.columns(&aggregate.expr, grid, &mut |column| {
             let labels = group_labels(&aggregate.grouping, &column.labels);
             if let Some(folded) = groups.entry(labels, false, || None) {
-                fold_into(folded, by, column);
+                fold_into(folded, by, column, &mut held)?;
             }
             self.check_cells(groups.len(), grid.count)
         })?;
-        Ok(groups.into_iter().collect())
+        Ok((groups.into_iter().collect(), held))
     }
 
     /// Folds the series of a selection. Groups are known from the series' labels, so that no labels are made for each
@@ -253,11 +313,11 @@ impl Evaluation<'_> {
         aggregate: &Aggregate,
         rows: (&dyn Selection, &[Matcher]),
         grid: &Grid,
-    ) -> Result<Vec<(Labels, Folded)>, EngineError> {
+    ) -> Result<Groupwise<'_>, EngineError> {
         let groups = rows.0.groups(label_set(&aggregate.grouping))?;
         let group_of = |place: usize, _: &mut Column| groups.of.get(place).copied();
-        let folded = self.fold_shares(by, &aggregate.expr, rows, grid, groups.labels.len(), group_of)?;
-        Ok(groups.labels.into_iter().zip(folded).collect())
+        let (folded, held) = self.fold_shares(by, &aggregate.expr, rows, grid, groups.labels.len(), group_of)?;
+        Ok((groups.labels.into_iter().zip(folded).collect(), held))
     }
 
     /// Folds what an expression makes of the series of a selection, each share by itself. `group_of` says in which of so
@@ -270,36 +330,44 @@ impl Evaluation<'_> {
         grid: &Grid,
         groups: usize,
         group_of: impl Fn(usize, &mut Column) -> Option<u32> + Sync,
-    ) -> Result<Vec<Folded>, EngineError> {
+    ) -> Result<(Vec<Folded>, HeldBytes<'_>), EngineError> {
+        let budget = self.budget;
         let (op, position) = (by.op, by.position);
         let shares = self.for_each_share(selection, matchers, |evaluation, share| {
             let by = Gathering { evaluation, op, position };
             let mut folded: Vec<Folded> = (0..groups).map(|_| None).collect();
-            let mut held = 0;
+            let (mut count, mut held) = (0, budget.hold());
+            held.grow(groups * size_of::<Folded>())?;
             evaluation.columns(expr, grid, &mut |mut column| {
                 let group = group_of(share.place(), &mut column);
                 let Some(slot) = group.and_then(|group| folded.get_mut(group as usize)) else { return Ok(()) };
                 let is_new = slot.is_none();
-                fold_into(slot, &by, column);
-                held += usize::from(is_new);
-                if is_new { evaluation.check_cells(held, grid.count) } else { Ok(()) }
+                fold_into(slot, &by, column, &mut held)?;
+                count += usize::from(is_new);
+                if is_new { evaluation.check_cells(count, grid.count) } else { Ok(()) }
             })?;
-            Ok(folded)
+            Ok((folded, held))
         })?;
         let mut shares = shares.into_iter();
-        let mut all: Vec<Folded> = shares.next().unwrap_or_default();
-        for share in shares {
+        let (mut all, mut held) = shares.next().unwrap_or_else(|| (Vec::new(), budget.hold()));
+        let pace = self.pace();
+        for (share, held_share) in shares {
+            held.join(held_share);
             for (into, other) in all.iter_mut().zip(share) {
                 match (into.as_mut(), other) {
                     (_, None) => {}
                     (None, other) => *into = other,
                     (Some((drop_name, gathered)), Some((other_drops, other))) => {
+                        pace.step(grid.count)?;
                         *drop_name |= other_drops;
+                        if matches!(other, Gathered::Floats(_)) {
+                            held.shrink(other.held_bytes(grid.count));
+                        }
                         gathered.join(by, other, grid.count);
                     }
                 }
             }
         }
-        Ok(all)
+        Ok((all, held))
     }
 }

@@ -15,7 +15,8 @@ use crate::binary::{Signatures, signature};
 use crate::column::{Cells, Column, Grid, RESERVED};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
-use crate::fold::Folded;
+use crate::fold::Groupwise;
+use crate::held::Collected;
 use crate::paired::{is_for_floats, operate};
 use crate::shares::only_name;
 
@@ -35,7 +36,7 @@ impl Evaluation<'_> {
         by: &Gathering<'_, '_>,
         aggregate: &Aggregate,
         grid: &Grid,
-    ) -> Result<Option<Vec<(Labels, Folded)>>, EngineError> {
+    ) -> Result<Option<Groupwise<'_>>, EngineError> {
         let Some((binary, names)) = simple_join(aggregate) else { return Ok(None) };
         let swapped = binary.matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (&binary.right, &binary.left) } else { (&binary.left, &binary.right) };
@@ -47,7 +48,7 @@ impl Evaluation<'_> {
         if may_collide(binary, &*selection)? {
             return Ok(None);
         }
-        let one = self.collect(one, grid)?;
+        let Collected { columns: one, held: _held } = self.collect(one, grid)?;
         let Some(signatures) = distinct_signatures(binary, &one) else { return Ok(None) };
         let rows = selection.groups(LabelSet::Only(&labels_that_count(binary, names)))?;
         let (met, labels) = meetings(binary, names, &rows, &signatures, &one);
@@ -67,8 +68,9 @@ impl Evaluation<'_> {
             }
             Some(met.group)
         };
-        let folded = self.fold_shares(by, many, (&*selection, request.matchers), grid, labels.len(), group_of)?;
-        Ok((!unfit.into_inner()).then(|| labels.into_iter().zip(folded).collect()))
+        let (folded, held) =
+            self.fold_shares(by, many, (&*selection, request.matchers), grid, labels.len(), group_of)?;
+        Ok((!unfit.into_inner()).then(|| (labels.into_iter().zip(folded).collect(), held)))
     }
 }
 

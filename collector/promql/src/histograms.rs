@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use tenantscope_model::{Histogram, Labels};
 
 use crate::ast::{Call, Expr, Position};
-use crate::column::{Cell, Column, Grid, Sink};
+use crate::column::{Cell, Column, Grid, Sink, merge_same_labels};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::float_text::open_metrics;
+use crate::held::{Collected, Scalars};
 use crate::note::Note;
+use crate::pace::HISTOGRAM_WORK;
 use crate::quantile::{self, ClassicBucket};
 
 /// A classic histogram: its buckets' series, by upper bound.
@@ -26,7 +28,7 @@ trait Measure {
 
 struct Quantile<'a, 'e> {
     evaluation: &'a Evaluation<'e>,
-    q: Vec<f64>,
+    q: Scalars<'a>,
     grid: Grid,
     /// Where the histograms stand in the query.
     position: Position,
@@ -50,8 +52,8 @@ impl Measure for Quantile<'_, '_> {
 
 struct Fraction<'a, 'e> {
     evaluation: &'a Evaluation<'e>,
-    lower: Vec<f64>,
-    upper: Vec<f64>,
+    lower: Scalars<'a>,
+    upper: Scalars<'a>,
     position: Position,
 }
 
@@ -77,7 +79,7 @@ impl Evaluation<'_> {
                 let histograms = self.argument(call, 1)?;
                 let measure = self.quantile(self.argument(call, 0)?, histograms, grid)?;
                 let columns = self.collect(histograms, grid)?;
-                self.measure(&columns, &measure, measure.position, grid)?.into_iter().try_for_each(sink)
+                self.measure(&columns.columns, &measure, measure.position, grid)?.hand_on(sink)
             }
             "histogram_quantiles" => self.quantiles(call, grid, sink),
             "histogram_fraction" => {
@@ -85,7 +87,7 @@ impl Evaluation<'_> {
                 let position = histograms.unparenthesized().position;
                 let measure = Fraction { evaluation: self, lower: scalars(0)?, upper: scalars(1)?, position };
                 let columns = self.collect(histograms, grid)?;
-                self.measure(&columns, &measure, position, grid)?.into_iter().try_for_each(sink)
+                self.measure(&columns.columns, &measure, position, grid)?.hand_on(sink)
             }
             name => {
                 let function: fn(&Histogram) -> f64 = match name {
@@ -119,14 +121,17 @@ impl Evaluation<'_> {
     fn quantiles(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         let label = self.text(call.arguments.get(1))?;
         let histograms = self.argument(call, 0)?;
-        let columns = self.collect(histograms, grid)?;
+        let Collected { columns, held: mut held_texts } = self.collect(histograms, grid)?;
+        held_texts.grow(grid.count.saturating_mul(2 * size_of::<String>()))?;
         for argument in call.arguments.iter().skip(2) {
             let measure = self.quantile(argument, histograms, grid)?;
             let texts: Vec<String> = measure.q.iter().map(|q| open_metrics(*q)).collect();
             let mut distinct: Vec<&String> = texts.iter().collect();
             distinct.sort_unstable();
             distinct.dedup();
-            for column in self.measure(&columns, &measure, measure.position, grid)? {
+            let Collected { columns: measured, held: _held } =
+                self.measure(&columns, &measure, measure.position, grid)?;
+            for column in measured {
                 for text in &distinct {
                     let mut builder = column.labels.to_builder();
                     builder.set(label, text.as_str());
@@ -145,18 +150,19 @@ impl Evaluation<'_> {
         measure: &dyn Measure,
         position: Position,
         grid: &Grid,
-    ) -> Result<Vec<Column>, EngineError> {
+    ) -> Result<Collected<'_>, EngineError> {
         let classics = self.classics(columns, position);
         let classic_index: HashMap<&Labels, usize> =
             classics.iter().enumerate().map(|(at, classic)| (&classic.labels, at)).collect();
-        let mut outputs: Vec<Column> = Vec::new();
+        let mut outputs = Collected::new(self.budget.hold());
+        let pace = self.pace();
         let mut natives: HashMap<&Labels, &Column> = HashMap::new();
         for column in columns.iter().filter(|column| column.cells.has_histograms()) {
             self.budget.check()?;
             natives.insert(&column.labels, column);
             let classic = classic_index.get(&column.labels).and_then(|&at| classics.get(at));
             let one = |(step, cell): (usize, Cell)| match cell {
-                Cell::Histogram(histogram) => {
+                Cell::Histogram(histogram) if pace.goes_on(HISTOGRAM_WORK) => {
                     let metric = column.labels.metric_name();
                     if classic.is_some_and(|classic| !buckets_at(classic, columns, step).is_empty()) {
                         self.note(Note::MixedClassicNative(metric), position);
@@ -164,16 +170,20 @@ impl Evaluation<'_> {
                     }
                     Cell::Float(measure.native(step, &histogram, metric))
                 }
-                Cell::Empty | Cell::Float(_) => Cell::Empty,
+                Cell::Empty | Cell::Float(_) | Cell::Histogram(_) => Cell::Empty,
             };
             let cells = column.cells.iter().enumerate().map(one).collect();
-            outputs.push(Column { labels: column.labels.clone(), drop_name: true, cells });
+            pace.ended()?;
+            outputs.push(Column { labels: column.labels.clone(), drop_name: true, cells })?;
         }
         for classic in &classics {
             self.budget.check()?;
             let native = natives.get(&classic.labels);
             let one = |step: usize| {
                 let is_native = |column: &&Column| matches!(column.cells.get(step), Cell::Histogram(_));
+                if !pace.goes_on(classic.buckets.len()) {
+                    return Cell::Empty;
+                }
                 let buckets = buckets_at(classic, columns, step);
                 if buckets.is_empty() || native.is_some_and(is_native) {
                     return Cell::Empty;
@@ -181,10 +191,11 @@ impl Evaluation<'_> {
                 Cell::Float(measure.classic(step, buckets, classic.labels.metric_name()))
             };
             let cells = (0..grid.count).map(one).collect();
-            outputs.push(Column { labels: classic.labels.clone(), drop_name: true, cells });
+            pace.ended()?;
+            outputs.push(Column { labels: classic.labels.clone(), drop_name: true, cells })?;
         }
-        outputs.retain(Column::has_values);
-        crate::column::merge_same_labels(outputs)
+        outputs.columns.retain(Column::has_values);
+        outputs.with(merge_same_labels)
     }
 
     /// The classic histograms among the columns: those that agree in all labels but `le`.

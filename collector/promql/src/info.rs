@@ -14,6 +14,8 @@ use crate::binary::braces;
 use crate::column::{Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::held::Collected;
+use crate::pace::HISTOGRAM_WORK;
 use crate::source::Content;
 
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -76,8 +78,8 @@ impl Evaluation<'_> {
     pub(crate) fn info(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
         let wanted = Wanted::of(call.arguments.get(1))?;
         let argument = self.argument(call, 0)?;
-        let base = self.collect(argument, grid)?;
-        let infos = self.info_columns(&wanted, argument, &base, grid)?;
+        let Collected { columns: base, held: _held } = self.collect(argument, grid)?;
+        let Collected { columns: infos, held: _held_infos } = self.info_columns(&wanted, argument, &base, grid)?;
         let mut by_identity: HashMap<Identity, Vec<&Column>> = HashMap::new();
         for info in &infos {
             by_identity.entry(identity(&info.labels)).or_default().push(info);
@@ -89,7 +91,7 @@ impl Evaluation<'_> {
                 continue;
             }
             let found = by_identity.get(&identity(&column.labels)).map(Vec::as_slice).unwrap_or_default();
-            enriched(&column, found, &wanted)?.into_iter().try_for_each(&mut *sink)?;
+            self.enriched(&column, found, &wanted)?.hand_on(sink)?;
         }
         Ok(())
     }
@@ -101,7 +103,8 @@ impl Evaluation<'_> {
         argument: &Expr,
         base: &[Column],
         grid: &Grid,
-    ) -> Result<Vec<Column>, EngineError> {
+    ) -> Result<Collected<'_>, EngineError> {
+        let mut infos = Collected::new(self.budget.hold());
         let enrichable: Vec<&Labels> =
             base.iter().map(|column| &column.labels).filter(|labels| !wanted.is_info(labels)).collect();
         let mut matchers: Vec<Matcher> = wanted.names.iter().chain(&wanted.data).cloned().collect();
@@ -115,21 +118,48 @@ impl Evaluation<'_> {
             }
         }
         if !any_identified {
-            return Ok(Vec::new());
+            return Ok(infos);
         }
         let (at, offset_ms) = reference_time(argument);
         let selector = VectorSelector { matchers, at, offset_ms, ..VectorSelector::default() };
-        let mut columns = Vec::new();
         self.instant_columns(&selector, grid, Content::FloatTimes, &mut |column| {
             if column.cells.has_histograms() {
                 let labels = braces(&column.labels);
                 let message = format!("this should be an info metric, with float samples: {labels}");
                 return Err(EngineError::execution(message));
             }
-            columns.push(column);
-            self.check_cells(columns.len(), grid.count)
+            infos.push(column)?;
+            self.check_cells(infos.columns.len(), grid.count)
         })?;
-        Ok(columns)
+        Ok(infos)
+    }
+
+    /// One column for each set of added labels that holds at some time.
+    fn enriched(&self, column: &Column, infos: &[&Column], wanted: &Wanted) -> Result<Collected<'_>, EngineError> {
+        let tenant = column.labels.get(STAMPED);
+        let of_tenant =
+            |info: &&Column| tenant.is_none() || info.labels.get(STAMPED).is_none_or(|of| Some(of) == tenant);
+        let infos: Vec<&Column> = infos.iter().copied().filter(of_tenant).collect();
+        let mut outputs: BTreeMap<Labels, Column> = BTreeMap::new();
+        let (mut held, pace) = (self.budget.hold(), self.pace());
+        for (step, cell) in column.cells.iter().enumerate().filter(|(_, cell)| !cell.is_empty()) {
+            pace.step(HISTOGRAM_WORK + infos.len())?;
+            let newest = newest(&infos, step)?;
+            if newest.is_empty() && !wanted.keeps_unmatched() {
+                continue;
+            }
+            let labels = with_labels_of(&column.labels, &newest, wanted)?;
+            if !outputs.contains_key(&labels) {
+                let cells = Cells::absent(column.cells.len());
+                let output = Column { labels: labels.clone(), drop_name: column.drop_name, cells };
+                held.grow(output.held_bytes())?;
+                outputs.insert(labels.clone(), output);
+            }
+            if let Some(output) = outputs.get_mut(&labels) {
+                output.cells.set(step, cell);
+            }
+        }
+        Ok(Collected { columns: outputs.into_values().collect(), held })
     }
 }
 
@@ -144,7 +174,7 @@ fn first_selector(expr: &Expr) -> Option<(Option<At>, i64)> {
         ExprKind::Vector(selector) => Some((selector.at, selector.offset_ms)),
         ExprKind::Matrix(matrix) => Some((matrix.selector.at, matrix.selector.offset_ms)),
         ExprKind::Subquery(subquery) => match first_selector(&subquery.expr)? {
-            (None, offset_ms) => Some((subquery.at, offset_ms + subquery.offset_ms)),
+            (None, offset_ms) => Some((subquery.at, offset_ms.saturating_add(subquery.offset_ms))),
             fixed => Some(fixed),
         },
         ExprKind::Aggregate(aggregate) => {
@@ -152,28 +182,6 @@ fn first_selector(expr: &Expr) -> Option<(Option<At>, i64)> {
         }
         _ => expr.children().into_iter().find_map(first_selector),
     }
-}
-
-/// One column for each set of added labels that holds at some time.
-fn enriched(column: &Column, infos: &[&Column], wanted: &Wanted) -> Result<Vec<Column>, EngineError> {
-    let tenant = column.labels.get(STAMPED);
-    let of_tenant = |info: &&Column| tenant.is_none() || info.labels.get(STAMPED).is_none_or(|of| Some(of) == tenant);
-    let infos: Vec<&Column> = infos.iter().copied().filter(of_tenant).collect();
-    let mut outputs: BTreeMap<Labels, Column> = BTreeMap::new();
-    for (step, cell) in column.cells.iter().enumerate().filter(|(_, cell)| !cell.is_empty()) {
-        let newest = newest(&infos, step)?;
-        if newest.is_empty() && !wanted.keeps_unmatched() {
-            continue;
-        }
-        let labels = with_labels_of(&column.labels, &newest, wanted)?;
-        let output = outputs.entry(labels.clone()).or_insert_with(|| Column {
-            labels,
-            drop_name: column.drop_name,
-            cells: Cells::absent(column.cells.len()),
-        });
-        output.cells.set(step, cell);
-    }
-    Ok(outputs.into_values().collect())
 }
 
 /// Of the info series of each name, the one with the newest sample at a step.

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tenantscope_model::Labels;
+use tenantscope_model::{Labels, QueryBudget};
 
 use crate::aggregate::STAMPED;
 use crate::ast::{Binary, Cardinality};
 use crate::binary::{Operated, Outcome, Signatures, braces, operate, result_labels, signature, truth};
 use crate::column::{Cell, Cells, Column};
 use crate::error::EngineError;
+use crate::held::Collected;
 use crate::note::Note;
+use crate::pace::{HISTOGRAM_WORK, Pace};
 
 /// The join of two vectors: the "many" side looks up the "one" side by signature.
 pub(crate) struct Join<'a> {
@@ -27,7 +29,8 @@ pub(crate) struct Join<'a> {
     count: usize,
     output_of: HashMap<(Option<usize>, Option<usize>), usize>,
     output_by_labels: HashMap<Labels, usize>,
-    pub(crate) outputs: Vec<Column>,
+    outputs: Collected<'a>,
+    pace: Pace<'a>,
     /// By output: the time (plus one) at which it last came of a match.
     last_match: Vec<usize>,
     /// What was to be said last.
@@ -35,7 +38,13 @@ pub(crate) struct Join<'a> {
 }
 
 impl<'a> Join<'a> {
-    pub(crate) fn new(binary: &'a Binary, many: Vec<Column>, one: Vec<Column>, count: usize) -> Self {
+    pub(crate) fn new(
+        binary: &'a Binary,
+        many: Vec<Column>,
+        one: Vec<Column>,
+        count: usize,
+        budget: &'a QueryBudget,
+    ) -> Self {
         let mut signatures = Signatures::default();
         let mut numbers = |columns: &[Column]| -> Vec<usize> {
             columns.iter().map(|c| signatures.number(signature(&binary.matching, &c.labels))).collect()
@@ -56,10 +65,16 @@ impl<'a> Join<'a> {
             count,
             output_of: HashMap::new(),
             output_by_labels: HashMap::new(),
-            outputs: Vec::new(),
+            outputs: Collected::new(budget.hold()),
+            pace: Pace::new(budget),
             last_match: Vec::new(),
             note: None,
         }
+    }
+
+    /// What came of it. The sides are let go.
+    pub(crate) fn into_outputs(self) -> Collected<'a> {
+        self.outputs
     }
 
     fn is_swapped(&self) -> bool {
@@ -78,6 +93,7 @@ impl<'a> Join<'a> {
         if !self.can_match(step) {
             return Ok(());
         }
+        self.pace.step(self.many.len() + self.one.len())?;
         self.find_one_side(step)?;
         self.matched.fill(false);
         let matching = &self.binary.matching;
@@ -150,7 +166,7 @@ impl<'a> Join<'a> {
         if matches!(outcome, Outcome::Nothing) {
             return Ok(());
         }
-        let output = self.output(many_at, one_at, number);
+        let output = self.output(many_at, one_at, number)?;
         let seen = self.matched.get_mut(number).map(|slot| std::mem::replace(slot, true)).unwrap_or(false);
         if self.binary.matching.cardinality == Cardinality::OneToOne && seen {
             return Err(EngineError::execution(
@@ -168,15 +184,19 @@ impl<'a> Join<'a> {
             Outcome::Value(cell) => cell,
             Outcome::Filtered | Outcome::Nothing => return Ok(()),
         };
-        if let Some(column) = self.outputs.get_mut(output) {
+        if let Cell::Histogram(histogram) = &cell {
+            self.outputs.held.grow(size_of::<Cell>() + histogram.held_bytes())?;
+            self.pace.step(HISTOGRAM_WORK)?;
+        }
+        if let Some(column) = self.outputs.columns.get_mut(output) {
             column.cells.set(step, cell);
         }
         Ok(())
     }
 
-    fn output(&mut self, many_at: Option<usize>, one_at: Option<usize>, number: usize) -> usize {
+    fn output(&mut self, many_at: Option<usize>, one_at: Option<usize>, number: usize) -> Result<usize, EngineError> {
         if let Some(&known) = self.output_of.get(&(many_at, one_at)) {
-            return known;
+            return Ok(known);
         }
         let signature = self.signatures.get(number).cloned().unwrap_or_default();
         let many = many_at.and_then(|at| self.many.get(at)).map(|column| &column.labels);
@@ -184,14 +204,20 @@ impl<'a> Join<'a> {
         let filled = |present: Option<&Labels>| filled_labels(&signature, present);
         let many_labels = many.cloned().unwrap_or_else(|| filled(one));
         let labels = result_labels(self.binary, &many_labels, &one.cloned().unwrap_or_else(|| filled(many)));
-        let output = *self.output_by_labels.entry(labels.clone()).or_insert_with(|| {
-            let cells = Cells::absent(self.count);
-            self.outputs.push(Column { labels, drop_name: self.binary.returns_bool, cells });
-            self.last_match.push(0);
-            self.outputs.len() - 1
-        });
+        let output = match self.output_by_labels.get(&labels) {
+            Some(&known) => known,
+            None => {
+                let cells = Cells::absent(self.count);
+                let column = Column { labels: labels.clone(), drop_name: self.binary.returns_bool, cells };
+                self.outputs.push(column)?;
+                self.last_match.push(0);
+                let output = self.outputs.columns.len() - 1;
+                self.output_by_labels.insert(labels, output);
+                output
+            }
+        };
         self.output_of.insert((many_at, one_at), output);
-        output
+        Ok(output)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::ast::{Call, Position};
 use crate::column::{Cell, Cells, Column, Grid, Sink, merge_same_labels};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::held::Collected;
 use crate::note::Note;
 
 impl Evaluation<'_> {
@@ -21,14 +22,14 @@ impl Evaluation<'_> {
             return Err(EngineError::execution("invalid destination label name in label_replace(): "));
         }
         let replacement = Expansion::new(replacement);
-        let mut columns = self.collect(self.argument(call, 0)?, grid)?;
-        for column in &mut columns {
+        let mut collected = self.collect(self.argument(call, 0)?, grid)?;
+        for column in &mut collected.columns {
             let value = column.labels.get(source).unwrap_or("").to_owned();
             if let Some(replaced) = expression.expand(&value, &replacement) {
                 set_label(column, target, replaced);
             }
         }
-        merge_same_labels(columns)?.into_iter().try_for_each(sink)
+        collected.with(merge_same_labels)?.hand_on(sink)
     }
 
     pub(crate) fn label_join(&self, call: &Call, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EngineError> {
@@ -41,13 +42,14 @@ impl Evaluation<'_> {
         if target.is_empty() {
             return Err(EngineError::execution("invalid destination label name in label_join(): "));
         }
-        let mut columns = self.collect(self.argument(call, 0)?, grid)?;
-        for column in &mut columns {
+        let mut collected = self.collect(self.argument(call, 0)?, grid)?;
+        for column in &mut collected.columns {
             let values: Vec<&str> = sources.iter().map(|source| column.labels.get(source).unwrap_or("")).collect();
             let joined = values.join(separator);
+            collected.held.grow(joined.len())?;
             set_label(column, target, joined);
         }
-        merge_same_labels(columns)?.into_iter().try_for_each(sink)
+        collected.with(merge_same_labels)?.hand_on(sink)
     }
 
     pub(crate) fn sort(
@@ -60,7 +62,7 @@ impl Evaluation<'_> {
         if grid.count > 1 {
             self.note(Note::SortInRange, position);
         }
-        let mut columns = self.collect(self.argument(call, 0)?, grid)?;
+        let Collected { mut columns, held } = self.collect(self.argument(call, 0)?, grid)?;
         let name = call.function.name;
         if matches!(name, "sort" | "sort_desc") {
             for column in columns.iter_mut().filter(|column| column.cells.has_histograms()) {
@@ -75,7 +77,7 @@ impl Evaluation<'_> {
             let ascending = |a: &Column, b: &Column| by_labels(&a.labels, &b.labels, &labels);
             columns.sort_by(|a, b| if name == "sort_by_label" { ascending(a, b) } else { ascending(b, a) });
         }
-        columns.into_iter().filter(Column::has_values).try_for_each(sink)
+        Collected { columns, held }.hand_on(sink)
     }
 }
 

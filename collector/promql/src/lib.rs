@@ -16,7 +16,8 @@
 //! - The scope reaches the store untouched; nothing here reads a series in any other way.
 //! - Each selector is read once for all times of a range query; a series is slid over, not searched anew.
 //! - An aggregation holds one accumulator for each group and time, not what it aggregates.
-//! - Every loop over series checks the query's budget: deadline, cancellation, samples.
+//! - Every loop over series, and every long one over samples or times, checks the query's budget: deadline,
+//!   cancellation, samples. What is held of series, times and histograms is taken from it, before it grows by much.
 //! - Notes tell line and column of what they are about; each is told once.
 //! - No I/O of its own, no HTTP. Of tenants it knows the stamped label alone: what `info` joins or `fill` fills in stays
 //!   within one tenant, and what `limit_ratio` chooses does not hang on it.
@@ -41,6 +42,7 @@ mod float_text;
 mod fold;
 mod fold_join;
 mod function;
+mod held;
 mod histograms;
 mod info;
 mod join;
@@ -51,6 +53,7 @@ mod native;
 mod note;
 mod notes;
 mod over_time;
+mod pace;
 mod paired;
 mod parse;
 mod pretty;

@@ -6,6 +6,7 @@ use crate::ast::{Call, Edges, Expr, ExprKind, Position, ValueType};
 use crate::column::{Cell, Cells, Column, Grid, Sink};
 use crate::error::EngineError;
 use crate::evaluation::Evaluation;
+use crate::held::Scalars;
 use crate::kahan::{KahanSum, Mean};
 use crate::native::{HistogramSum, Incompatible};
 use crate::note::{Note, Operation};
@@ -78,7 +79,7 @@ impl Evaluation<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), EngineError> {
         let name = call.function.name;
-        let mut scalars: Vec<Vec<f64>> = Vec::new();
+        let mut scalars: Vec<Scalars<'_>> = Vec::new();
         for argument in call.arguments.iter().filter(|a| a.value_type() == ValueType::Scalar) {
             scalars.push(self.scalars(argument, grid)?);
         }
@@ -95,15 +96,17 @@ impl Evaluation<'_> {
             check_factors(name, &scalars)?;
             let metric = series.labels.metric_name();
             let mut context = Context::new(self, metric, position);
-            let floats = sliding.and_then(|sliding| sliding.floats(series, frames)).map(Cells::Floats);
+            let pace = self.pace();
+            let floats = sliding.and_then(|sliding| sliding.floats(series, frames, &pace)).map(Cells::Floats);
             let cells = floats.unwrap_or_else(|| {
-                series.slide(frames, |window| {
+                series.slide(frames, &pace, |window| {
                     for (slot, values) in context.scalars.iter_mut().zip(&scalars) {
                         *slot = values.get(window.step).copied().unwrap_or(f64::NAN);
                     }
                     kernel(&context, window)
                 })
             });
+            pace.ended()?;
             if expects_counter && !is_counter_name(metric) && cells.has_floats() {
                 self.note(Note::PossibleNonCounter(metric), position);
             }
@@ -135,7 +138,7 @@ pub(crate) fn check_edges(name: &str, range: &Expr) -> Result<(), EngineError> {
     Err(EngineError::execution(format!("{edges} modifier can only be used with: {allowed} - not with {name}")))
 }
 
-fn check_factors(name: &str, scalars: &[Vec<f64>]) -> Result<(), EngineError> {
+fn check_factors(name: &str, scalars: &[Scalars<'_>]) -> Result<(), EngineError> {
     if name != "double_exponential_smoothing" {
         return Ok(());
     }

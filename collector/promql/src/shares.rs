@@ -13,9 +13,10 @@ use std::thread;
 use tenantscope_model::{LabelSet, Labels, METRIC_NAME, MatchOp, Matcher, SelectRequest, Selection, SeriesGroups};
 
 use crate::ast::{Call, Expr, ExprKind};
-use crate::column::{Column, Grid};
+use crate::column::Grid;
 use crate::error::EngineError;
 use crate::evaluation::{Evaluation, Setting};
+use crate::held::Collected;
 use crate::notes::Notes;
 use crate::{dates, math, over_time};
 
@@ -231,20 +232,24 @@ impl Evaluation<'_> {
         matchers: &[Matcher],
         expr: &Expr,
         grid: &Grid,
-    ) -> Result<Vec<Column>, EngineError> {
-        let held = AtomicUsize::new(0);
+    ) -> Result<Collected<'_>, EngineError> {
+        let count = AtomicUsize::new(0);
+        let budget = self.budget;
         let shares = self.for_each_share(selection, matchers, |evaluation, share| {
-            let (mut places, mut columns): (Vec<usize>, Vec<Column>) = Default::default();
+            let (mut places, mut collected) = (Vec::new(), Collected::new(budget.hold()));
             evaluation.columns(expr, grid, &mut |column| {
                 places.push(share.place());
-                columns.push(column);
-                evaluation.check_cells(held.fetch_add(1, Ordering::Relaxed) + 1, grid.count)
+                collected.push(column)?;
+                evaluation.check_cells(count.fetch_add(1, Ordering::Relaxed) + 1, grid.count)
             })?;
             let labels = selection.labels(&places)?;
-            columns.iter_mut().zip(labels).for_each(|(column, labels)| column.labels = labels);
-            Ok(columns)
+            collected.held.grow(labels.iter().map(Labels::held_bytes).sum())?;
+            collected.columns.iter_mut().zip(labels).for_each(|(column, labels)| column.labels = labels);
+            Ok(collected)
         })?;
-        Ok(shares.into_iter().flatten().collect())
+        let mut all = Collected::new(self.budget.hold());
+        shares.into_iter().for_each(|share| all.append(share));
+        Ok(all)
     }
 }
 

@@ -12,6 +12,7 @@ use tenantscope_model::Sample;
 use crate::ast::Edges;
 use crate::cells::ABSENT;
 use crate::kahan::{KahanSum, Mean};
+use crate::pace::Pace;
 use crate::rate::{self, Change};
 use crate::window::{Frames, RangeSeries};
 
@@ -50,7 +51,7 @@ pub(crate) fn sliding(name: &str, windows: usize) -> Option<Sliding> {
 
 impl Sliding {
     /// The values of all windows; `None` for series that are more than plain floats.
-    pub(crate) fn floats(self, series: &RangeSeries, frames: &Frames) -> Option<Vec<f64>> {
+    pub(crate) fn floats(self, series: &RangeSeries, frames: &Frames, pace: &Pace<'_>) -> Option<Vec<f64>> {
         if !series.histograms.is_empty() || !series.starts.samples_ms.is_empty() || frames.edges != Edges::Plain {
             return None;
         }
@@ -61,7 +62,7 @@ impl Sliding {
                     older.join(newer);
                     older
                 });
-                each(floats, frames, |window| {
+                each(floats, frames, pace, |window| {
                     let sum = stacks.over(window.clone())?;
                     if sum.sum.is_finite() {
                         return Some(sum.value());
@@ -72,20 +73,20 @@ impl Sliding {
                     Some(sum.value())
                 })
             }
-            Self::Mean => means(floats, frames),
+            Self::Mean => means(floats, frames, pace),
             Self::Least => {
                 let least = |a: f64, b: f64| if b < a || a.is_nan() { b } else { a };
                 let mut stacks = Stacks::new(floats, |value| value, least);
-                each(floats, frames, |window| stacks.over(window))
+                each(floats, frames, pace, |window| stacks.over(window))
             }
             Self::Greatest => {
                 let greatest = |a: f64, b: f64| if b > a || a.is_nan() { b } else { a };
                 let mut stacks = Stacks::new(floats, |value| value, greatest);
-                each(floats, frames, |window| stacks.over(window))
+                each(floats, frames, pace, |window| stacks.over(window))
             }
-            Self::Count => each(floats, frames, |window| Some(window.len() as f64)),
-            Self::Change(change) => changes(floats, frames, change),
-            Self::LastRate | Self::LastDelta => each(floats, frames, |window| self.last_two(floats.get(window)?)),
+            Self::Count => each(floats, frames, pace, |window| Some(window.len() as f64)),
+            Self::Change(change) => changes(floats, frames, pace, change),
+            Self::LastRate | Self::LastDelta => each(floats, frames, pace, |window| self.last_two(floats.get(window)?)),
         })
     }
 
@@ -102,7 +103,12 @@ impl Sliding {
 }
 
 /// A value for each window that is not empty; [`ABSENT`] for the others.
-fn at_each(floats: &[Sample], frames: &Frames, mut value: impl FnMut(Range<usize>, usize) -> Option<f64>) -> Vec<f64> {
+fn at_each(
+    floats: &[Sample],
+    frames: &Frames,
+    pace: &Pace<'_>,
+    mut value: impl FnMut(Range<usize>, usize) -> Option<f64>,
+) -> Vec<f64> {
     let mut window = 0..0;
     let one = |step: usize| {
         let end_ms = frames.end_ms(step);
@@ -113,15 +119,23 @@ fn at_each(floats: &[Sample], frames: &Frames, mut value: impl FnMut(Range<usize
         while window.start < window.end && floats.get(window.start).is_some_and(|sample| sample.t_ms <= start_ms) {
             window.start += 1;
         }
-        if window.is_empty() { ABSENT } else { value(window.clone(), step).unwrap_or(ABSENT) }
+        if window.is_empty() || !pace.goes_on(1 + window.len()) {
+            return ABSENT;
+        }
+        value(window.clone(), step).unwrap_or(ABSENT)
     };
     (0..frames.count()).map(one).collect()
 }
 
 /// The same where only the samples count: neighbouring windows often hold the same.
-fn each(floats: &[Sample], frames: &Frames, mut value: impl FnMut(Range<usize>) -> Option<f64>) -> Vec<f64> {
+fn each(
+    floats: &[Sample],
+    frames: &Frames,
+    pace: &Pace<'_>,
+    mut value: impl FnMut(Range<usize>) -> Option<f64>,
+) -> Vec<f64> {
     let (mut known_window, mut known) = (0..0, None);
-    at_each(floats, frames, |window, _| {
+    at_each(floats, frames, pace, |window, _| {
         if window != known_window {
             known = value(window.clone());
             known_window = window;
@@ -180,12 +194,12 @@ impl<'a, T: Copy, One: Fn(f64) -> T, Join: Fn(T, T) -> T> Stacks<'a, T, One, Joi
     }
 }
 
-fn means(floats: &[Sample], frames: &Frames) -> Vec<f64> {
+fn means(floats: &[Sample], frames: &Frames, pace: &Pace<'_>) -> Vec<f64> {
     let mut stacks = Stacks::new(floats, KahanSum::of, |mut older: KahanSum, newer| {
         older.join(newer);
         older
     });
-    each(floats, frames, |window| {
+    each(floats, frames, pace, |window| {
         let sum = stacks.over(window.clone())?;
         if sum.sum.is_finite() {
             return Some(Mean::of_sum(sum, window.len() as f64).value());
@@ -198,7 +212,7 @@ fn means(floats: &[Sample], frames: &Frames) -> Vec<f64> {
     })
 }
 
-fn changes(floats: &[Sample], frames: &Frames, change: Change) -> Vec<f64> {
+fn changes(floats: &[Sample], frames: &Frames, pace: &Pace<'_>, change: Change) -> Vec<f64> {
     // Where a counter restarted, and what it had reached: rarely anywhere.
     let restarts: Vec<(usize, f64)> = match change {
         Change::Delta => Vec::new(),
@@ -210,7 +224,7 @@ fn changes(floats: &[Sample], frames: &Frames, change: Change) -> Vec<f64> {
     let mut first = 0;
     // Neighbouring windows often hold the same samples.
     let (mut known_window, mut known) = (0..0, None);
-    at_each(floats, frames, |window, step| {
+    at_each(floats, frames, pace, |window, step| {
         if window != known_window {
             while restarts.get(first).is_some_and(|(at, _)| *at <= window.start) {
                 first += 1;
@@ -228,7 +242,10 @@ fn changes(floats: &[Sample], frames: &Frames, change: Change) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use proptest::prelude::*;
+    use tenantscope_model::QueryBudget;
 
     use super::*;
     use crate::column::{Cell, Cells, Grid};
@@ -279,9 +296,10 @@ mod tests {
         let floats: Vec<Sample> = (1..).zip(values).map(|(t_ms, value)| Sample { t_ms, value }).collect();
         let frames = Frames::over(Grid { start_ms: 4, step_ms: 1, count: 3 }, 4);
         let series = RangeSeries { floats: floats.clone(), ..RangeSeries::default() };
+        let budget = QueryBudget::new(Instant::now() + Duration::from_secs(600), 1);
         for way in [Sliding::Sum, Sliding::Mean] {
             let alone = |first: usize| naive(way, &floats[first..first + 4], 0, 0).unwrap();
-            assert_eq!(way.floats(&series, &frames).unwrap(), [alone(0), alone(1), alone(2)]);
+            assert_eq!(way.floats(&series, &frames, &Pace::new(&budget)).unwrap(), [alone(0), alone(1), alone(2)]);
         }
     }
 
@@ -307,8 +325,9 @@ mod tests {
                 .collect();
             let frames = Frames::over(Grid { start_ms, step_ms, count: 40 }, range_ms);
             let series = RangeSeries { floats: floats.clone(), ..RangeSeries::default() };
+            let budget = QueryBudget::new(Instant::now() + Duration::from_secs(600), 1);
             let way = sliding(name, 40).unwrap();
-            let cells = Cells::Floats(way.floats(&series, &frames).unwrap());
+            let cells = Cells::Floats(way.floats(&series, &frames, &Pace::new(&budget)).unwrap());
             for (step, cell) in cells.iter().enumerate() {
                 let (end_ms, range_ms) = (frames.end_ms(step), frames.range_ms);
                 let inside = |sample: &&Sample| sample.t_ms > end_ms - range_ms && sample.t_ms <= end_ms;

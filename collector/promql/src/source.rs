@@ -3,7 +3,9 @@
 
 use std::cell::RefCell;
 
-use tenantscope_model::{HistogramSample, Labels, Lookback, Sample, SelectRequest, SeriesView, Starts, is_stale_nan};
+use tenantscope_model::{
+    HeldBytes, HistogramSample, Labels, Lookback, Sample, SelectRequest, SeriesView, Starts, is_stale_nan,
+};
 
 use crate::ast::{At, Edges, Expr, ExprKind, MatrixSelector, Position, Subquery, VectorSelector};
 use crate::cells::ABSENT;
@@ -17,6 +19,10 @@ use crate::{native, smoothing};
 /// Series of a share between two looks at the budget; the store looks at it, too.
 const SERIES_BETWEEN_CHECKS: usize = 16;
 
+/// The farthest time to which `@` leads: a text may give all that there are, but ranges, offsets and lookbacks lie around
+/// it, none of which is longer than 292 years.
+const FARTHEST_MS: i64 = i64::MAX - (1 << 52);
+
 impl Evaluation<'_> {
     fn frames(&self, grid: &Grid, at: Option<At>, offset_ms: i64, range_ms: i64) -> Frames {
         let fixed_ms = at.map(|at| match at {
@@ -24,6 +30,8 @@ impl Evaluation<'_> {
             At::End => self.end_ms,
             At::Ms(ms) => ms,
         });
+        // Whatever is looked at around it can be told without overflow, ranges within ranges too.
+        let fixed_ms = fixed_ms.map(|ms| ms.clamp(-FARTHEST_MS, FARTHEST_MS));
         Frames { grid: *grid, fixed_ms, offset_ms, range_ms, edges: Edges::Plain, beyond_ms: 0 }
     }
 
@@ -82,6 +90,8 @@ impl Evaluation<'_> {
         let selection = self.found(request)?;
         let places: Vec<usize> = (0..selection.len()).collect();
         let labels = selection.labels(&places)?;
+        let mut held = self.budget.hold();
+        held.grow(labels.iter().map(Labels::held_bytes).sum())?;
         let mut scan = selection.scan(0..places.len());
         while let Some(view) = scan.next()? {
             self.budget.check()?;
@@ -129,10 +139,14 @@ impl Evaluation<'_> {
     ) -> Result<(), EngineError> {
         let frames = self.smoothed_frames(selector, grid);
         let mut series = RangeSeries::default();
+        let mut held = self.budget.hold();
         self.each_series(&self.instant_request(selector, grid), &mut |labels, view| {
             series.take(labels, view, selector.totals_only.then_some(i64::MIN));
+            held.resize(series.held_bytes())?;
             let metric = series.labels.metric_name();
-            let cells = series.slide(&frames, |window| smoothing::at_end(self, metric, position, window));
+            let pace = self.pace();
+            let cells = series.slide(&frames, &pace, |window| smoothing::at_end(self, metric, position, window));
+            pace.ended()?;
             let column = Column { labels: series.labels.clone(), drop_name: false, cells };
             if column.has_values() { sink(column) } else { Ok(()) }
         })
@@ -151,7 +165,7 @@ impl Evaluation<'_> {
             ExprKind::Subquery(subquery) => {
                 let reader = Reader::Function { offset_ms: subquery.offset_ms, range_ms: subquery.range_ms };
                 self.subquery_series(subquery, grid, reader, &mut |series, frames| {
-                    self.count_points(grid, series, frames);
+                    self.count_points(grid, series, frames)?;
                     take(series, frames)
                 })
             }
@@ -168,9 +182,12 @@ impl Evaluation<'_> {
         let frames = self.matrix_frames(matrix, grid);
         let totals_from_ms = matrix.selector.totals_only.then_some(frames.reach_ms().0);
         let mut series = RangeSeries::default();
+        let mut held = self.budget.hold();
         self.each_series(&self.matrix_request(matrix, grid), &mut |labels, view| {
             series.take(labels, view, totals_from_ms);
-            self.count_windows(grid, &series, &frames);
+            held.resize(series.held_bytes())?;
+            held.resize(series.held_bytes())?;
+            self.count_windows(grid, &series, &frames)?;
             take(&mut series, &frames)
         })
     }
@@ -204,23 +221,36 @@ impl Evaluation<'_> {
     ) -> Result<(), EngineError> {
         let Some((inner, frames)) = self.subquery_grid(subquery, grid) else { return Ok(()) };
         self.check_cells(1, inner.count)?;
+        // A column on its way has as many values as there are times, which may be very many.
+        let column_bytes = inner.count.saturating_mul(size_of::<Cell>());
+        let mut held = self.budget.hold();
+        held.grow(column_bytes)?;
         let counting = Counting::of_subquery(&self.counting, grid, &inner, reader);
         let setting = Setting { counting, ..self.setting };
         let within = Evaluation { setting, share: self.share, notes: RefCell::default() };
-        let result =
-            within.columns(&subquery.expr, &inner, &mut |column| take(&mut samples_of(column, &inner), &frames));
+        let result = within.columns(&subquery.expr, &inner, &mut |column| {
+            let samples = column.cells.count();
+            held.resize(column_bytes.saturating_add(samples.saturating_mul(size_of::<Sample>())))?;
+            take(&mut samples_of(column, samples, &inner), &frames)
+        });
         self.notes.borrow_mut().join(within.notes.into_inner());
         result
     }
 
     /// The window of a range selector at one time, for an instant query of it.
-    pub(crate) fn frames_of_range(&self, expr: &Expr, grid: &Grid) -> Result<Vec<RangeSeries>, EngineError> {
+    pub(crate) fn frames_of_range(
+        &self,
+        expr: &Expr,
+        grid: &Grid,
+    ) -> Result<(Vec<RangeSeries>, HeldBytes<'_>), EngineError> {
         let mut all = Vec::new();
+        let mut held = self.budget.hold();
         let mut keep = |series: &mut RangeSeries, frames: &Frames| {
             let end_ms = frames.end_ms(0);
             if frames.edges != Edges::Plain {
                 series.floats = smoothing::cut_to_range(series, frames.edges, end_ms - frames.range_ms, end_ms)?;
                 if !series.floats.is_empty() {
+                    held.grow(series.held_bytes())?;
                     all.push(std::mem::take(series));
                 }
                 return Ok(());
@@ -229,6 +259,7 @@ impl Evaluation<'_> {
             series.floats.retain(|s| inside(s.t_ms));
             series.histograms.retain(|s| inside(s.t_ms));
             if !series.floats.is_empty() || !series.histograms.is_empty() {
+                held.grow(series.held_bytes())?;
                 all.push(std::mem::take(series));
             }
             Ok(())
@@ -237,7 +268,7 @@ impl Evaluation<'_> {
             ExprKind::Subquery(subquery) => self.subquery_series(subquery, grid, Reader::Answer, &mut keep)?,
             _ => self.range_series(expr, grid, &mut keep)?,
         }
-        Ok(all)
+        Ok((all, held))
     }
 }
 
@@ -310,8 +341,9 @@ fn last_samples(series: &SeriesView<'_>, frames: &Frames, content: Content) -> C
     (0..frames.grid.count).map(one).collect()
 }
 
-fn samples_of(column: Column, grid: &Grid) -> RangeSeries {
-    let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+fn samples_of(column: Column, samples: usize, grid: &Grid) -> RangeSeries {
+    let only_floats = matches!(column.cells, Cells::Floats(_));
+    let (mut floats, mut histograms) = (Vec::with_capacity(if only_floats { samples } else { 0 }), Vec::new());
     for (step, cell) in column.cells.iter().enumerate() {
         let t_ms = grid.at(step);
         match cell {

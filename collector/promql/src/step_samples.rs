@@ -8,6 +8,7 @@
 use tenantscope_model::{Histogram, QueryBudget};
 
 use crate::column::{Cell, Cells, Grid};
+use crate::error::EngineError;
 use crate::evaluation::Evaluation;
 use crate::window::{Frames, RangeSeries, Window};
 
@@ -132,9 +133,9 @@ impl Evaluation<'_> {
     }
 
     /// Counts what is in a series' windows.
-    pub(crate) fn count_windows(&self, grid: &Grid, series: &RangeSeries, frames: &Frames) {
+    pub(crate) fn count_windows(&self, grid: &Grid, series: &RangeSeries, frames: &Frames) -> Result<(), EngineError> {
         if !self.is_counted() {
-            return;
+            return Ok(());
         }
         let mut read_until_ms = i64::MIN;
         self.each_window(grid, series, frames, |window| {
@@ -145,22 +146,28 @@ impl Evaluation<'_> {
             let last = window.floats.last().map(|sample| sample.t_ms);
             let last_ms = last.max(window.histograms.last().map(|sample| sample.t_ms));
             read_until_ms = last_ms.unwrap_or(read_until_ms).max(read_until_ms);
-        });
+        })
     }
 
     /// Counts what a function finds of a subquery's series. Its samples were counted as read when they were found.
-    pub(crate) fn count_points(&self, grid: &Grid, series: &RangeSeries, frames: &Frames) {
-        if self.is_counted() {
-            self.each_window(grid, series, frames, |_| {});
-        }
+    pub(crate) fn count_points(&self, grid: &Grid, series: &RangeSeries, frames: &Frames) -> Result<(), EngineError> {
+        if self.is_counted() { self.each_window(grid, series, frames, |_| {}) } else { Ok(()) }
     }
 
-    fn each_window(&self, grid: &Grid, series: &RangeSeries, frames: &Frames, mut visit: impl FnMut(&Window<'_>)) {
-        series.slide(frames, |window: &Window<'_>| {
+    fn each_window(
+        &self,
+        grid: &Grid,
+        series: &RangeSeries,
+        frames: &Frames,
+        mut visit: impl FnMut(&Window<'_>),
+    ) -> Result<(), EngineError> {
+        let pace = self.pace();
+        series.slide(frames, &pace, |window: &Window<'_>| {
             let histograms: usize = window.histograms.iter().map(|sample| samples_of(&sample.histogram)).sum();
             self.counting.look(self.budget, grid, window.step, window.floats.len() + histograms);
             visit(window);
             Cell::Empty
         });
+        pace.ended()
     }
 }

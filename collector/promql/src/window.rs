@@ -7,6 +7,7 @@ use tenantscope_model::{HistogramSample, Labels, Sample, SeriesView, Starts, is_
 use crate::ast::Edges;
 use crate::column::{Cell, Cells, Grid};
 use crate::native;
+use crate::pace::{HISTOGRAM_WORK, Pace};
 
 /// When a selector looks: each time of the grid, moved by `@` and `offset`.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ impl Frames {
 
     /// The time to which the selector looks at an index.
     pub(crate) fn end_ms(&self, index: usize) -> i64 {
-        self.fixed_ms.unwrap_or_else(|| self.grid.at(index)) - self.offset_ms
+        self.fixed_ms.unwrap_or_else(|| self.grid.at(index)).saturating_sub(self.offset_ms)
     }
 
     pub(crate) fn last_ms(&self) -> i64 {
@@ -115,7 +116,7 @@ impl<'a> Window<'a> {
 
 impl RangeSeries {
     /// Moves a window over the samples; where it holds none, there is no value.
-    pub(crate) fn slide(&self, frames: &Frames, mut value: impl FnMut(&Window<'_>) -> Cell) -> Cells {
+    pub(crate) fn slide(&self, frames: &Frames, pace: &Pace<'_>, mut value: impl FnMut(&Window<'_>) -> Cell) -> Cells {
         let mut floats = Bounds::default();
         let mut histograms = Bounds::default();
         let one = |step: usize| {
@@ -124,6 +125,9 @@ impl RangeSeries {
             let (after_ms, to_ms) = (start_ms - frames.before_ms(), end_ms + frames.after_ms());
             let in_floats = floats.advance(&self.floats, after_ms, to_ms, |s| s.t_ms);
             let in_histograms = histograms.advance(&self.histograms, after_ms, to_ms, |s| s.t_ms);
+            if !pace.goes_on(1 + in_floats.len() + in_histograms.len() * HISTOGRAM_WORK) {
+                return Cell::Empty;
+            }
             let window = Window {
                 floats: self.floats.get(in_floats.clone()).unwrap_or_default(),
                 histograms: self.histograms.get(in_histograms.clone()).unwrap_or_default(),
@@ -135,7 +139,11 @@ impl RangeSeries {
                 at_ms: frames.grid.at(step),
                 step,
             };
-            if window.floats.is_empty() && window.histograms.is_empty() { Cell::Empty } else { value(&window) }
+            if window.floats.is_empty() && window.histograms.is_empty() {
+                Cell::Empty
+            } else {
+                pace.keeps(value(&window))
+            }
         };
         (0..frames.grid.count).map(one).collect()
     }

@@ -33,6 +33,12 @@ impl Flat {
         }
     }
 
+    /// The memory that its buckets take, in bytes; a tree's entries have room to spare.
+    pub(super) fn held_bytes(&self) -> usize {
+        let entries = self.positive.len() + self.negative.len();
+        entries * 2 * size_of::<(i32, f64)>() + size_of_val(self.bounds.as_slice())
+    }
+
     pub(super) fn into_histogram(self) -> Histogram {
         Histogram {
             schema: self.schema,

@@ -29,6 +29,11 @@ impl HistogramSum {
         of_one
     }
 
+    /// The memory that it takes, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.sum.held_bytes() + self.lost.held_bytes()
+    }
+
     fn see(&mut self, histogram: &Histogram) {
         self.hints_seen.0 |= histogram.reset_hint == ResetHint::CounterReset;
         self.hints_seen.1 |= histogram.reset_hint == ResetHint::NotCounterReset;
