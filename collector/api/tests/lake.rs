@@ -259,7 +259,7 @@ async fn times_as_far_apart_as_can_be_and_large_expressions_end_in_an_answer() {
             }
         }
     }
-    let large = "%7Btenant%3D~%22(%5C%5CpL%7B0,900%7D)%7B0,90%7D%22%7D";
+    let large = "%7Btenant%3D~%22%5C%5CpL%7B300%7D%7C%5C%5CpN%7B900%7D%22%7D";
     let (status, body) = api.get(&format!("/loki/api/v1/query_range?query={large}"), None).await;
     assert_eq!((status, body.contains("regular expressions")), (StatusCode::UNPROCESSABLE_ENTITY, true), "{body}");
 }
