@@ -11,6 +11,7 @@ pub(crate) struct Memory(Arc<Counters>);
 struct Counters {
     samples: AtomicUsize,
     index: AtomicUsize,
+    cached: AtomicUsize,
     reserved: AtomicUsize,
 }
 
@@ -26,8 +27,19 @@ impl Memory {
         self.0.samples.load(Relaxed)
     }
 
+    /// What the index takes for what is written: series that only the cache of blocks brought are the cache's, which
+    /// has a bound of its own, and no reader's query takes room from writers.
     pub(crate) fn index(&self) -> usize {
-        self.0.index.load(Relaxed)
+        self.0.index.load(Relaxed).saturating_sub(self.0.cached.load(Relaxed))
+    }
+
+    /// The index took so many bytes for series that blocks have.
+    pub(crate) fn add_cached(&self, bytes: usize) {
+        self.0.cached.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn free_cached(&self, bytes: usize) {
+        let _ = self.0.cached.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
     }
 
     pub(crate) fn used(&self) -> usize {

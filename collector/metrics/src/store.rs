@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tenantscope_model::{Cadence, Position};
@@ -51,7 +51,12 @@ pub struct MetricStore {
     /// Over the cadences of all series, those included of which only blocks know.
     widest_lookback_ms: AtomicI64,
     pub(crate) views: Views,
+    /// Held while files are written and fsynced: no query and no write may wait for it.
     committed: Mutex<Committed>,
+    /// Whether a conversion ever began.
+    may_have_blocks: AtomicBool,
+    /// The end of the newest converted window, as in `MANIFEST`; `i64::MAX` where it is not known.
+    blocks_until_ms: AtomicI64,
     durable: AtomicU64,
     next_number: AtomicU64,
     /// Locked as long as the store is open.
@@ -161,6 +166,8 @@ impl MetricStore {
             views: Views::new(parts),
             durable: AtomicU64::new(manifest.position),
             next_number: AtomicU64::new(largest + 1),
+            may_have_blocks: AtomicBool::new(manifest.conversions > 0),
+            blocks_until_ms: AtomicI64::new(manifest.blocks_until_ms.unwrap_or(i64::MAX)),
             committed: Mutex::new(Committed { manifest, families_version: families.version(), doubtful: Vec::new() }),
             families: RwLock::new(families),
             index: RwLock::new(index),
@@ -219,7 +226,7 @@ impl MetricStore {
 
     /// No block has a sample at or after this time.
     pub(crate) fn blocks_until_ms(&self) -> Option<i64> {
-        self.committed.lock().manifest.blocks_until_ms
+        Some(self.blocks_until_ms.load(Ordering::Acquire)).filter(|until_ms| *until_ms < i64::MAX)
     }
 
     /// How far back an instant selector looks for a series, at most, whatever its cadence is.
@@ -233,7 +240,7 @@ impl MetricStore {
     }
 
     pub(crate) fn may_have_blocks(&self) -> bool {
-        self.committed.lock().manifest.conversions > 0
+        self.may_have_blocks.load(Ordering::Acquire)
     }
 
     /// Tenants that were removed.
@@ -299,6 +306,9 @@ impl MetricStore {
         let is_conversion = change.blocks.is_some();
         let blocks = change.blocks.clone().unwrap_or_else(|| Arc::clone(&view.blocks));
         let next = View::new(Arc::new(parts), blocks, view.blocks_known || is_conversion);
+        // Before the view with the block: a reader of it looks for blocks up to there.
+        self.may_have_blocks.store(manifest.conversions > 0, Ordering::Release);
+        self.blocks_until_ms.store(manifest.blocks_until_ms.unwrap_or(i64::MAX), Ordering::Release);
         self.views.replace(next, if is_conversion { gone.clone() } else { Vec::new() });
         self.durable.store(manifest.position, Ordering::Release);
         let mut obsolete = std::mem::take(&mut committed.doubtful);

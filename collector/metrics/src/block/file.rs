@@ -46,6 +46,8 @@ pub(super) struct Opened {
 pub(crate) struct Section {
     /// By rising series number.
     places: Vec<Place>,
+    /// What the index took for them; less where others had brought them already.
+    index_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -161,19 +163,23 @@ impl Opened {
 
 impl Section {
     /// Of runs in the order in which the section has them, each with its series' number.
-    pub(super) fn new(runs: impl Iterator<Item = (SeriesId, Run)>) -> Self {
+    pub(super) fn new(index_bytes: usize, runs: impl Iterator<Item = (SeriesId, Run)>) -> Self {
         let mut places: Vec<Place> = (0..).zip(runs).map(|(at, (id, run))| Place { id, at, run }).collect();
         places.sort_unstable_by_key(|place| place.id);
-        Self { places }
+        Self { places, index_bytes }
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = SeriesId> {
         self.places.iter().map(|place| place.id)
     }
 
+    pub(super) fn index_bytes(&self) -> usize {
+        self.index_bytes
+    }
+
+    /// With its series in the index, so that the cache's bound holds for them.
     pub(super) fn bytes(&self) -> usize {
-        // The index keeps the series besides.
-        self.places.len() * size_of::<Place>()
+        self.places.len() * size_of::<Place>() + self.index_bytes
     }
 }
 

@@ -163,8 +163,10 @@ impl MetricStore {
     fn join_index(&self, entries: &[Entry]) -> Result<Section, &'static str> {
         let hashes: Vec<_> = entries.iter().map(|entry| hash_labels(&self.hasher, &entry.labels)).collect();
         let mut ids: Vec<SeriesId> = Vec::with_capacity(entries.len());
+        let mut index_bytes = 0;
         for (entries, hashes) in entries.chunks(PIECE).zip(hashes.chunks(PIECE)) {
             let mut index = self.index.write();
+            let before_bytes = index.bytes();
             for (entry, hash) in entries.iter().zip(hashes) {
                 let Ok(series) = index.take(*hash, &entry.labels) else {
                     drop(index);
@@ -177,8 +179,10 @@ impl MetricStore {
                 }
                 ids.push(series.id());
             }
+            index_bytes += index.bytes().saturating_sub(before_bytes);
         }
-        Ok(Section::new(ids.into_iter().zip(entries).map(|(id, entry)| (id, entry.run))))
+        self.memory.add_cached(index_bytes);
+        Ok(Section::new(index_bytes, ids.into_iter().zip(entries).map(|(id, entry)| (id, entry.run))))
     }
 
     /// The series of sections that went from the cache leave the index, once no reader has the sections any more.
@@ -192,6 +196,7 @@ impl MetricStore {
         };
         for section in idle {
             self.leave_ids(&section.ids().collect::<Vec<_>>());
+            self.memory.free_cached(section.index_bytes());
         }
     }
 
