@@ -19,9 +19,9 @@ impl Expr {
             ExprKind::Number { value, .. } => json!({"type": "numberLiteral", "val": float_text::plain(*value)}),
             ExprKind::Text(text) => json!({"type": "stringLiteral", "val": &**text}),
             ExprKind::Bytes(bytes) => json!({"type": "stringLiteral", "val": String::from_utf8_lossy(bytes)}),
-            ExprKind::Paren(inner) => json!({"type": "parenExpr", "expr": inner.to_tree()}),
-            ExprKind::Negate(inner) => json!({"type": "unaryExpr", "op": "-", "expr": inner.to_tree()}),
-            ExprKind::Plus(inner) => json!({"type": "unaryExpr", "op": "+", "expr": inner.to_tree()}),
+            ExprKind::Paren(inner) => node([("type", "parenExpr".into()), ("expr", inner.to_tree())]),
+            ExprKind::Negate(inner) => unary_tree("-", inner),
+            ExprKind::Plus(inner) => unary_tree("+", inner),
             ExprKind::Vector(selector) => {
                 let mut tree = selector_tree(selector);
                 tree.insert("type".to_owned(), "vectorSelector".into());
@@ -36,9 +36,18 @@ impl Expr {
     }
 }
 
+/// An object of its members, which are moved: `json!` would copy each subtree again at each level.
+fn node<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn unary_tree(op: &str, inner: &Expr) -> Value {
+    node([("type", "unaryExpr".into()), ("op", op.into()), ("expr", inner.to_tree())])
+}
+
 fn selector_tree(selector: &VectorSelector) -> Map<String, Value> {
     let (timestamp, start_or_end) = at_tree(selector.at);
-    let members = [
+    let members: [(&str, Value); 8] = [
         ("name", selector.name.as_deref().unwrap_or_default().into()),
         ("matchers", selector.matchers.iter().map(matcher_tree).collect()),
         ("offset", selector.offset_ms.into()),
@@ -74,18 +83,18 @@ fn matrix_tree(matrix: &MatrixSelector) -> Value {
 
 fn subquery_tree(subquery: &Subquery) -> Value {
     let (timestamp, start_or_end) = at_tree(subquery.at);
-    json!({
-        "type": "subquery",
-        "expr": subquery.expr.to_tree(),
-        "range": subquery.range_ms,
-        "rangeExpr": span_tree(subquery.range_expr.as_deref()),
-        "offset": subquery.offset_ms,
-        "offsetExpr": span_tree(subquery.offset_expr.as_deref()),
-        "step": subquery.step_ms.unwrap_or(0),
-        "stepExpr": span_tree(subquery.step_expr.as_deref()),
-        "timestamp": timestamp,
-        "startOrEnd": start_or_end,
-    })
+    node([
+        ("type", "subquery".into()),
+        ("expr", subquery.expr.to_tree()),
+        ("range", subquery.range_ms.into()),
+        ("rangeExpr", span_tree(subquery.range_expr.as_deref())),
+        ("offset", subquery.offset_ms.into()),
+        ("offsetExpr", span_tree(subquery.offset_expr.as_deref())),
+        ("step", subquery.step_ms.unwrap_or(0).into()),
+        ("stepExpr", span_tree(subquery.step_expr.as_deref())),
+        ("timestamp", timestamp),
+        ("startOrEnd", start_or_end),
+    ])
 }
 
 fn span_tree(expr: Option<&DurationExpr>) -> Value {
@@ -93,35 +102,39 @@ fn span_tree(expr: Option<&DurationExpr>) -> Value {
 }
 
 fn duration_tree(expr: &DurationExpr) -> Value {
-    let node = |op: &str, left: Option<&DurationExpr>, right: Value| {
-        let left = span_tree(left);
-        json!({"type": "durationExpr", "op": op, "lhs": left, "rhs": right, "wrapped": expr.is_wrapped})
+    let operation = |op: &str, left: Option<&DurationExpr>, right: Value| {
+        let (left, is_wrapped) = (span_tree(left), expr.is_wrapped.into());
+        node([
+            ("type", "durationExpr".into()),
+            ("op", op.into()),
+            ("lhs", left),
+            ("rhs", right),
+            ("wrapped", is_wrapped),
+        ])
     };
     match &expr.kind {
         DurationKind::Number { seconds, as_duration } => {
             let number = json!({"type": "numberLiteral", "val": float_text::plain(*seconds), "duration": as_duration});
             // Prometheus has no other place for the parentheses of a number than a sign that does nothing.
-            if expr.is_wrapped { node("+", None, number) } else { number }
+            if expr.is_wrapped { operation("+", None, number) } else { number }
         }
-        DurationKind::Step => node("step", None, Value::Null),
-        DurationKind::Range => node("range", None, Value::Null),
-        DurationKind::Negate(inner) => node("-", None, duration_tree(inner)),
-        DurationKind::Binary { op, left, right } => node(op.symbol(), Some(left), duration_tree(right)),
+        DurationKind::Step => operation("step", None, Value::Null),
+        DurationKind::Range => operation("range", None, Value::Null),
+        DurationKind::Negate(inner) => operation("-", None, duration_tree(inner)),
+        DurationKind::Binary { op, left, right } => operation(op.symbol(), Some(left), duration_tree(right)),
     }
 }
 
 fn call_tree(call: &Call) -> Value {
     let types: Vec<&str> = call.function.arguments.iter().map(|kind| kind.name()).collect();
-    json!({
-        "type": "call",
-        "func": {
-            "name": call.function.name,
-            "argTypes": types,
-            "variadic": variadic(call.function),
-            "returnType": call.function.returns.name(),
-        },
-        "args": call.arguments.iter().map(Expr::to_tree).collect::<Vec<_>>(),
-    })
+    let function = json!({
+        "name": call.function.name,
+        "argTypes": types,
+        "variadic": variadic(call.function),
+        "returnType": call.function.returns.name(),
+    });
+    let arguments = call.arguments.iter().map(Expr::to_tree).collect();
+    node([("type", "call".into()), ("func", function), ("args", arguments)])
 }
 
 /// How many arguments may be left out or added, as Prometheus counts.
@@ -138,14 +151,14 @@ fn aggregate_tree(aggregate: &Aggregate) -> Value {
         Grouping::By(labels) => (labels, false),
         Grouping::Without(labels) => (labels, true),
     };
-    json!({
-        "type": "aggregation",
-        "op": aggregate.op.name(),
-        "expr": aggregate.expr.to_tree(),
-        "param": aggregate.parameter.as_deref().map_or(Value::Null, Expr::to_tree),
-        "grouping": labels.iter().map(|label| &**label).collect::<Vec<_>>(),
-        "without": is_without,
-    })
+    node([
+        ("type", "aggregation".into()),
+        ("op", aggregate.op.name().into()),
+        ("expr", aggregate.expr.to_tree()),
+        ("param", aggregate.parameter.as_deref().map_or(Value::Null, Expr::to_tree)),
+        ("grouping", labels.iter().map(|label| Value::from(&**label)).collect()),
+        ("without", is_without.into()),
+    ])
 }
 
 fn binary_tree(binary: &Binary) -> Value {
@@ -161,14 +174,14 @@ fn binary_tree(binary: &Binary) -> Value {
             "fillValues": {"lhs": number_tree(matching.fill_left), "rhs": number_tree(matching.fill_right)},
         })
     });
-    json!({
-        "type": "binaryExpr",
-        "op": binary.op.symbol(),
-        "lhs": binary.left.to_tree(),
-        "rhs": binary.right.to_tree(),
-        "matching": matching_tree,
-        "bool": binary.returns_bool,
-    })
+    node([
+        ("type", "binaryExpr".into()),
+        ("op", binary.op.symbol().into()),
+        ("lhs", binary.left.to_tree()),
+        ("rhs", binary.right.to_tree()),
+        ("matching", matching_tree.unwrap_or(Value::Null)),
+        ("bool", binary.returns_bool.into()),
+    ])
 }
 
 /// A float as Go's JSON has it: whole numbers without `.0`.

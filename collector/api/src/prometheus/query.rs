@@ -14,8 +14,7 @@ use super::limits::{Bounds, PROMETHEUS_STEPS};
 use super::pool::Run;
 use super::stats::{Stats, Timings, Wanted};
 use super::telemetry::Limit;
-use super::write::{AnswerPieces, held_bytes};
-use crate::Scoped;
+use super::write::AnswerPieces;
 use crate::clock::now_ms;
 use crate::reader::Who;
 
@@ -159,7 +158,7 @@ impl Asked {
         };
         cut(&mut answer, self.limit);
         answer.warnings.extend(warning);
-        run.budget.take_bytes(held_bytes(&answer.value))?;
+        run.budget.take_bytes(answer.value.held_bytes())?;
         let timings = Timings { queued: run.queued, preparing: parsed - begun, evaluating: parsed.elapsed() };
         let stats = Stats::new(timings, &run.budget, self.wanted, self.when.times());
         let stats = Some(stats).filter(|_| self.wanted != Wanted::Nothing);
@@ -175,12 +174,26 @@ fn cut(answer: &mut Answer, limit: usize) {
     }
 }
 
-pub(super) async fn format(_: Scoped, form: Form) -> Result<Success, ApiError> {
-    Success::new(parse(form.text("query"))?.pretty())
+pub(super) async fn format(
+    Who(reader): Who,
+    State(api): State<PrometheusApi>,
+    form: Form,
+) -> Result<Success, ApiError> {
+    let text = form.text("query").to_owned();
+    let work = move |run: Run| {
+        run.budget.check()?;
+        Success::new(parse(&text)?.pretty())
+    };
+    api.run(&reader, work).await
 }
 
-pub(super) async fn tree(_: Scoped, form: Form) -> Result<Success, ApiError> {
-    Success::new(parse(form.text("query"))?.to_tree())
+pub(super) async fn tree(Who(reader): Who, State(api): State<PrometheusApi>, form: Form) -> Result<Success, ApiError> {
+    let text = form.text("query").to_owned();
+    let work = move |run: Run| {
+        run.budget.check()?;
+        Success::new(parse(&text)?.to_tree())
+    };
+    api.run(&reader, work).await
 }
 
 #[cfg(test)]

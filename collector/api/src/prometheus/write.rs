@@ -41,7 +41,7 @@ struct Begun {
 }
 
 impl AnswerPieces {
-    /// An answer. The bytes that it holds must have been taken from the budget ([`held_bytes`]).
+    /// An answer. The bytes that it holds must have been taken from the budget ([`Value::held_bytes`]).
     pub(super) fn new(answer: Answer, stats: Option<&Stats>, budget: Arc<QueryBudget>) -> Self {
         let mut tail = Vec::new();
         if let Some(stats) = stats {
@@ -77,7 +77,7 @@ impl Pieces for AnswerPieces {
                     return true;
                 };
                 if begun.write(out) {
-                    self.budget.give_back_bytes(series_bytes(&begun.series));
+                    self.budget.give_back_bytes(begun.series.held_bytes());
                     if left.len() > 0 {
                         out.push(b',');
                     }
@@ -166,20 +166,6 @@ fn some<T>(out: &mut Vec<u8>, name: &str, all: &[T], done: &mut usize, most: usi
         out.push(b']');
     }
     *done = end;
-}
-
-/// About what an answer holds.
-pub(super) fn held_bytes(value: &Value) -> usize {
-    match value {
-        Value::Scalar(_) | Value::String { .. } => 0,
-        Value::Vector(elements) => size_of_val(elements.as_slice()),
-        Value::Matrix(all) => all.iter().map(series_bytes).sum(),
-    }
-}
-
-fn series_bytes(series: &Series) -> usize {
-    let points = series.floats.capacity() * size_of::<Sample>();
-    points + series.histograms.capacity() * size_of::<HistogramSample>() + size_of::<Series>()
 }
 
 /// Warnings or infos, if there are any.
