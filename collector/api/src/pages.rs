@@ -19,8 +19,8 @@ use axum::routing::get;
 use maud::Markup;
 use tenantscope_incidents::Incidents;
 use tenantscope_lake::Lake;
-use tenantscope_model::{Reporting, Select};
-use tenantscope_promql::Engine;
+use tenantscope_model::Reporting;
+use tenantscope_promql::Evaluator;
 use tenantscope_rules::Runner;
 use tenantscope_tenancy::Registry;
 
@@ -29,10 +29,8 @@ use queries::Queries;
 
 /// What the pages read.
 pub struct Sources {
-    /// The PromQL engine.
-    pub engine: Arc<Engine>,
-    /// The metric store.
-    pub select: Arc<dyn Select>,
+    /// What evaluates PromQL.
+    pub evaluator: Evaluator,
     /// Logs and spans.
     pub lake: Arc<Lake>,
     /// Rules and their alerts.
@@ -56,7 +54,7 @@ type Shared = axum::extract::State<Arc<State>>;
 
 /// The pages' routes.
 pub fn routes(sources: Sources) -> Router {
-    let queries = Queries::new(Arc::clone(&sources.engine), Arc::clone(&sources.select));
+    let queries = Queries::new(sources.evaluator.clone());
     Router::new()
         .route("/", get(fleet::show))
         .route("/tenants/{tenant}", get(tenant::show))

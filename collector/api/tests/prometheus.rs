@@ -401,6 +401,16 @@ async fn a_query_past_a_limit_is_told_which() {
 }
 
 #[tokio::test]
+async fn what_only_reads_a_text_has_limits_too() {
+    let bench = Bench::new(QueryLimits { timeout: Duration::ZERO, ..QueryLimits::default() });
+    for path in ["/api/v1/parse_query?query=up", "/api/v1/format_query?query=up"] {
+        let late = bench.get(path).await;
+        assert_eq!((late.status.as_u16(), &late.json()["errorType"]), (503, &json!("timeout")), "{path}");
+        assert!(late.text.contains("query.timeout"), "{}", late.text);
+    }
+}
+
+#[tokio::test]
 async fn memory_is_bounded_and_free_again() {
     let bench = Bench::new(QueryLimits { max_bytes: 1000, ..QueryLimits::default() });
     let large = bench.get("/api/v1/query_range?query=vector(1)&start=0&end=1000&step=1").await;
@@ -414,6 +424,12 @@ async fn memory_is_bounded_and_free_again() {
     let large = bench.get("/api/v1/query_range?query=vector(1)&start=0&end=5000&step=1").await;
     assert_eq!((large.status.as_u16(), &large.json()["errorType"]), (503, &json!("unavailable")));
     assert!(large.text.contains("query.memory_max_bytes") && large.headers.contains_key(header::RETRY_AFTER));
+    let on_the_way = "sum(max_over_time(vector(time()%5Etime())%5B1h:1s%5D))";
+    for _ in 0..10 {
+        let refused = bench.get(&format!("/api/v1/query?query={on_the_way}")).await;
+        assert!(refused.text.contains("query.memory_max_bytes"), "what is held on the way counts: {}", refused.text);
+        assert_eq!(bench.get("/api/v1/query?query=sum(vector(1))").await.status, StatusCode::OK, "and is free again");
+    }
 }
 
 /// So many series of one metric, each with a sample a minute ago.

@@ -2,7 +2,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tenantscope_model::{Evaluate, EvaluateError, Evaluated, Labels, QueryBudget, Scope, Select};
+use tenantscope_model::{
+    Evaluate, EvaluateError, Evaluated, Labels, QueryBounds, QueryBudget, QueryMemory, Scope, Select,
+};
 
 use crate::ast::Expr;
 use crate::engine::{Engine, QueryOptions};
@@ -13,16 +15,30 @@ use crate::value::{PointValue, Value};
 /// How many parsed expressions are kept: rules and objectives evaluate the same ones again and again.
 const MAX_PARSED: usize = 4096;
 
-/// What one evaluation of a rule may use.
-const MAX_SAMPLES: u64 = 50_000_000;
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// What one evaluation of a rule may use, unless it is told otherwise.
+const DEFAULT_USE: Use = Use {
+    timeout: Duration::from_secs(60),
+    bounds: QueryBounds { max_samples: 50_000_000, max_series: 5_000_000, max_bytes: 300 << 20 },
+};
 
-/// An [`Engine`] over a store, as rules and objectives use it. Cloning shares store and cache.
+/// What all of them may hold, and the queries that share it, unless it is told otherwise.
+const DEFAULT_MEMORY_BYTES: u64 = 600 << 20;
+
+/// What an evaluation may use.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    timeout: Duration,
+    bounds: QueryBounds,
+}
+
+/// An [`Engine`] over a store, as rules and objectives use it. Cloning shares store, cache, memory and limits.
 #[derive(Clone)]
 pub struct Evaluator {
     engine: Engine,
     select: Arc<dyn Select>,
     parsed: Arc<Mutex<Parsed>>,
+    memory: Arc<QueryMemory>,
+    may_use: Arc<Mutex<Use>>,
 }
 
 /// Parsed expressions, the oldest leaving first. They are no one's data, so that all scopes share them.
@@ -35,7 +51,27 @@ struct Parsed {
 impl Evaluator {
     /// Evaluates over this store.
     pub fn new(engine: Engine, select: Arc<dyn Select>) -> Self {
-        Self { engine, select, parsed: Arc::default() }
+        let memory = Arc::new(QueryMemory::new(DEFAULT_MEMORY_BYTES));
+        Self { engine, select, parsed: Arc::default(), memory, may_use: Arc::new(Mutex::new(DEFAULT_USE)) }
+    }
+
+    /// The memory of all queries, which evaluations share with whoever else asks the store.
+    pub fn memory(&self) -> &Arc<QueryMemory> {
+        &self.memory
+    }
+
+    /// What one evaluation may use from now on.
+    pub fn limit(&self, timeout: Duration, bounds: QueryBounds) {
+        *self.may_use.lock().unwrap_or_else(PoisonError::into_inner) = Use { timeout, bounds };
+    }
+
+    /// What an evaluation may use, and no more than this of time and samples.
+    pub fn budget(&self, timeout: Duration, max_samples: u64) -> QueryBudget {
+        let may_use = *self.may_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let max_samples = may_use.bounds.max_samples.min(max_samples);
+        let bounds = QueryBounds { max_samples, ..may_use.bounds };
+        let deadline = Instant::now() + may_use.timeout.min(timeout);
+        QueryBudget::bounded(deadline, bounds, Some(Arc::clone(&self.memory)))
     }
 
     /// The engine.
@@ -72,7 +108,7 @@ impl Evaluator {
 impl Evaluate for Evaluator {
     fn evaluate(&self, scope: &Scope, expression: &str, at_ms: i64) -> Result<Vec<Evaluated>, EvaluateError> {
         let expr = self.parsed(expression).map_err(|error| EvaluateError::Expression(error.to_string()))?;
-        let budget = QueryBudget::new(Instant::now() + TIMEOUT, MAX_SAMPLES);
+        let budget = self.budget(Duration::MAX, u64::MAX);
         let options = QueryOptions { budget: &budget, lookback_ms: None, text: expression };
         let answer = self.engine.instant(&*self.select, scope, &expr, at_ms, options);
         match answer.map_err(failed)?.value {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tenantscope_model::{
-    Exemplar, Families, Histogram, HistogramSample, Labels, MetadataRequest, QueryBounds, QueryBudget, QueryMemory,
-    Sample, Scope, Select, SelectError, SelectRequest, SelectedSeries, SeriesRequest, Span, Spans,
+    Evaluate, EvaluateError, Exemplar, Families, Histogram, HistogramSample, Labels, MetadataRequest, QueryBounds,
+    QueryBudget, QueryMemory, Sample, Scope, Select, SelectError, SelectRequest, SelectedSeries, SeriesRequest, Span,
+    Spans,
 };
-use tenantscope_promql::{Answer, Engine, EngineError, QueryOptions, Times, Value, parse};
+use tenantscope_promql::{Answer, Engine, EngineError, Evaluator, QueryOptions, Times, Value, parse};
 
 const MIB: u64 = 1 << 20;
 
@@ -134,6 +135,25 @@ fn what_a_query_holds_is_bounded_wherever_it_holds_it() {
     assert!(joined.peak_bytes() > MIB, "{}", joined.peak_bytes());
     let summed = bench.budget(MIB / 4, Duration::from_secs(600));
     assert!(bench.range("sum(rate(x[1m]))", TIMES, &summed).is_ok(), "what is summed is not held");
+}
+
+#[test]
+fn rules_have_limits_and_share_the_memory_of_queries() {
+    let evaluator = Evaluator::new(Engine::default(), Arc::new(shelf()));
+    let error = |expression: &str| match evaluator.evaluate(&Scope::All, expression, 500_000) {
+        Err(EvaluateError::Execution(message)) => message,
+        other => panic!("{expression}: {other:?}"),
+    };
+    let rule = "max(max_over_time((x + on(n) x)[5m:1s]))";
+    assert_eq!(evaluator.evaluate(&Scope::All, rule, 500_000).unwrap().len(), 1);
+    evaluator.memory().resize(1000);
+    assert!(error(rule).contains("query.memory_max_bytes"));
+    evaluator.memory().resize(u64::MAX);
+    evaluator.limit(Duration::from_secs(60), QueryBounds { max_bytes: 1000, ..QueryBounds::NONE });
+    assert!(error(rule).contains("query.max_bytes"));
+    evaluator.limit(Duration::ZERO, QueryBounds::NONE);
+    assert!(error(rule).contains("timed out"));
+    assert_eq!(evaluator.memory().used_bytes(), 0);
 }
 
 /// Each looks at all samples of its window at each time.

@@ -162,8 +162,7 @@ impl Evaluation {
         let sources = pages::Sources {
             incidents: Arc::clone(&self.incidents),
             objectives: self.objectives.clone(),
-            engine: Arc::new(self.evaluator.engine().clone()),
-            select: Arc::clone(self.evaluator.select()),
+            evaluator: self.evaluator.clone(),
             lake: Arc::clone(&opened.lake),
             rules: Arc::clone(&self.rules),
             reporting,

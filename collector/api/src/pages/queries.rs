@@ -1,10 +1,10 @@
 //! PromQL for the pages: bounded in number and time, off the runtime's threads.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tenantscope_model::{Evaluated, Labels, QueryBudget, Sample, Scope, Select};
-use tenantscope_promql::{Engine, PointValue, QueryOptions, Times, Value};
+use tenantscope_model::{Evaluated, Labels, Sample, Scope};
+use tenantscope_promql::{Evaluator, PointValue, QueryOptions, Times, Value};
 use tokio::sync::Semaphore;
 
 use super::plot::{Line, Span};
@@ -19,14 +19,13 @@ const CONCURRENT: usize = 4;
 /// Asks the engine over the store.
 #[derive(Clone)]
 pub(super) struct Queries {
-    engine: Arc<Engine>,
-    select: Arc<dyn Select>,
+    evaluator: Evaluator,
     permits: Arc<Semaphore>,
 }
 
 impl Queries {
-    pub(super) fn new(engine: Arc<Engine>, select: Arc<dyn Select>) -> Self {
-        Self { engine, select, permits: Arc::new(Semaphore::new(CONCURRENT)) }
+    pub(super) fn new(evaluator: Evaluator) -> Self {
+        Self { evaluator, permits: Arc::new(Semaphore::new(CONCURRENT)) }
     }
 
     /// The elements of an instant vector.
@@ -64,15 +63,16 @@ impl Queries {
     async fn run(&self, scope: &Scope, query: &str, at: At) -> Result<Value, String> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|error| error.to_string())?;
         let expr = tenantscope_promql::parse(query).map_err(|error| error.to_string())?;
-        let (engine, select, scope) = (Arc::clone(&self.engine), Arc::clone(&self.select), scope.clone());
+        let (evaluator, scope) = (self.evaluator.clone(), scope.clone());
         let evaluated = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let budget = QueryBudget::new(Instant::now() + TIMEOUT, MAX_SAMPLES);
+            let budget = evaluator.budget(TIMEOUT, MAX_SAMPLES);
+            let (engine, select) = (evaluator.engine(), evaluator.select());
             let options = QueryOptions { budget: &budget, lookback_ms: None, text: "" };
             let answer = match at {
-                At::Instant(at_ms) => engine.instant(&*select, &scope, &expr, at_ms, options),
+                At::Instant(at_ms) => engine.instant(&**select, &scope, &expr, at_ms, options),
                 At::Range(Span { start_ms, end_ms, step_ms }) => {
-                    engine.range(&*select, &scope, &expr, Times { start_ms, end_ms, step_ms }, options)
+                    engine.range(&**select, &scope, &expr, Times { start_ms, end_ms, step_ms }, options)
                 }
             };
             answer.map(|answer| answer.value).map_err(|error| error.to_string())

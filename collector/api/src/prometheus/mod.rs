@@ -46,7 +46,7 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, any, get};
 use parking_lot::RwLock;
-use tenantscope_model::{Reporting, Select};
+use tenantscope_model::{Reporting, Scope, Select};
 use tenantscope_promql::Evaluator;
 use tenantscope_rules::Runner;
 use tenantscope_tenancy::{Reading, Registry};
@@ -82,7 +82,8 @@ struct InForce {
 impl PrometheusApi {
     /// Answers from what an evaluator evaluates over.
     pub fn new(evaluator: Evaluator, limits: QueryLimits) -> Self {
-        let pool = Pool::new(limits.memory_max_bytes);
+        let pool = Pool::new(Arc::clone(evaluator.memory()));
+        limit(&evaluator, &limits);
         let started_ms = now_ms();
         let in_force = InForce { limits: Arc::new(limits), since_ms: started_ms, is_newest: true };
         Self {
@@ -123,7 +124,7 @@ impl PrometheusApi {
 
     /// Other limits from now on, for queries that come. The lookback holds until the next start.
     pub fn reload(&self, limits: QueryLimits) {
-        self.pool.resize(limits.memory_max_bytes);
+        limit(&self.evaluator, &limits);
         *self.in_force.write() = InForce { limits: Arc::new(limits), since_ms: now_ms(), is_newest: true };
     }
 
@@ -172,6 +173,13 @@ impl PrometheusApi {
         let job = Job { reader, limits: &limits, bounds, asked_timeout: None, count_steps: None };
         self.pool.run(job, work).await
     }
+}
+
+/// Rules and objectives may use what a query may, and share the memory of all.
+fn limit(evaluator: &Evaluator, limits: &QueryLimits) {
+    evaluator.memory().resize(limits.memory_max_bytes);
+    let bounds = limits.within(&Scope::All, None);
+    evaluator.limit(bounds.timeout, bounds.query);
 }
 
 /// A route that is read by GET alone.

@@ -64,15 +64,10 @@ impl Drop for Counted {
 }
 
 impl Pool {
-    pub(super) fn new(memory_max_bytes: u64) -> Self {
-        let memory = Arc::new(QueryMemory::new(memory_max_bytes));
+    /// Runs queries within this memory, which others may share.
+    pub(super) fn new(memory: Arc<QueryMemory>) -> Self {
         TELEMETRY.memory.add(&memory);
         Self { queue: Queue::default(), memory }
-    }
-
-    /// Other bounds of the memory of all queries.
-    pub(super) fn resize(&self, memory_max_bytes: u64) {
-        self.memory.resize(memory_max_bytes);
     }
 
     /// Runs blocking work within its bounds. The time spent waiting counts.
@@ -162,7 +157,7 @@ mod tests {
     impl Bench {
         fn new(limits: QueryLimits) -> Arc<Self> {
             let reader = Reading { reader: Arc::default(), allowed: Scope::All, scope: Scope::All };
-            Arc::new(Self { pool: Pool::new(limits.memory_max_bytes), limits, reader })
+            Arc::new(Self { pool: Pool::new(Arc::new(QueryMemory::new(limits.memory_max_bytes))), limits, reader })
         }
 
         async fn run<T: Send + 'static>(
