@@ -314,6 +314,27 @@ fn files_with(dir: &Path, text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_reader_of_blocks_takes_no_room_from_writers() {
+    let mut bench = Bench::new(options());
+    let hosts = (0..4000).map(|host| stamped(labels("old", "a", &format!("host-{host}")), &[(10, 1.0)]));
+    bench.write(hosts.collect());
+    bench.store().flush().unwrap();
+    convert_all(bench.store());
+    bench.reopen();
+    let write = |bench: &mut Bench| {
+        bench.write(vec![stamped(labels("new", "b", "h"), &[(10 * HOUR_MS, 1.0)])]);
+        bench.store().stats()
+    };
+    let before = write(&mut bench);
+    assert_eq!(before.series, 1);
+    assert_eq!(everything(bench.store()).len(), 4001);
+    let after = write(&mut bench);
+    assert_eq!(after.series, 4001);
+    let taken = after.memory_bytes.saturating_sub(before.memory_bytes);
+    assert!(taken < 100_000, "{taken} bytes for 4,000 series that nobody writes to");
+}
+
+#[test]
 fn writes_to_what_was_summed_are_told_until_they_are_settled() {
     let mut bench = Bench::new(options());
     let write = |bench: &mut Bench, t_ms: i64, value: f64| {
