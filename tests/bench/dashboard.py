@@ -26,15 +26,17 @@ RANGE_S, STEP_S = 1800, 30
 TOLERANCE, TOLERANCE_OF_RATES = 0.01, 0.03
 
 
-def summary(result):
-    """(series, sum of all finite values): what two systems' answers are compared by."""
+def summary(query, result):
+    """(series, sum of all finite values): what two systems' answers are compared by. Of `topk` values count rather than
+    series: which ones come near its end hangs on how a rate is meant."""
     points = [value for one in result for value in ([one["value"]] if "value" in one else one["values"])]
     numbers = [float(value) for _, value in points]
-    return len(result), sum(number for number in numbers if math.isfinite(number))
+    counted = len(points) if query.startswith("topk(") else len(result)
+    return counted, sum(number for number in numbers if math.isfinite(number))
 
 
 def alike(query, one, other):
     """Whether two answers are the same but for what the systems define differently."""
-    (series, total), (their_series, their_total) = summary(one), summary(other)
+    (series, total), (their_series, their_total) = summary(query, one), summary(query, other)
     tolerance = TOLERANCE_OF_RATES if "rate(" in query or "increase(" in query else TOLERANCE
     return series == their_series and abs(total - their_total) <= tolerance * max(abs(total), abs(their_total))

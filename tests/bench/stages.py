@@ -173,7 +173,7 @@ def latency(systems, then_s, now_s, runs, say):
             first = answers[systems[0].name]
             for name, answer in answers.items():
                 if not dashboard.alike(query, first, answer):
-                    differing.append(f"{title}, {form}: {systems[0].name} {dashboard.summary(first)}, {name} {dashboard.summary(answer)}")
+                    differing.append(f"{title}, {form}: {systems[0].name} {dashboard.summary(query, first)}, {name} {dashboard.summary(query, answer)}")
         say(f"latency {title}: " + "; ".join(
             f"{name} " + " ".join(f"{v:.0f}" for k, v in results[name].items() if k.split(",")[0].removesuffix(" (blocks)") == title)
             for name in results))
