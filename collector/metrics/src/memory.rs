@@ -46,8 +46,12 @@ impl Memory {
         self.samples() + self.index() + self.0.reserved.load(Relaxed)
     }
 
-    pub(crate) fn add_samples(&self, bytes: usize) {
-        self.0.samples.fetch_add(bytes, Relaxed);
+    pub(crate) fn change_samples(&self, bytes: isize) {
+        if bytes < 0 {
+            self.free_samples(bytes.unsigned_abs());
+        } else {
+            self.0.samples.fetch_add(bytes.unsigned_abs(), Relaxed);
+        }
     }
 
     pub(crate) fn free_samples(&self, bytes: usize) {

@@ -41,8 +41,8 @@ struct State {
 /// What a write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// Bytes of memory added.
-    pub(crate) bytes: usize,
+    /// Bytes of memory added; negative where samples of one time gave way to the newest.
+    pub(crate) bytes: isize,
     /// Whether it is the series' first write since the last flush began.
     pub(crate) first: bool,
 }
@@ -110,7 +110,7 @@ impl Series {
         let head = state.head.get_or_insert_with(|| Box::new(Head::new(generation)));
         let before = if first { 0 } else { head.bytes() };
         head.write(new);
-        let bytes = head.bytes().saturating_sub(before);
+        let bytes = head.bytes().cast_signed() - before.cast_signed();
         drop(state);
         if let Some(cadence) = new.cadence {
             self.set_cadence(cadence);

@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantscope_model::{FamilyMetadata, Labels, Position, Refusal, Sink, StampedBatch, StampedSeries, TenantId};
+use tenantscope_model::{
+    Exemplar, FamilyMetadata, Labels, Position, Refusal, Sink, StampedBatch, StampedSeries, TenantId,
+};
 
 use crate::columns::TimeRange;
 use crate::head::histogram_bytes;
@@ -23,6 +25,8 @@ const SAMPLE_BYTES: usize = 18;
 const NEW_SERIES_BYTES: usize = 320;
 /// New series that are made under one lock.
 const PIECE: usize = 256;
+/// Of the names and values of an exemplar's labels together (OpenMetrics 1.0, "Exemplars").
+const MAX_EXEMPLAR_CHARACTERS: usize = 128;
 /// When a sender may try again, once memory is full: a flush takes seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -113,7 +117,7 @@ impl MetricStore {
     }
 
     /// Writes one series and returns the bytes of memory that it took.
-    fn write(&self, applied: &mut Applied, prepared: &mut PreparedSeries) -> usize {
+    fn write(&self, applied: &mut Applied, prepared: &mut PreparedSeries) -> isize {
         let known = prepared.known.take().ok_or(Removed);
         if let Ok(bytes) = known.and_then(|series| write_to(applied, series, &prepared.new)) {
             return bytes;
@@ -170,12 +174,12 @@ impl MetricStore {
         }
         series.iter().for_each(|one| self.note_dirty(&one.new, one.known.as_deref()));
         self.make_new(&mut series);
-        let (mut samples, mut bytes) = (0, 0);
+        let (mut samples, mut bytes) = (0, 0_isize);
         for series in series.iter_mut().filter(|series| !series.is_empty()) {
             bytes += self.write(&mut applied, series);
             samples += series.new.samples.len() + series.new.histograms.len();
         }
-        self.memory.add_samples(bytes);
+        self.memory.change_samples(bytes);
         self.take_metadata(metadata);
         applied.position = applied.position.max(position.0);
         drop(applied);
@@ -269,7 +273,7 @@ impl Sink for MetricStore {
     }
 }
 
-fn write_to(applied: &mut Applied, series: Arc<Series>, new: &StampedSeries) -> Result<usize, Removed> {
+fn write_to(applied: &mut Applied, series: Arc<Series>, new: &StampedSeries) -> Result<isize, Removed> {
     let written = series.write(applied.generation, new)?;
     if written.first {
         applied.touched.push(series);
@@ -307,13 +311,20 @@ impl Dropped {
     }
 }
 
+/// Whether an exemplar's labels are within the length that OpenMetrics gives them, as Prometheus asks too: an exemplar
+/// names a trace and is no place for a text, which nothing would bound.
+fn is_short(exemplar: &Exemplar) -> bool {
+    let characters = |text: &str| text.chars().count();
+    exemplar.labels.iter().map(|l| characters(&l.name) + characters(&l.value)).sum::<usize>() <= MAX_EXEMPLAR_CHARACTERS
+}
+
 /// Drops and counts what retention would drop at once, and what a wrong clock has made.
 fn drop_outside(new: &mut StampedSeries, range: TimeRange) -> Dropped {
     let before = |t_ms: i64| t_ms < range.min_ms;
     let after = |t_ms: i64| t_ms > range.max_ms;
     let times = || new.samples.iter().map(|s| s.t_ms).chain(new.histograms.iter().map(|s| s.t_ms));
     let (old, future) = (times().filter(|t| before(*t)).count(), times().filter(|t| after(*t)).count());
-    new.exemplars.retain(|exemplar| range.contains(exemplar.t_ms));
+    new.exemplars.retain(|exemplar| range.contains(exemplar.t_ms) && is_short(exemplar));
     if old + future == 0 {
         return Dropped::default();
     }

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use support::{Bench, HOUR_MS, MINUTE_MS, always, options, range, select, stamped, tenant};
 use tenantscope_metrics::{MetricStore, OpenError, Options};
 use tenantscope_model::{
-    Exemplar, FamilyMetadata, Labels, Lookback, Matcher, Metadata, MetadataRequest, MetricKind, Position, QueryBudget,
-    Refusal, Sample, Scope, Select, SelectError, SeriesRequest, Sink, StampedBatch,
+    Exemplar, FamilyMetadata, Histogram, HistogramSample, Labels, Lookback, Matcher, Metadata, MetadataRequest,
+    MetricKind, Position, QueryBudget, Refusal, Sample, Scope, Select, SelectError, SeriesRequest, Sink, Span, Spans,
+    StampedBatch,
 };
 
 fn up(host: &str) -> Labels {
@@ -221,6 +222,39 @@ fn a_damaged_table_or_footer_or_a_missing_part_stops_the_open() {
 fn a_folder_has_one_store() {
     let bench = Bench::new(options());
     assert!(matches!(MetricStore::open(bench.dir.path(), options()), Err(OpenError::Locked { .. })));
+}
+
+#[test]
+fn memory_of_histograms_written_again_is_given_back() {
+    let mut bench = Bench::new(options());
+    let before = bench.store().stats().memory_bytes;
+    let histogram = Arc::new(Histogram {
+        positive: Spans { spans: vec![Span { offset: 0, length: 100 }], counts: vec![1.0; 100] },
+        count: 100.0,
+        ..Histogram::default()
+    });
+    for _ in 0..2000 {
+        let mut series = stamped(up("a"), &[]);
+        series.histograms = vec![HistogramSample { t_ms: 10, histogram: Arc::clone(&histogram) }];
+        bench.write(vec![series]);
+    }
+    bench.store().flush().unwrap();
+    let left = bench.store().stats().memory_bytes.saturating_sub(before);
+    assert!(left < 20_000, "{left} bytes are left of one series");
+}
+
+#[test]
+fn an_exemplar_is_no_place_for_a_text() {
+    let mut bench = Bench::new(options());
+    let exemplar = |length: usize| {
+        let id = "é".repeat(length);
+        Exemplar { t_ms: 10, value: 0.5, labels: Labels::from_pairs([("trace_id", id.as_str())]) }
+    };
+    let mut series = stamped(up("a"), &[(10, 1.0)]);
+    series.exemplars = vec![exemplar(120), exemplar(121)];
+    bench.write(vec![series]);
+    let expected = vec![(up("a"), vec![exemplar(120)])];
+    assert_eq!(bench.store().exemplars(&Scope::All, &always(&[])).unwrap(), expected);
 }
 
 #[test]
