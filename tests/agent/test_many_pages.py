@@ -90,5 +90,5 @@ def test_a_group_with_more_pages_than_one_round_reads_is_read_in_the_next(collec
 
 
 def test_more_traces_than_one_answer_has_are_read_in_shorter_windows(collector, once):
-    once(xray={"lookback": "1h"})
+    once(xray={"lookback": "2h"})
     assert 'tenantscope_ingest_records_total{signal="spans"} 410' in collector.get("/metrics").text

@@ -102,7 +102,7 @@ SAME = [
     ("query_exemplars", [("query", "(")]),
     ("query_exemplars", [("query", "up"), ("start", 5), ("end", 1)]),
     ("series", [("match[]", "orders_total"), ("match[]", '{kind="nan"}')]),
-    ("series", [("match[]", "orders_total"), ("match[]", '{shop="a"}')]),
+    ("series", [("match[]", "orders_total"), ("match[]", '{shop="a",instance="i:1"}')]),
     ("series", [("match[]", "orders_total"), ("end", 1000)]),
     ("series", []),
     ("series", [("match[]", "(")]),
@@ -184,7 +184,8 @@ def test_rules_and_alerts(both):
     def groups(one):
         groups = requests.get(one.url + "/api/v1/rules", timeout=30).json()["data"]["groups"]
         states = [rule.get("state") for group in groups for rule in group["rules"]]
-        return groups if states.count("firing") == 1 and states.count("pending") == 1 else None
+        are_evaluated = all(rule["health"] == "ok" for group in groups for rule in group["rules"])
+        return groups if are_evaluated and states.count("firing") == 1 and states.count("pending") == 1 else None
 
     ours, theirs = (eventually(lambda one=one: groups(one)) for one in both)
     assert timeless(ours) == timeless(theirs)
