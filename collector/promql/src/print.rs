@@ -35,7 +35,7 @@ impl Display for ValueType {
     }
 }
 
-/// The alternate form (`{:#}`) is for what an operator follows, see [`modifiers_text`].
+/// The alternate form (`{:#}`) is for what an operator follows, see `modifiers_text`.
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
