@@ -111,7 +111,7 @@ fn vector() -> impl Strategy<Value = String> + Clone {
             "on (a)",
             "ignoring (a, 'b c')",
             "on () group_left (x)",
-            "ignoring (z) group_right",
+            "ignoring (z) group_right ()",
             "fill (1)",
             "on (a) fill_left (-1.5) fill_right (2e7)",
         ]);
