@@ -186,7 +186,6 @@ impl Evaluation<'_> {
         self.each_series(&self.matrix_request(matrix, grid), &mut |labels, view| {
             series.take(labels, view, totals_from_ms);
             held.resize(series.held_bytes())?;
-            held.resize(series.held_bytes())?;
             self.count_windows(grid, &series, &frames)?;
             take(&mut series, &frames)
         })
