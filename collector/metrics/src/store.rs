@@ -218,12 +218,6 @@ impl MetricStore {
         Position(self.durable.load(Ordering::Acquire))
     }
 
-    /// The table's files from now on.
-    pub(crate) fn show_blocks(&self, blocks: Arc<Vec<Arc<BlockFile>>>) {
-        let _one_at_a_time = self.committed.lock();
-        self.views.replace(View::new(self.parts(), blocks, true), Vec::new());
-    }
-
     /// No block has a sample at or after this time.
     pub(crate) fn blocks_until_ms(&self) -> Option<i64> {
         Some(self.blocks_until_ms.load(Ordering::Acquire)).filter(|until_ms| *until_ms < i64::MAX)
@@ -281,6 +275,12 @@ impl MetricStore {
         self.committed.lock().families_version
     }
 
+    /// Keeps every commit waiting until it is dropped, as a disk does that hangs.
+    #[cfg(test)]
+    pub(crate) fn hold_commits(&self) -> impl Sized + '_ {
+        self.committed.lock()
+    }
+
     /// Puts a change into force: the folder fsynced, `MANIFEST` replaced, then the list that readers see.
     pub(crate) fn commit(&self, change: &Change) -> Result<(), StoreError> {
         let mut committed = self.committed.lock();
@@ -304,12 +304,14 @@ impl MetricStore {
         }
         change.add.iter().for_each(|part| self.join(part));
         let is_conversion = change.blocks.is_some();
-        let blocks = change.blocks.clone().unwrap_or_else(|| Arc::clone(&view.blocks));
-        let next = View::new(Arc::new(parts), blocks, view.blocks_known || is_conversion);
         // Before the view with the block: a reader of it looks for blocks up to there.
         self.may_have_blocks.store(manifest.conversions > 0, Ordering::Release);
         self.blocks_until_ms.store(manifest.blocks_until_ms.unwrap_or(i64::MAX), Ordering::Release);
-        self.views.replace(next, if is_conversion { gone.clone() } else { Vec::new() });
+        self.views.replace(if is_conversion { gone.clone() } else { Vec::new() }, |newest| {
+            // The blocks that readers know may have come while the manifest was written.
+            let blocks = change.blocks.clone().unwrap_or_else(|| Arc::clone(&newest.blocks));
+            View::new(Arc::new(parts), blocks, newest.blocks_known || is_conversion)
+        });
         self.durable.store(manifest.position, Ordering::Release);
         let mut obsolete = std::mem::take(&mut committed.doubtful);
         if let Some((_, version)) = change.families {

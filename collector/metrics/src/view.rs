@@ -71,10 +71,11 @@ impl Views {
         Self { newest: RwLock::new(Arc::new(first)), needed: Mutex::default() }
     }
 
-    /// Puts a view in the place of the newest one.
-    pub(crate) fn replace(&self, view: View, converted: Vec<Arc<Part>>) {
-        let view = Arc::new(view);
+    /// Puts a view in the place of the newest one, which it is made from: files and blocks are shown by different threads.
+    /// The lock is held for that alone, so that no reader waits for whoever makes files.
+    pub(crate) fn replace(&self, converted: Vec<Arc<Part>>, next: impl FnOnce(&View) -> View) {
         let mut newest = self.newest.write();
+        let view = Arc::new(next(&newest));
         let before = std::mem::replace(&mut *newest, Arc::clone(&view));
         if !converted.is_empty() {
             let ids = converted.iter().flat_map(|part| part.ids()).collect();
@@ -114,8 +115,13 @@ impl MetricStore {
         if self.blocks_until_ms().is_some_and(|until_ms| range.min_ms >= until_ms) {
             return Ok(view);
         }
-        self.block_table()?;
+        self.block_table_for_reader()?;
         Ok(self.view())
+    }
+
+    /// The table's files from now on.
+    pub(crate) fn show_blocks(&self, blocks: Arc<Vec<Arc<BlockFile>>>) {
+        self.views.replace(Vec::new(), |newest| View::new(Arc::clone(&newest.parts), blocks, true));
     }
 
     /// Series of converted parts leave the index once no reader looks for them in these any more.

@@ -184,12 +184,12 @@ impl MetricStore {
 
     /// The table; its files are known to readers from now on.
     pub(crate) fn block_table(&self) -> Result<Arc<Table>, StoreError> {
-        let table = self.blocks.table()?;
-        if !self.view().blocks_known {
-            let blocks = self.blocks.files(&table, &[]);
-            self.show_blocks(Arc::new(blocks));
-        }
-        Ok(table)
+        Ok(self.blocks.table(|files| self.show_blocks(Arc::new(files)))?)
+    }
+
+    /// The same for a reader, who does not wait for long while somebody else opens the table.
+    pub(crate) fn block_table_for_reader(&self) -> Result<Arc<Table>, StoreError> {
+        Ok(self.blocks.table_for_reader(|files| self.show_blocks(Arc::new(files)))?)
     }
 }
 
