@@ -9,10 +9,18 @@ use tenantscope_model::TenantId;
 /// The header of Mimir, Loki and Tempo that names tenants.
 pub const SCOPE_ORG_ID: HeaderName = HeaderName::from_static("x-scope-orgid");
 
+/// The header in which Firehose sends its access key.
+const ACCESS_KEY: HeaderName = HeaderName::from_static("x-amz-firehose-access-key");
+
 /// The header can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("authorization is neither one bearer token nor basic with a token as its password")]
 pub(crate) struct MalformedAuthorization;
+
+/// The access key can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("X-Amz-Firehose-Access-Key is given twice or is no text")]
+pub(crate) struct MalformedAccessKey;
 
 /// Why `X-Scope-OrgID` can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +55,17 @@ pub(crate) fn token(headers: &HeaderMap) -> Result<Option<String>, MalformedAuth
         return password.filter(|password| !password.is_empty()).map(Some).ok_or(MalformedAuthorization);
     }
     Err(MalformedAuthorization)
+}
+
+/// Firehose's access key; `None` where there is none (Firehose leaves the header out, or empty, without one).
+pub(crate) fn access_key(headers: &HeaderMap) -> Result<Option<&str>, MalformedAccessKey> {
+    let mut values = headers.get_all(ACCESS_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(MalformedAccessKey);
+    }
+    let key = value.to_str().map_err(|_| MalformedAccessKey)?;
+    Ok(Some(key).filter(|key| !key.is_empty()))
 }
 
 /// The tenants that the header names, in its order; `None` where there is no such header.

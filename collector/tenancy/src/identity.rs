@@ -1,6 +1,5 @@
 //! Who sends: from headers for each batch, from a proof once in fifteen minutes.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +8,11 @@ use http::HeaderMap;
 use tenantscope_model::{AccountId, TenantId};
 use tenantscope_wire::{Name, Proof, ProofOfAccount, Refused};
 
-use crate::config::{IdentityConfig, StaticTokenConfig};
+use crate::config::IdentityConfig;
 use crate::credential;
+use crate::holders::{Holder, Holders, InvalidHolder};
 use crate::readers::Exposure;
 use crate::registry::{AccountRefused, Registry};
-use crate::secret::{SecretError, TokenDigest};
 use crate::sender::{ProvedAgent, Sender};
 use crate::sts::{InvalidSts, ProofRefused, Sts};
 use crate::telemetry;
@@ -34,14 +33,8 @@ struct Strict {
     registry: Arc<Registry>,
     key: TokenKey,
     sts: Option<Sts>,
-    tokens: Vec<StaticToken>,
-}
-
-#[derive(Debug)]
-struct StaticToken {
-    name: Arc<str>,
-    digest: TokenDigest,
-    accounts: Arc<BTreeSet<AccountId>>,
+    tokens: Holders,
+    firehose: Holders,
 }
 
 /// Why an identity can't be set up.
@@ -54,16 +47,14 @@ pub enum InvalidIdentity {
     #[error("identity key: {0}")]
     Key(#[from] KeyError),
     /// A static token.
-    #[error("identity token {name:?}: {source}")]
-    Token {
-        /// Which.
-        name: String,
-        /// What is wrong.
-        source: SecretError,
-    },
-    /// Two static tokens have one name, so they would share lanes.
-    #[error("identity token {0:?} is given twice")]
-    TokenTwice(String),
+    #[error("identity.tokens: {0}")]
+    Token(#[source] InvalidHolder),
+    /// A Firehose access key.
+    #[error("identity.firehose: {0}")]
+    Firehose(#[source] InvalidHolder),
+    /// A token and an access key have one name, so they would share lanes.
+    #[error("the name {0:?} is given in identity.tokens and in identity.firehose")]
+    NameShared(String),
 }
 
 /// Open mode on an address that others reach too.
@@ -107,9 +98,9 @@ impl Identity {
         data_dir: &Path,
     ) -> Result<Self, InvalidIdentity> {
         let sts = config.sts.as_ref().map(|sts| Sts::try_new(config.server_name.as_deref(), sts)).transpose()?;
-        let tokens = static_tokens(&config.tokens, base)?;
+        let (tokens, firehose) = holders(config, base)?;
         let key = TokenKey::open(&key_path(config, base, data_dir))?;
-        Ok(Self(Mode::Strict(Box::new(Strict { registry, key, sts, tokens }))))
+        Ok(Self(Mode::Strict(Box::new(Strict { registry, key, sts, tokens, firehose }))))
     }
 
     /// Checks what [`Identity::try_new`] would, without making a key: for `check`.
@@ -117,7 +108,7 @@ impl Identity {
         if let Some(sts) = &config.sts {
             Sts::try_new(config.server_name.as_deref(), sts)?;
         }
-        static_tokens(&config.tokens, base).map(drop)
+        holders(config, base).map(drop)
     }
 
     /// Refuses open mode where others than this machine can reach us. To be asked before listening.
@@ -133,10 +124,18 @@ impl Identity {
     /// Who sends with these headers.
     pub fn sender(&self, headers: &HeaderMap, now_ms: i64) -> Result<Sender, Refused> {
         let sender = match &self.0 {
-            Mode::Open { .. } => credential::written_tenant(headers)
-                .map(|tenant| Sender::Open { tenant })
-                .map_err(|error| Refused::invalid("org_id", error.to_string())),
+            Mode::Open { .. } => open_sender(headers),
             Mode::Strict(strict) => strict.sender(headers, now_ms),
+        };
+        sender.inspect_err(|refused| telemetry::sender_refused(refused.reason))
+    }
+
+    /// Who delivers through Firehose with these headers: its access key stands in a header of its own.
+    pub fn firehose_sender(&self, headers: &HeaderMap, _now_ms: i64) -> Result<Sender, Refused> {
+        let sender = match &self.0 {
+            // Firehose can't name a tenant in open mode, others that speak its protocol can.
+            Mode::Open { .. } => open_sender(headers),
+            Mode::Strict(strict) => strict.firehose_sender(headers),
         };
         sender.inspect_err(|refused| telemetry::sender_refused(refused.reason))
     }
@@ -195,28 +194,38 @@ impl Strict {
             }
             (None, Some(name)) => {
                 // Removing a static token ends the tokens that were given out for it.
-                let found = self.tokens.iter().find(|token| *token.name == *name);
+                let found = self.tokens.named(&name);
                 self.static_sender(found.ok_or_else(|| token_refused(&TokenRefused::NotOurs))?)
             }
             _ => Err(token_refused(&TokenRefused::NotOurs)),
         }
     }
 
-    fn static_token(&self, token: &str) -> Result<&StaticToken, Refused> {
-        let digest = TokenDigest::of(token);
-        let found = self.tokens.iter().find(|known| known.digest == digest);
-        found.ok_or_else(|| Refused::unauthenticated("unknown_token", "the token is not known"))
+    fn firehose_sender(&self, headers: &HeaderMap) -> Result<Sender, Refused> {
+        let malformed =
+            |error: credential::MalformedAccessKey| Refused::unauthenticated("malformed_access_key", error.to_string());
+        let key = credential::access_key(headers).map_err(malformed)?;
+        let key = key.ok_or_else(|| Refused::unauthenticated("no_access_key", "an access key is needed"))?;
+        let holder = self.firehose.holder(key);
+        self.static_sender(
+            holder.ok_or_else(|| Refused::unauthenticated("unknown_access_key", "the access key is not known"))?,
+        )
     }
 
-    fn static_sender(&self, token: &StaticToken) -> Result<Sender, Refused> {
-        match single(&token.accounts) {
+    fn static_token(&self, token: &str) -> Result<&Holder, Refused> {
+        let holder = self.tokens.holder(token);
+        holder.ok_or_else(|| Refused::unauthenticated("unknown_token", "the token is not known"))
+    }
+
+    fn static_sender(&self, holder: &Holder) -> Result<Sender, Refused> {
+        match holder.single_account() {
             Some(account) => {
                 let owner = self.registry.owner(account).map_err(account_refused)?;
                 Ok(Sender::Account { account, owner, agent: None })
             }
             None => Ok(Sender::Relay {
-                name: Arc::clone(&token.name),
-                accounts: Arc::clone(&token.accounts),
+                name: Arc::clone(&holder.name),
+                accounts: Arc::clone(&holder.accounts),
                 registry: Arc::clone(&self.registry),
             }),
         }
@@ -227,7 +236,7 @@ impl Strict {
             ProofOfAccount::Sts(proof) => self.prove_by_sts(proof, now_ms).await?,
             ProofOfAccount::Token { token } => {
                 let known = self.static_token(token)?;
-                match single(&known.accounts) {
+                match known.single_account() {
                     Some(account) => account,
                     None => {
                         return Ok(Proved { account: None, tenant: None, relay: Some(known.name.to_string()) });
@@ -250,28 +259,23 @@ impl Strict {
     }
 }
 
-fn single(accounts: &BTreeSet<AccountId>) -> Option<AccountId> {
-    let mut accounts = accounts.iter();
-    accounts.next().copied().filter(|_| accounts.next().is_none())
-}
-
 fn key_path(config: &IdentityConfig, base: &Path, data_dir: &Path) -> PathBuf {
     config.key_file.as_ref().map_or_else(|| data_dir.join("identity.key"), |file| base.join(file))
 }
 
-fn static_tokens(configs: &[StaticTokenConfig], base: &Path) -> Result<Vec<StaticToken>, InvalidIdentity> {
-    let mut names = BTreeSet::new();
-    let mut tokens = Vec::with_capacity(configs.len());
-    for config in configs {
-        if !names.insert(config.name.as_str()) {
-            return Err(InvalidIdentity::TokenTwice(config.name.clone()));
-        }
-        let wrong = |source| InvalidIdentity::Token { name: config.name.clone(), source };
-        let digest = config.secret.digest(base).map_err(wrong)?;
-        let accounts = Arc::new(config.accounts.iter().copied().collect());
-        tokens.push(StaticToken { name: config.name.as_str().into(), digest, accounts });
+fn open_sender(headers: &HeaderMap) -> Result<Sender, Refused> {
+    let tenant = credential::written_tenant(headers);
+    tenant.map(|tenant| Sender::Open { tenant }).map_err(|error| Refused::invalid("org_id", error.to_string()))
+}
+
+/// Static tokens and Firehose access keys.
+fn holders(config: &IdentityConfig, base: &Path) -> Result<(Holders, Holders), InvalidIdentity> {
+    let tokens = Holders::of_tokens(&config.tokens, base).map_err(InvalidIdentity::Token)?;
+    let firehose = Holders::of_firehose(&config.firehose, base).map_err(InvalidIdentity::Firehose)?;
+    if let Some(shared) = firehose.names().find(|name| tokens.named(name).is_some()) {
+        return Err(InvalidIdentity::NameShared(shared.to_string()));
     }
-    Ok(tokens)
+    Ok((tokens, firehose))
 }
 
 fn token_refused(refused: &TokenRefused) -> Refused {

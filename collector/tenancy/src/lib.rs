@@ -3,7 +3,7 @@
 //! ```text
 //! agent's Proof ──→ Identity::prove ──→ STS of our own configuration ──→ account ──→ Registry ──→ Proved
 //!                   Identity::issue  ──→ token (15 minutes)
-//! batch's headers → Identity::sender ──→ Sender ── decide(Claim) ──→ Stamp or refusal
+//! batch's headers → Identity::sender, firehose_sender ──→ Sender ── decide(Claim) ──→ Stamp or refusal
 //! read's headers ─→ Readers::scope   ──→ Scope
 //! ```
 //!
@@ -18,6 +18,7 @@
 mod caller;
 mod config;
 mod credential;
+mod holders;
 mod identity;
 mod quota;
 mod readers;
@@ -32,13 +33,16 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use config::{IdentityConfig, ReaderConfig, RegistryConfig, ScopeConfig, StaticTokenConfig, StsConfig, Unknown};
+pub use config::{
+    FirehoseKeyConfig, IdentityConfig, ReaderConfig, RegistryConfig, ScopeConfig, StaticTokenConfig, StsConfig, Unknown,
+};
 pub use credential::{InvalidOrgId, SCOPE_ORG_ID};
+pub use holders::InvalidHolder;
 pub use identity::{Identity, InvalidIdentity, IssuedToken, OpenBeyondLoopback, Proved};
 pub use quota::{QueryQuota, Quota, Quotas, TIER_ATTRIBUTE};
 pub use readers::{Exposure, InvalidReader, ReadDenied, Readers, Reading};
 pub use registry::{AccountRefused, Owner, Registry};
-pub use secret::{Secret, SecretError, TokenDigest};
+pub use secret::{Secret, SecretError, Secrets, TokenDigest};
 pub use sender::{ProvedAgent, Sender};
 pub use sts::{InvalidSts, ProofRefused};
 pub use tenants::{RegistryError, TENANT_INFO, Tenant, Tenants};

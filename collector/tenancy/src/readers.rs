@@ -38,7 +38,7 @@ pub struct Readers {
 #[derive(Debug, Clone)]
 struct Reader {
     name: Arc<str>,
-    digest: TokenDigest,
+    digests: Vec<TokenDigest>,
     scope: Scope,
 }
 
@@ -101,12 +101,12 @@ impl Readers {
         let mut readers = Vec::with_capacity(configs.len());
         for config in configs {
             let wrong = |source| InvalidReader { name: config.name.clone(), source };
-            let digest = config.secret.digest(base).map_err(wrong)?;
+            let digests = config.secrets.digests(base).map_err(wrong)?;
             let scope = match &config.scope {
                 ScopeConfig::All => Scope::All,
                 ScopeConfig::Tenants(tenants) => Scope::tenants(tenants.iter().cloned()),
             };
-            readers.push(Reader { name: config.name.as_str().into(), digest, scope });
+            readers.push(Reader { name: config.name.as_str().into(), digests, scope });
         }
         let open = readers.is_empty() && exposure == Exposure::Loopback;
         if readers.is_empty() && !open {
@@ -146,7 +146,7 @@ impl Readers {
     fn by_credential(&self, headers: &HeaderMap) -> Result<&Reader, ReadDenied> {
         let token = credential::token(headers).map_err(|_| ReadDenied::WrongCredential)?;
         let digest = TokenDigest::of(&token.ok_or(ReadDenied::NoCredential)?);
-        self.readers.iter().find(|reader| reader.digest == digest).ok_or(ReadDenied::WrongCredential)
+        self.readers.iter().find(|reader| reader.digests.contains(&digest)).ok_or(ReadDenied::WrongCredential)
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
     use tenantscope_model::TenantId;
 
     fn reader(token: &str, scope: ScopeConfig) -> ReaderConfig {
-        ReaderConfig { name: "r".into(), secret: Secret::Sha256(TokenDigest::of(token)), scope }
+        ReaderConfig { name: "r".into(), secrets: Secret::Sha256(TokenDigest::of(token)).into(), scope }
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

@@ -1,6 +1,7 @@
 //! Secrets of which only the check is needed: kept as SHA-256 digests, compared in constant time.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -20,13 +21,13 @@ pub enum Secret {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// None or several of the three ways are given.
-    #[error("exactly one of token_sha256, token_file and token_env is needed")]
-    NotOne,
+    #[error("exactly one of {0}_sha256, {0}_file and {0}_env is needed")]
+    NotOne(&'static str),
     /// The digest is not 64 hexadecimal digits.
-    #[error("token_sha256 is not 64 hexadecimal digits")]
-    NotADigest,
+    #[error("{0}_sha256 is not 64 hexadecimal digits")]
+    NotADigest(&'static str),
     /// The file can't be read.
-    #[error("token_file {path}: {source}")]
+    #[error("{path}: {source}", path = path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -34,10 +35,10 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// The environment variable is not set (or is no UTF-8).
-    #[error("token_env {0:?} is not set")]
+    #[error("the environment variable {0:?} is not set")]
     Env(String),
     /// Too short to be a secret.
-    #[error("the token is shorter than {min} characters", min = Secret::MIN_TOKEN_BYTES)]
+    #[error("the secret is shorter than {min} characters", min = Secret::MIN_TOKEN_BYTES)]
     TooShort,
 }
 
@@ -45,13 +46,32 @@ impl Secret {
     /// The shortest token that is taken from a file or the environment.
     pub const MIN_TOKEN_BYTES: usize = 8;
 
-    /// Exactly one of the three must be given.
-    pub fn try_new(sha256: Option<String>, file: Option<PathBuf>, env: Option<String>) -> Result<Self, SecretError> {
+    /// Exactly one of the three must be given; `key` is what the configuration's keys begin with.
+    pub fn try_new(
+        key: &'static str,
+        sha256: Option<String>,
+        file: Option<PathBuf>,
+        env: Option<String>,
+    ) -> Result<Self, SecretError> {
+        Self::try_optional(key, sha256, file, env)?.ok_or(SecretError::NotOne(key))
+    }
+
+    /// One of the three, or none.
+    pub fn try_optional(
+        key: &'static str,
+        sha256: Option<String>,
+        file: Option<PathBuf>,
+        env: Option<String>,
+    ) -> Result<Option<Self>, SecretError> {
         match (sha256, file, env) {
-            (Some(digits), None, None) => TokenDigest::from_hex(&digits).map(Self::Sha256),
-            (None, Some(path), None) => Ok(Self::File(path)),
-            (None, None, Some(name)) => Ok(Self::Env(name)),
-            _ => Err(SecretError::NotOne),
+            (None, None, None) => Ok(None),
+            (Some(digits), None, None) => {
+                let digest = TokenDigest::from_hex(&digits).ok_or(SecretError::NotADigest(key))?;
+                Ok(Some(Self::Sha256(digest)))
+            }
+            (None, Some(path), None) => Ok(Some(Self::File(path))),
+            (None, None, Some(name)) => Ok(Some(Self::Env(name))),
+            _ => Err(SecretError::NotOne(key)),
         }
     }
 
@@ -73,6 +93,28 @@ impl Secret {
     }
 }
 
+/// A secret that is being exchanged: both hold until everybody has the new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// The one to use.
+    pub current: Secret,
+    /// The one before it.
+    pub previous: Option<Secret>,
+}
+
+impl Secrets {
+    /// The digests of both; `base` is the folder of the configuration file.
+    pub fn digests(&self, base: &Path) -> Result<Vec<TokenDigest>, SecretError> {
+        std::iter::once(&self.current).chain(&self.previous).map(|secret| secret.digest(base)).collect()
+    }
+}
+
+impl From<Secret> for Secrets {
+    fn from(current: Secret) -> Self {
+        Self { current, previous: None }
+    }
+}
+
 /// The SHA-256 of a token. Comparison takes the same time wherever two digests differ.
 #[derive(Clone, Copy)]
 pub struct TokenDigest([u8; 32]);
@@ -83,10 +125,10 @@ impl TokenDigest {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
-    fn from_hex(digits: &str) -> Result<Self, SecretError> {
+    fn from_hex(digits: &str) -> Option<Self> {
         let mut bytes = [0; 32];
-        hex::decode_to_slice(digits, &mut bytes).map_err(|_| SecretError::NotADigest)?;
-        Ok(Self(bytes))
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
     }
 }
 
@@ -97,6 +139,13 @@ impl PartialEq for TokenDigest {
 }
 
 impl Eq for TokenDigest {}
+
+/// For maps, whose hash is keyed: what a stranger's token is compared with tells nothing of the known ones.
+impl Hash for TokenDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 /// Nothing of the digest is shown.
 impl fmt::Debug for TokenDigest {
@@ -126,7 +175,7 @@ mod tests {
         assert_eq!(from_file, TokenDigest::of("correct horse"));
         assert_ne!(from_file, TokenDigest::of("correct horse\n"));
         let digits = hex::encode(Sha256::digest(b"correct horse"));
-        assert_eq!(Secret::try_new(Some(digits), None, None).unwrap(), Secret::Sha256(from_file));
+        assert_eq!(Secret::try_new("token", Some(digits), None, None).unwrap(), Secret::Sha256(from_file));
     }
 
     #[test]
@@ -135,6 +184,9 @@ mod tests {
         assert!(matches!(Secret::File("t".into()).digest(dir.path()), Err(SecretError::File { .. })));
         std::fs::write(dir.path().join("t"), "short\n").unwrap();
         assert!(matches!(Secret::File("t".into()).digest(dir.path()), Err(SecretError::TooShort)));
-        assert!(matches!(Secret::try_new(Some("9f86".into()), None, None), Err(SecretError::NotADigest)));
+        assert!(matches!(
+            Secret::try_new("token", Some("9f86".into()), None, None),
+            Err(SecretError::NotADigest("token"))
+        ));
     }
 }

@@ -34,6 +34,8 @@ fn setup(sts_endpoint: &str, unknown: Unknown) -> Setup {
     std::fs::write(dir.path().join("tenants.yaml"), tenants).unwrap();
     std::fs::write(dir.path().join("one"), "one-account").unwrap();
     std::fs::write(dir.path().join("two"), "two-accounts").unwrap();
+    std::fs::write(dir.path().join("key"), "access-key").unwrap();
+    std::fs::write(dir.path().join("old-key"), "older-access-key").unwrap();
     let registry = RegistryConfig { file: "tenants.yaml".into(), unknown, home: None };
     let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
     let config = format!(
@@ -43,6 +45,8 @@ sts: {{endpoints: {{eu-west-1: "{sts_endpoint}"}}, role: "arn:aws:sts::*:assumed
 tokens:
   - {{name: one, token_file: one, accounts: ["222222222222"]}}
   - {{name: two, token_file: two, accounts: ["222222222222", "123456789012", "999999999999"]}}
+firehose:
+  - {{name: streams, key_file: key, previous_key_file: old-key, accounts: ["222222222222"]}}
 "#
     );
     let config: IdentityConfig = serde_saphyr::from_str(&config).unwrap();
@@ -192,6 +196,30 @@ async fn static_tokens_hold_for_their_accounts_only() {
 
     assert_eq!(identity.sender(&bearer("guess-guess"), NOW_MS).unwrap_err().reason, "unknown_token");
     assert_eq!(identity.sender(&HeaderMap::new(), NOW_MS).unwrap_err().reason, "no_credential");
+}
+
+#[tokio::test]
+async fn firehose_shows_its_access_key() {
+    let Setup { identity, .. } = setup("http://127.0.0.1:9", Unknown::Refuse);
+    let ask = |keys: &[&str]| {
+        let mut headers = HeaderMap::new();
+        for key in keys {
+            headers.append("x-amz-firehose-access-key", key.parse().unwrap());
+        }
+        identity.firehose_sender(&headers, NOW_MS)
+    };
+    for key in ["access-key", "older-access-key"] {
+        let decision = ask(&[key]).unwrap().decide(&claim(Some("123456789012"), Some("eu-west-1")));
+        assert_eq!(stamped(decision), ("beta".into(), Some("222222222222".into()), Some("eu-west-1".into())));
+    }
+    let reason = |keys: &[&str]| ask(keys).unwrap_err().reason;
+    assert_eq!(reason(&[]), "no_access_key");
+    assert_eq!(reason(&[""]), "no_access_key");
+    assert_eq!(reason(&["access-key", "access-key"]), "malformed_access_key");
+    // A token opens no other door than its own, nor does an access key.
+    assert_eq!(reason(&["one-account"]), "unknown_access_key");
+    assert_eq!(identity.sender(&bearer("access-key"), NOW_MS).unwrap_err().reason, "unknown_token");
+    assert!(matches!(Identity::open().firehose_sender(&HeaderMap::new(), NOW_MS).unwrap(), Sender::Open { .. }));
 }
 
 #[tokio::test]
