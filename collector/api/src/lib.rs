@@ -18,6 +18,7 @@ mod objectives;
 pub mod pages;
 pub mod prometheus;
 mod reader;
+pub mod registry;
 pub mod tempo;
 pub mod tenantscope;
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tenantscope_incidents::{IncidentView, Incidents};
 use tenantscope_model::{AccountId, Reporting, Scope, Signal, TenantId};
 use tenantscope_slo::{Audience, Budget, Period, Report};
-use tenantscope_tenancy::Registry;
+use tenantscope_tenancy::{AccountState, Registry};
 
 use crate::clock::now_ms;
 use crate::{ObjectivesInForce, Scoped};
@@ -48,7 +48,7 @@ struct Problem {
     error: String,
 }
 
-fn problem(status: StatusCode, error: &dyn Display) -> Response {
+pub(crate) fn problem(status: StatusCode, error: &dyn Display) -> Response {
     (status, Json(Problem { error: error.to_string() })).into_response()
 }
 
@@ -56,7 +56,13 @@ fn problem(status: StatusCode, error: &dyn Display) -> Response {
 #[derive(Debug, Default, Serialize)]
 struct TenantEntry {
     id: String,
+    /// What people call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     accounts: BTreeSet<AccountId>,
+    /// Of the accounts that are on their way out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    account_states: BTreeMap<AccountId, AccountState>,
     attributes: BTreeMap<String, String>,
     /// When data of each signal was last acknowledged, in milliseconds since the epoch.
     last_seen_ms: BTreeMap<Signal, i64>,
@@ -70,10 +76,14 @@ struct TenantList {
 async fn tenants(State(sources): State<Sources>, Scoped(scope): Scoped) -> Json<TenantList> {
     let mut entries: BTreeMap<TenantId, TenantEntry> = BTreeMap::new();
     if let Some(registry) = &sources.registry {
-        for tenant in registry.tenants().iter().filter(|tenant| scope.allows(Some(&tenant.id))) {
+        let tenants = registry.tenants();
+        for tenant in tenants.iter().filter(|tenant| scope.allows(Some(&tenant.id))) {
             let entry = entries.entry(tenant.id.clone()).or_default();
             entry.accounts.extend(tenant.accounts.iter().copied());
             entry.attributes.clone_from(&tenant.attributes);
+            entry.name.clone_from(&tenant.name);
+            let states = tenant.accounts.iter().filter_map(|id| Some((*id, tenants.account(*id)?.state)));
+            entry.account_states.extend(states.filter(|(_, state)| state.is_closing()));
         }
     }
     for seen in sources.reporting.seen(&scope) {

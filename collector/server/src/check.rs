@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tenantscope_rules::{GroupDefaults, Groups, LoadError, Mistake};
 use tenantscope_slo::Objectives;
-use tenantscope_tenancy::{Exposure, Identity, Readers, Tenants};
+use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
 
 use crate::config::{Config, Problem};
 use crate::telemetry;
@@ -22,7 +22,7 @@ pub fn check(path: &Path) -> Vec<String> {
         wrong.0.push(in_file(&OPEN_OFF_LOOPBACK));
     }
     if let Some(registry) = &config.registry {
-        wrong.note(Tenants::read(&config.folder.join(&registry.file)), ToString::to_string);
+        wrong.note(Registry::check(registry, &config.folder), ToString::to_string);
     }
     wrong.note(Identity::check(&config.identity, &config.folder), |error| in_file(error));
     wrong.note(Readers::try_new(&config.readers, &config.folder, Exposure::Loopback), |error| in_file(error));

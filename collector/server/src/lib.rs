@@ -19,6 +19,7 @@ pub mod telemetry;
 pub mod tenants;
 
 mod front;
+mod organizations;
 mod own_routes;
 mod reload;
 mod request_spans;

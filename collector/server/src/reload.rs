@@ -9,7 +9,7 @@ use tenantscope_api::{Gate, ObjectivesInForce};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::Intake;
 use tenantscope_rules::Runner;
-use tenantscope_tenancy::{Exposure, Readers, Registry, Tenants};
+use tenantscope_tenancy::{Exposure, Readers, Registry};
 
 use crate::check::groups;
 use crate::config::Config;
@@ -58,7 +58,7 @@ impl Reload {
         config.incidents.check()?;
         let query_limits = config.query_limits();
         if let Some(registry) = &config.registry {
-            Tenants::read(&config.folder.join(&registry.file))?;
+            Registry::check(registry, &config.folder)?;
         }
         // Everything was checked above; what can fail all the same goes first.
         self.rules.reload(groups).await.context("rules")?;

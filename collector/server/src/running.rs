@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::Router;
 use tenantscope_api::prometheus::{self, PrometheusApi};
-use tenantscope_api::{Gate, ObjectivesInForce, loki, pages, tempo, tenantscope};
+use tenantscope_api::{Gate, ObjectivesInForce, loki, pages, registry as registry_api, tempo, tenantscope};
 use tenantscope_forward::{Forwarder, Journals};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::{Intake, write_routes};
@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::reload::Reload;
 use crate::rule_seams::{AlertIncidents, RuleResults};
 use crate::stores::Opened;
-use crate::{own_routes, request_spans, tenants};
+use crate::{organizations, own_routes, request_spans, tenants};
 
 /// What runs, and what the listeners serve.
 pub(crate) struct Running {
@@ -79,7 +79,8 @@ impl Running {
         let otlp = OtlpService::with_identity(Arc::clone(&opened.intake), Arc::clone(&opened.intake) as _, limits);
 
         let stop = CancellationToken::new();
-        let tasks = evaluation.spawn(&opened.intake, &stop);
+        let mut tasks = evaluation.spawn(&opened.intake, &stop);
+        organizations::start(&mut tasks, reload.registry.as_ref(), &stop).await;
         Ok(Self { app, otlp, reload, opened, forwarder, tasks, stop })
     }
 
@@ -159,6 +160,7 @@ impl Evaluation {
             reporting: Arc::clone(&reporting),
             registry: registry.clone(),
         };
+        let registry_routes = registry_api::routes(registry.clone());
         let sources = pages::Sources {
             incidents: Arc::clone(&self.incidents),
             objectives: self.objectives.clone(),
@@ -170,6 +172,7 @@ impl Evaluation {
         };
         pages::routes(sources)
             .merge(tenantscope::routes(own))
+            .merge(registry_routes)
             .merge(prometheus::routes(prometheus))
             .merge(loki::routes(Arc::clone(&opened.lake)))
             .merge(tempo::routes(Arc::clone(&opened.lake)))

@@ -57,9 +57,9 @@ async fn open(options: &Serve, config: Config) -> Result<Running> {
 
 fn identity(config: &Config) -> Result<(Option<Arc<Registry>>, Arc<Identity>)> {
     let Some(registry) = &config.registry else { return Ok((None, Arc::new(Identity::open()))) };
-    let registry = Arc::new(Registry::open(registry, &config.folder)?);
     let data_dir = config.data_dir();
     make_folder(&data_dir).with_context(|| data_dir.display().to_string())?;
+    let registry = Arc::new(Registry::open_in(registry, &config.folder, &data_dir)?);
     let identity = Identity::try_new(&config.identity, Arc::clone(&registry), &config.folder, &data_dir)?;
     Ok((Some(registry), Arc::new(identity)))
 }

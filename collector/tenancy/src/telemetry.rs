@@ -2,19 +2,13 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounterVec, IntGauge, Opts};
+use prometheus::{IntCounterVec, Opts};
 
 // A name that is already registered leaves the metric working but unlisted, which beats a panic.
 fn counters(name: &str, help: &str, label: &str) -> Option<IntCounterVec> {
     let vec = IntCounterVec::new(Opts::new(name, help), &[label]).ok()?;
     prometheus::register(Box::new(vec.clone())).ok();
     Some(vec)
-}
-
-fn gauge(name: &str, help: &str) -> Option<IntGauge> {
-    let gauge = IntGauge::new(name, help).ok()?;
-    prometheus::register(Box::new(gauge.clone())).ok();
-    Some(gauge)
 }
 
 fn count(counter: &Option<IntCounterVec>, value: &str) {
@@ -31,13 +25,6 @@ static SENDERS_REFUSED: LazyLock<Option<IntCounterVec>> = LazyLock::new(|| {
 static READS_DENIED: LazyLock<Option<IntCounterVec>> = LazyLock::new(|| {
     counters("tenantscope_tenancy_reads_denied_total", "Requests of readers that were not let in.", "reason")
 });
-static RELOADS: LazyLock<Option<IntCounterVec>> = LazyLock::new(|| {
-    counters("tenantscope_tenancy_registry_reloads_total", "Reloads of the registry by result.", "result")
-});
-static TENANTS: LazyLock<Option<IntGauge>> =
-    LazyLock::new(|| gauge("tenantscope_tenancy_tenants", "Tenants in the registry in force."));
-static ACCOUNTS: LazyLock<Option<IntGauge>> =
-    LazyLock::new(|| gauge("tenantscope_tenancy_accounts", "Accounts in the registry in force."));
 
 pub(crate) fn proof(result: &'static str) {
     count(&PROOFS, result);
@@ -49,16 +36,4 @@ pub(crate) fn sender_refused(reason: &'static str) {
 
 pub(crate) fn read_denied(reason: &'static str) {
     count(&READS_DENIED, reason);
-}
-
-pub(crate) fn registry_reload(valid: bool) {
-    count(&RELOADS, if valid { "valid" } else { "invalid" });
-}
-
-pub(crate) fn registry_in_force(tenants: usize, accounts: usize) {
-    for (gauge, value) in [(&TENANTS, tenants), (&ACCOUNTS, accounts)] {
-        if let Some(gauge) = &**gauge {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        }
-    }
 }

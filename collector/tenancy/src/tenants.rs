@@ -1,18 +1,20 @@
-//! One reading of `tenants.yaml`: whole, valid, never changed afterwards.
+//! The tenants in force and whose each account is: whole, valid, never changed once it is made.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_saphyr::{Location, Spanned};
 use tenantscope_model::{AccountId, Labels, METRIC_NAME, Region, TenantId};
+
+use crate::organization::AccountState;
+use crate::tenants_file::MAX_ATTRIBUTE_BYTES;
 
 /// A customer as the registry has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
     /// Never changes.
     pub id: TenantId,
+    /// What people call it; may change.
+    pub name: Option<String>,
     /// The accounts that it owns.
     pub accounts: Vec<AccountId>,
     /// Tier, wave and what else it is grouped by; label names and values.
@@ -23,109 +25,70 @@ pub struct Tenant {
     pub regions: Option<Vec<Region>>,
 }
 
-/// All tenants and the owner of each account.
+/// An account as the registry has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its number.
+    pub id: AccountId,
+    /// Its name in the organization.
+    pub name: Option<String>,
+    /// Where it stands in its life.
+    pub state: AccountState,
+    /// The path of its organizational unit.
+    pub unit: Option<String>,
+    /// Its tags in the organization; none where only the file has it.
+    pub tags: BTreeMap<String, String>,
+    /// When it came to the organization, in milliseconds since the epoch.
+    pub joined_ms: Option<i64>,
+    /// Who says that it is there.
+    pub source: AccountSource,
+}
+
+/// Who says that an account is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountSource {
+    /// The registry's file.
+    File,
+    /// The organization.
+    Organization,
+    /// Both.
+    Both,
+}
+
+/// All tenants, all accounts, and the owner of each.
 #[derive(Debug, Default)]
 pub struct Tenants {
     by_id: BTreeMap<TenantId, Arc<Tenant>>,
     by_account: HashMap<AccountId, Arc<Tenant>>,
-}
-
-/// What is wrong with a registry file, and where.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// It can't be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// It says something that can't be.
-    #[error("{path}:{line}:{column}: {message}")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// From 1.
-        column: u64,
-        /// What is wrong.
-        message: String,
-    },
+    accounts: BTreeMap<AccountId, Arc<Account>>,
 }
 
 /// The name of the series that carries the registry's attributes.
 pub const TENANT_INFO: &str = "tenantscope_tenant_info";
 
-/// The largest registry file, in bytes.
-const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
-/// The most attributes of one tenant.
-const MAX_ATTRIBUTES: usize = 32;
-/// The longest attribute name or value, in bytes.
-const MAX_ATTRIBUTE_BYTES: usize = 256;
+/// The label and attribute with the path of an account's organizational unit.
+pub const UNIT_ATTRIBUTE: &str = "ou";
+
+impl Account {
+    pub(crate) fn new(id: AccountId, source: AccountSource) -> Self {
+        let (name, unit, joined_ms) = (None, None, None);
+        Self { id, name, state: AccountState::Active, unit, tags: BTreeMap::new(), joined_ms, source }
+    }
+}
 
 impl Tenants {
-    /// Reads and checks a file.
-    pub fn read(path: &Path) -> Result<Self, RegistryError> {
-        let read_error = |source| RegistryError::Read { path: path.to_owned(), source };
-        let size_bytes = std::fs::metadata(path).map_err(read_error)?.len();
-        if size_bytes > MAX_FILE_BYTES {
-            let message = format!("larger than {MAX_FILE_BYTES} bytes");
-            return Err(RegistryError::Content { path: path.to_owned(), line: 1, column: 1, message });
-        }
-        let text = std::fs::read_to_string(path).map_err(read_error)?;
-        Self::parse(path, &text)
-    }
-
-    /// Checks a text; `path` is only for the error.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, RegistryError> {
-        // The defaults would end at about 20,000 tenants; the file's size is the bound that counts.
-        let options = serde_saphyr::options! {
-            budget: serde_saphyr::budget! { max_events: 16_000_000, max_nodes: 8_000_000 },
-        };
-        let document: Document =
-            serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(path, &error))?;
-        let mut tenants = Self::default();
-        for entry in document.tenants {
-            tenants.add(entry).map_err(|(at, message)| RegistryError::Content {
-                path: path.to_owned(),
-                line: at.line(),
-                column: at.column(),
-                message,
-            })?;
-        }
-        Ok(tenants)
-    }
-
-    fn add(&mut self, entry: Entry) -> Result<(), (Location, String)> {
-        let (id, at) = (entry.id.value, entry.id.referenced);
-        if id == TenantId::unassigned() {
-            return Err((at, format!("tenant id {id} is kept for accounts that no tenant has")));
-        }
-        if self.by_id.contains_key(&id) {
-            return Err((at, format!("tenant {id} is given twice")));
-        }
-        check_attributes(&entry.attributes)?;
-        for account in &entry.accounts {
-            if let Some(owner) = self.by_account.get(&account.value) {
-                let message = format!("account {} already belongs to tenant {}", account.value, owner.id);
-                return Err((account.referenced, message));
-            }
-        }
-        let mut accounts: Vec<AccountId> = entry.accounts.iter().map(|account| account.value).collect();
-        accounts.sort_unstable();
-        if let Some(pair) = accounts.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err((at, format!("account {} is given twice for tenant {id}", pair[0])));
-        }
-        let attributes = entry.attributes.value;
-        let tenant =
-            Arc::new(Tenant { id: id.clone(), accounts, attributes, home: entry.home, regions: entry.regions });
+    /// Adds a tenant whose accounts nobody has yet.
+    pub(crate) fn add_tenant(&mut self, tenant: Tenant) {
+        let tenant = Arc::new(tenant);
         for account in &tenant.accounts {
             self.by_account.insert(*account, Arc::clone(&tenant));
         }
-        self.by_id.insert(id, tenant);
-        Ok(())
+        self.by_id.insert(tenant.id.clone(), tenant);
+    }
+
+    pub(crate) fn add_account(&mut self, account: Account) {
+        self.accounts.insert(account.id, Arc::new(account));
     }
 
     /// Whose account it is.
@@ -143,6 +106,16 @@ impl Tenants {
         self.by_id.values()
     }
 
+    /// What is known of an account.
+    pub fn account(&self, account: AccountId) -> Option<&Arc<Account>> {
+        self.accounts.get(&account)
+    }
+
+    /// All accounts, those that no tenant has included.
+    pub fn all_accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.accounts.values()
+    }
+
     /// How many tenants there are.
     pub fn len(&self) -> usize {
         self.by_id.len()
@@ -153,120 +126,55 @@ impl Tenants {
         self.by_id.is_empty()
     }
 
-    /// How many accounts there are.
+    /// How many accounts have a tenant.
     pub fn accounts(&self) -> usize {
         self.by_account.len()
     }
 
-    /// `tenantscope_tenant_info{tenant, account_id, <attributes>}`, one for each account; each has the value 1.
+    /// `tenantscope_tenant_info{tenant, account_id, <attributes>}`, one for each account; each has the value 1. An account
+    /// that is on its way out has `account_state` as well.
     pub fn info(&self) -> impl Iterator<Item = Labels> {
-        self.iter().flat_map(|tenant| {
-            tenant.accounts.iter().map(move |account| {
-                let own =
-                    [(METRIC_NAME, TENANT_INFO), ("tenant", tenant.id.as_str()), ("account_id", account.as_str())];
-                let attributes = tenant.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                Labels::from_pairs(own.into_iter().chain(attributes))
-            })
-        })
+        self.iter().flat_map(|tenant| tenant.accounts.iter().map(|account| self.account_info(tenant, *account)))
+    }
+
+    fn account_info(&self, tenant: &Tenant, id: AccountId) -> Labels {
+        let mut labels = tenant.attributes.clone();
+        if let Some(account) = self.account(id) {
+            // An account's own unit, also where the tenant's accounts lie in several.
+            if let Some(unit) = &account.unit {
+                labels.entry(UNIT_ATTRIBUTE.to_owned()).or_insert_with(|| unit.clone());
+            }
+            if account.state.is_closing() {
+                labels.insert(STATE_LABEL.to_owned(), account.state.as_str().to_owned());
+            }
+        }
+        if let Some(name) = &tenant.name {
+            labels.insert(NAME_LABEL.to_owned(), name.clone());
+        }
+        let own = [(METRIC_NAME, TENANT_INFO), ("tenant", tenant.id.as_str()), ("account_id", id.as_str())];
+        let more = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Labels::from_pairs(own.into_iter().chain(more))
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    tenants: Vec<Entry>,
-}
+/// The label of [`TENANT_INFO`] with the state of an account that is on its way out.
+const STATE_LABEL: &str = "account_state";
+/// The label of [`TENANT_INFO`] with what people call the tenant.
+const NAME_LABEL: &str = "tenant_name";
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    id: Spanned<TenantId>,
-    #[serde(default)]
-    accounts: Vec<Spanned<AccountId>>,
-    #[serde(default = "no_attributes")]
-    attributes: Spanned<BTreeMap<String, String>>,
-    home: Option<String>,
-    regions: Option<Vec<Region>>,
-}
-
-fn no_attributes() -> Spanned<BTreeMap<String, String>> {
-    Spanned::new(BTreeMap::new(), Location::UNKNOWN, Location::UNKNOWN)
-}
-
-/// Attributes become labels beside `tenant` and `account_id`, so they must not collide with these.
-fn check_attributes(attributes: &Spanned<BTreeMap<String, String>>) -> Result<(), (Location, String)> {
-    let at = attributes.referenced;
-    if attributes.value.len() > MAX_ATTRIBUTES {
-        return Err((at, format!("more than {MAX_ATTRIBUTES} attributes")));
+/// Attributes become labels beside `tenant` and `account_id`, so they must be label names and not collide with these.
+pub(crate) fn check_attribute_name(name: &str) -> Result<(), String> {
+    let mut bytes = name.bytes();
+    let first_fits = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let is_label_name = first_fits && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !is_label_name || name.starts_with("__") {
+        return Err(format!("attribute {name:.64?} is no label name (letters, digits and '_')"));
     }
-    for (name, value) in &attributes.value {
-        let mut bytes = name.bytes();
-        let first_fits = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-        let is_label_name = first_fits && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !is_label_name || name.starts_with("__") {
-            return Err((at, format!("attribute {name:?} is no label name (letters, digits and '_')")));
-        }
-        if ["tenant", "account_id", "region"].contains(&name.as_str()) {
-            return Err((at, format!("attribute {name:?} is a name that is stamped")));
-        }
-        if name.len() > MAX_ATTRIBUTE_BYTES || value.len() > MAX_ATTRIBUTE_BYTES {
-            return Err((at, format!("attribute {name:.32?} is longer than {MAX_ATTRIBUTE_BYTES} bytes")));
-        }
+    if ["tenant", "account_id", "region", STATE_LABEL, NAME_LABEL].contains(&name) {
+        return Err(format!("attribute {name:?} is a name that is stamped, or that the registry sets"));
+    }
+    if name.len() > MAX_ATTRIBUTE_BYTES {
+        return Err(format!("attribute {name:.32?} is longer than {MAX_ATTRIBUTE_BYTES} bytes"));
     }
     Ok(())
-}
-
-fn yaml_error(path: &Path, error: &serde_saphyr::Error) -> RegistryError {
-    let at = error.location().unwrap_or(Location::UNKNOWN);
-    let rendered = error.render_with_options(serde_saphyr::render_options! {
-        formatter: &serde_saphyr::UserMessageFormatter,
-        snippets: serde_saphyr::SnippetMode::Off,
-    });
-    // The place goes in front, once.
-    let suffix = format!(" at line {}, column {}", at.line(), at.column());
-    let message = rendered.strip_suffix(&suffix).unwrap_or(&rendered).to_owned();
-    RegistryError::Content { path: path.to_owned(), line: at.line(), column: at.column(), message }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Tenants, String> {
-        Tenants::parse(Path::new("tenants.yaml"), text).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn accounts_find_their_tenant_and_attributes_become_labels() {
-        let tenants = parse(
-            "tenants:\n  - {id: acme, accounts: [\"111122223333\", \"111122224444\"], attributes: {tier: gold, wave: 1}, home: eu}\n  - {id: beta}\n",
-        )
-        .unwrap();
-        let account = AccountId::try_new("111122224444").unwrap();
-        assert_eq!(tenants.owner(account).unwrap().id.as_str(), "acme");
-        let info: Vec<String> = tenants.info().map(|labels| labels.to_string()).collect();
-        let first = r#"tenantscope_tenant_info{account_id="111122223333", tenant="acme", tier="gold", wave="1"}"#;
-        assert_eq!(info[0], first);
-        assert_eq!((tenants.len(), tenants.accounts(), info.len()), (2, 2, 2));
-    }
-
-    #[test]
-    fn an_error_names_file_line_and_column() {
-        let twice =
-            "tenants:\n  - {id: a, accounts: [\"111122223333\"]}\n  - id: b\n    accounts:\n      - \"111122223333\"\n";
-        let error = parse(twice).err().unwrap();
-        assert_eq!(error, "tenants.yaml:5:9: account 111122223333 already belongs to tenant a");
-        for (wrong, place, says) in [
-            ("tenants:\n  - {id: a}\n  - {id: a}\n", ":3:10:", "twice"),
-            ("tenants:\n  - id: a|b\n", ":2:9:", "tenant id"),
-            ("tenants:\n  - id: a\n    acounts: []\n", ":3:5:", "acounts"),
-            ("tenants:\n  - {id: a, accounts: [\"123\"]}\n", ":2:24:", "12 digits"),
-            ("tenants:\n  - id: a\n    attributes: {tenant: b}\n", ":3:17:", "stamped"),
-            ("tenants:\n  - id: unassigned\n", ":2:9:", "kept for"),
-            ("tenants: [\n", ":1:10: unclosed", ""),
-        ] {
-            let error = parse(wrong).err().unwrap();
-            assert!(error.contains(place) && error.contains(says), "{error}");
-        }
-    }
 }

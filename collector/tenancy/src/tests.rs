@@ -36,7 +36,7 @@ fn setup(sts_endpoint: &str, unknown: Unknown) -> Setup {
     std::fs::write(dir.path().join("two"), "two-accounts").unwrap();
     std::fs::write(dir.path().join("key"), "access-key").unwrap();
     std::fs::write(dir.path().join("old-key"), "older-access-key").unwrap();
-    let registry = RegistryConfig { file: "tenants.yaml".into(), unknown, home: None };
+    let registry = RegistryConfig { unknown, ..RegistryConfig::of_file("tenants.yaml") };
     let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
     let config = format!(
         r#"
@@ -243,7 +243,7 @@ async fn a_restart_keeps_tokens_and_a_reload_moves_accounts() {
     let token = identity.issue(&proved, &Name::try_new("a1").unwrap(), None, NOW_MS).token;
     drop(identity);
 
-    let registry = RegistryConfig { file: "tenants.yaml".into(), unknown: Unknown::Refuse, home: None };
+    let registry = RegistryConfig::of_file("tenants.yaml");
     let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
     let config = IdentityConfig::default();
     let identity = Identity::try_new(&config, Arc::clone(&registry), Path::new("."), dir.path()).unwrap();

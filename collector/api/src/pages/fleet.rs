@@ -66,6 +66,7 @@ type SetCell = fn(&mut Row, f64);
 #[derive(Debug, Clone, Default)]
 struct Row {
     tenant: String,
+    name: Option<String>,
     attributes: Vec<String>,
     firing: usize,
     pending: usize,
@@ -113,7 +114,7 @@ fn tenants(state: &super::State, scope: &Scope) -> BTreeMap<String, Row> {
     if let Some(registry) = &state.sources.registry {
         for tenant in registry.tenants().iter().filter(|tenant| scope.allows(Some(&tenant.id))) {
             let attributes = tenant.attributes.iter().map(|(name, value)| format!("{name} {value}")).collect();
-            rows.insert(tenant.id.to_string(), Row { attributes, ..row(&tenant.id) });
+            rows.insert(tenant.id.to_string(), Row { attributes, name: tenant.name.clone(), ..row(&tenant.id) });
         }
     }
     for seen in state.sources.reporting.seen(scope) {
@@ -136,7 +137,8 @@ fn content(all: Vec<Row>, fleet_wide: &[AlertView], asked: &Asked, problems: &[S
     let summary = summary(&all, now_ms);
     let wanted = asked.q.trim().to_lowercase();
     let matches = |row: &Row| {
-        row.tenant.to_lowercase().contains(&wanted) || row.attributes.iter().any(|a| a.to_lowercase().contains(&wanted))
+        let texts = [&row.tenant].into_iter().chain(&row.name).chain(&row.attributes);
+        texts.map(|text| text.to_lowercase()).any(|text| text.contains(&wanted))
     };
     let mut rows: Vec<Row> = all.into_iter().filter(matches).collect();
     rows.sort_by(|a, b| order(a, b, asked.sort).then_with(|| a.tenant.cmp(&b.tenant)));
@@ -213,7 +215,10 @@ fn table_row(row: &Row, now_ms: i64) -> Markup {
     let (mood, health) = health(row, now_ms);
     html! {
         tr {
-            td { a href={ "/tenants/" (row.tenant) } { (row.tenant) } }
+            td {
+                a href={ "/tenants/" (row.tenant) } { (row.tenant) }
+                @if let Some(name) = &row.name { span.soft { " " (name) } }
+            }
             td { span.badge.(mood.class()) { (health) } }
             td.n {
                 @match row.error_ratio {

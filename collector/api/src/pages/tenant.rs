@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use tenantscope_lake::{Direction, LogAnswer, LogEntry, LogRequest, SearchRequest, TimeRange, TraceSummary};
-use tenantscope_model::{AlertState, Scope, TenantId};
+use tenantscope_model::{AccountId, AlertState, Scope, TenantId};
 use tenantscope_rules::AlertView;
 
 use super::layout::{self, Place};
@@ -123,8 +123,12 @@ fn about(state: &super::State, tenant: &TenantId) -> Markup {
     let entry = tenants.as_ref().and_then(|tenants| tenants.get(tenant));
     html! {
         @if let Some(entry) = entry {
+            @let closing = |account: &AccountId| tenants.as_ref().and_then(|tenants| tenants.account(*account)).map(|known| known.state).filter(|state| state.is_closing());
             p.soft {
-                "accounts " @for (n, account) in entry.accounts.iter().enumerate() { @if n > 0 { ", " } (account) }
+                @if let Some(name) = &entry.name { (name) " · " }
+                "accounts " @for (n, account) in entry.accounts.iter().enumerate() {
+                    @if n > 0 { ", " } (account) @if let Some(state) = closing(account) { " (" (state.as_str().replace('_', " ")) ")" }
+                }
                 @for (name, value) in &entry.attributes { " · " (name) " " (value) }
             }
         }

@@ -1,0 +1,211 @@
+//! `tenants.yaml`, read strictly, with the place of each mistake.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
+use tenantscope_model::{AccountId, Region, TenantId};
+
+use crate::organization::AccountState;
+use crate::tenants::{Account, AccountSource, Tenant, Tenants, check_attribute_name};
+
+/// What is wrong with a registry file, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It can't be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It says something that can't be.
+    #[error("{path}:{line}:{column}: {message}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: u64,
+        /// From 1.
+        column: u64,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The largest registry file, in bytes.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// The most attributes of one tenant.
+pub(crate) const MAX_ATTRIBUTES: usize = 32;
+/// The longest attribute name or value, in bytes.
+pub(crate) const MAX_ATTRIBUTE_BYTES: usize = 256;
+/// The longest name of a tenant, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+impl Tenants {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> Result<Self, RegistryError> {
+        let read_error = |source| RegistryError::Read { path: path.to_owned(), source };
+        let size_bytes = std::fs::metadata(path).map_err(read_error)?.len();
+        if size_bytes > MAX_FILE_BYTES {
+            let message = format!("larger than {MAX_FILE_BYTES} bytes");
+            return Err(RegistryError::Content { path: path.to_owned(), line: 1, column: 1, message });
+        }
+        let text = std::fs::read_to_string(path).map_err(read_error)?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks a text; `path` is only for the error.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, RegistryError> {
+        // The defaults would end at about 20,000 tenants; the file's size is the bound that counts.
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! { max_events: 16_000_000, max_nodes: 8_000_000 },
+        };
+        let document: Document =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(path, &error))?;
+        let mut tenants = Self::default();
+        for entry in document.tenants {
+            add(&mut tenants, entry).map_err(|(at, message)| RegistryError::Content {
+                path: path.to_owned(),
+                line: at.line(),
+                column: at.column(),
+                message,
+            })?;
+        }
+        Ok(tenants)
+    }
+}
+
+fn add(tenants: &mut Tenants, entry: Entry) -> Result<(), (Location, String)> {
+    let (id, at) = (entry.id.value, entry.id.referenced);
+    if id == TenantId::unassigned() {
+        return Err((at, format!("tenant id {id} is kept for accounts that no tenant has")));
+    }
+    if tenants.get(&id).is_some() {
+        return Err((at, format!("tenant {id} is given twice")));
+    }
+    if entry.name.as_ref().is_some_and(|name| name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control)) {
+        return Err((at, format!("the name of tenant {id} is longer than {MAX_NAME_BYTES} bytes, or no line of text")));
+    }
+    check_attributes(&entry.attributes)?;
+    for account in &entry.accounts {
+        if let Some(owner) = tenants.owner(account.value) {
+            let message = format!("account {} already belongs to tenant {}", account.value, owner.id);
+            return Err((account.referenced, message));
+        }
+    }
+    let mut accounts: Vec<AccountId> = entry.accounts.iter().map(|account| account.value).collect();
+    accounts.sort_unstable();
+    if let Some(pair) = accounts.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err((at, format!("account {} is given twice for tenant {id}", pair[0])));
+    }
+    if let Some(foreign) = entry.closing.iter().find(|account| !accounts.contains(&account.value)) {
+        let message = format!("account {} closes, but is none of tenant {id}'s accounts", foreign.value);
+        return Err((foreign.referenced, message));
+    }
+    let closing: BTreeSet<AccountId> = entry.closing.iter().map(|account| account.value).collect();
+    for account in &accounts {
+        let state = if closing.contains(account) { AccountState::PendingClosure } else { AccountState::Active };
+        tenants.add_account(Account { state, ..Account::new(*account, AccountSource::File) });
+    }
+    let (name, attributes) = (entry.name, entry.attributes.value);
+    tenants.add_tenant(Tenant { id, name, accounts, attributes, home: entry.home, regions: entry.regions });
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    tenants: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: Spanned<TenantId>,
+    name: Option<String>,
+    #[serde(default)]
+    accounts: Vec<Spanned<AccountId>>,
+    #[serde(default)]
+    closing: Vec<Spanned<AccountId>>,
+    #[serde(default = "no_attributes")]
+    attributes: Spanned<BTreeMap<String, String>>,
+    home: Option<String>,
+    regions: Option<Vec<Region>>,
+}
+
+fn no_attributes() -> Spanned<BTreeMap<String, String>> {
+    Spanned::new(BTreeMap::new(), Location::UNKNOWN, Location::UNKNOWN)
+}
+
+fn check_attributes(attributes: &Spanned<BTreeMap<String, String>>) -> Result<(), (Location, String)> {
+    let at = attributes.referenced;
+    if attributes.value.len() > MAX_ATTRIBUTES {
+        return Err((at, format!("more than {MAX_ATTRIBUTES} attributes")));
+    }
+    for (name, value) in &attributes.value {
+        check_attribute_name(name).map_err(|message| (at, message))?;
+        if value.len() > MAX_ATTRIBUTE_BYTES {
+            return Err((at, format!("attribute {name:.32?} is longer than {MAX_ATTRIBUTE_BYTES} bytes")));
+        }
+    }
+    Ok(())
+}
+
+fn yaml_error(path: &Path, error: &serde_saphyr::Error) -> RegistryError {
+    let at = error.location().unwrap_or(Location::UNKNOWN);
+    let rendered = error.render_with_options(serde_saphyr::render_options! {
+        formatter: &serde_saphyr::UserMessageFormatter,
+        snippets: serde_saphyr::SnippetMode::Off,
+    });
+    // The place goes in front, once.
+    let suffix = format!(" at line {}, column {}", at.line(), at.column());
+    let message = rendered.strip_suffix(&suffix).unwrap_or(&rendered).to_owned();
+    RegistryError::Content { path: path.to_owned(), line: at.line(), column: at.column(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Tenants, String> {
+        Tenants::parse(Path::new("tenants.yaml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn accounts_find_their_tenant_and_attributes_become_labels() {
+        let tenants = parse(
+            "tenants:\n  - {id: acme, accounts: [\"111122223333\", \"111122224444\"], attributes: {tier: gold, wave: 1}, home: eu}\n  - {id: beta}\n",
+        )
+        .unwrap();
+        let account = AccountId::try_new("111122224444").unwrap();
+        assert_eq!(tenants.owner(account).unwrap().id.as_str(), "acme");
+        let info: Vec<String> = tenants.info().map(|labels| labels.to_string()).collect();
+        let first = r#"tenantscope_tenant_info{account_id="111122223333", tenant="acme", tier="gold", wave="1"}"#;
+        assert_eq!(info[0], first);
+        assert_eq!((tenants.len(), tenants.accounts(), info.len()), (2, 2, 2));
+    }
+
+    #[test]
+    fn an_error_names_file_line_and_column() {
+        let twice =
+            "tenants:\n  - {id: a, accounts: [\"111122223333\"]}\n  - id: b\n    accounts:\n      - \"111122223333\"\n";
+        let error = parse(twice).err().unwrap();
+        assert_eq!(error, "tenants.yaml:5:9: account 111122223333 already belongs to tenant a");
+        for (wrong, place, says) in [
+            ("tenants:\n  - {id: a}\n  - {id: a}\n", ":3:10:", "twice"),
+            ("tenants:\n  - id: a|b\n", ":2:9:", "tenant id"),
+            ("tenants:\n  - id: a\n    acounts: []\n", ":3:5:", "acounts"),
+            ("tenants:\n  - {id: a, accounts: [\"123\"]}\n", ":2:24:", "12 digits"),
+            ("tenants:\n  - id: a\n    attributes: {tenant: b}\n", ":3:17:", "stamped"),
+            ("tenants:\n  - id: unassigned\n", ":2:9:", "kept for"),
+            ("tenants:\n  - id: a\n    closing: [\"111122223333\"]\n", ":3:15:", "closes, but"),
+            ("tenants: [\n", ":1:10: unclosed", ""),
+        ] {
+            let error = parse(wrong).err().unwrap();
+            assert!(error.contains(place) && error.contains(says), "{error}");
+        }
+    }
+}
