@@ -288,7 +288,11 @@ fn token_refused(refused: &TokenRefused) -> Refused {
 
 #[allow(clippy::needless_pass_by_value)] // for map_err
 fn account_refused(refused: AccountRefused) -> Refused {
-    Refused::forbidden(refused.reason(), refused.to_string())
+    let (reason, message) = (refused.reason(), refused.to_string());
+    match refused {
+        AccountRefused::NotReadYet(_) => Refused::unavailable(reason, message, Duration::from_secs(5)),
+        AccountRefused::Unknown(_) | AccountRefused::WrongHome { .. } => Refused::forbidden(reason, message),
+    }
 }
 
 fn proof_refused(refused: &ProofRefused) -> Refused {

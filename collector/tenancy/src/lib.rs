@@ -5,13 +5,15 @@
 //!                   Identity::issue  ──→ token (15 minutes)
 //! batch's headers → Identity::sender, firehose_sender ──→ Sender ── decide(Claim) ──→ Stamp or refusal
 //! read's headers ─→ Readers::scope   ──→ Scope
+//! tenants.yaml, AWS Organizations (OrganizationsReader) ── merge, the file wins ─→ Registry
 //! ```
 //!
 //! # Invariants
 //! - The account comes from a credential that was checked, never from a payload; the tenant from the account through
 //!   the registry, asked anew for each batch, so a reload counts at once.
 //! - A proof's request goes to an endpoint of our configuration, with fixed path and body; each proof counts once.
-//! - A registry is in force whole or not at all; an invalid file changes nothing.
+//! - A registry is in force whole or not at all; an invalid file changes nothing, and neither does an organization that
+//!   can't be read: the last good copy of it is kept on disk (FORMAT.md).
 //! - Without a credential a read sees everything only where nobody but this machine can ask; `X-Scope-OrgID` narrows.
 //! - Secrets are kept as digests and compared in constant time; neither they nor tokens or proofs are ever logged.
 
@@ -20,30 +22,42 @@ mod config;
 mod credential;
 mod holders;
 mod identity;
+mod kept;
+mod merge;
+mod organization;
+mod organizations;
+mod pace;
 mod quota;
 mod readers;
 mod registry;
+mod registry_telemetry;
 mod secret;
 mod sender;
 mod sts;
 mod telemetry;
 mod tenants;
+mod tenants_file;
 mod token;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::{
-    FirehoseKeyConfig, IdentityConfig, ReaderConfig, RegistryConfig, ScopeConfig, StaticTokenConfig, StsConfig, Unknown,
+    FirehoseKeyConfig, IdentityConfig, OrganizationsConfig, ReaderConfig, RegistryConfig, ScopeConfig, StaticTokenConfig,
+    StsConfig, Unknown, Untagged,
 };
 pub use credential::{InvalidOrgId, SCOPE_ORG_ID};
 pub use holders::InvalidHolder;
 pub use identity::{Identity, InvalidIdentity, IssuedToken, OpenBeyondLoopback, Proved};
+pub use merge::{Conflict, ConflictKind};
+pub use organization::AccountState;
+pub use organizations::OrganizationsReader;
 pub use quota::{QueryQuota, Quota, Quotas, TIER_ATTRIBUTE};
 pub use readers::{Exposure, InvalidReader, ReadDenied, Readers, Reading};
-pub use registry::{AccountRefused, Owner, Registry};
+pub use registry::{AccountRefused, OrganizationFailure, OrganizationStatus, Owner, Registry};
 pub use secret::{Secret, SecretError, Secrets, TokenDigest};
 pub use sender::{ProvedAgent, Sender};
 pub use sts::{InvalidSts, ProofRefused};
-pub use tenants::{RegistryError, TENANT_INFO, Tenant, Tenants};
+pub use tenants::{Account, AccountSource, TENANT_INFO, Tenant, Tenants, UNIT_ATTRIBUTE};
+pub use tenants_file::RegistryError;
 pub use token::{KeyError, TOKEN_LIFETIME, TokenClaims, TokenKey, TokenRefused};
