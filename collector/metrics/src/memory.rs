@@ -12,6 +12,7 @@ struct Counters {
     samples: AtomicUsize,
     index: AtomicUsize,
     cached: AtomicUsize,
+    families: AtomicUsize,
     reserved: AtomicUsize,
 }
 
@@ -27,10 +28,10 @@ impl Memory {
         self.0.samples.load(Relaxed)
     }
 
-    /// What the index takes for what is written: series that only the cache of blocks brought are the cache's, which
-    /// has a bound of its own, and no reader's query takes room from writers.
+    /// What index and families take for what is written, which no flush gives back: series that only the cache of blocks
+    /// brought are the cache's, which has a bound of its own, and no reader's query takes room from writers.
     pub(crate) fn index(&self) -> usize {
-        self.0.index.load(Relaxed).saturating_sub(self.0.cached.load(Relaxed))
+        self.0.index.load(Relaxed).saturating_sub(self.0.cached.load(Relaxed)) + self.0.families.load(Relaxed)
     }
 
     /// The index took so many bytes for series that blocks have.
@@ -60,6 +61,11 @@ impl Memory {
 
     pub(crate) fn set_index(&self, bytes: usize) {
         self.0.index.store(bytes, Relaxed);
+    }
+
+    /// What families say of themselves.
+    pub(crate) fn set_families(&self, bytes: usize) {
+        self.0.families.store(bytes, Relaxed);
     }
 
     /// Promises bytes whatever the limit.

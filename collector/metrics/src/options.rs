@@ -7,8 +7,8 @@ use crate::retention::Retention;
 /// What a store may use and how long it keeps what.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Memory for the index and for samples that no part holds yet; past it writes are refused until a flush is done.
-    /// Default: 2,400 MiB.
+    /// Memory for the index and for samples that no part holds yet; past it writes are refused until a flush is done. Of
+    /// it an eighth is for the metadata of families; past that new ones are dropped. Default: 2,400 MiB.
     pub memory_max_bytes: usize,
     /// Time between two flushes; a flush also begins when half of the memory is used. Default: five minutes.
     pub flush_interval: Duration,

@@ -144,6 +144,8 @@ impl MetricStore {
             Some(number) => families_file::read(&families_path(dir, number))?,
             None => Families::default(),
         };
+        let memory = Memory::default();
+        let families = families.within(&memory, options.memory_max_bytes);
         let (parts, widest_lookback_ms) = open_parts(dir, &manifest, &mut index)?;
         tracing::info!(
             dir = %dir.display(), position = manifest.position, parts = parts.len(), series = index.len(),
@@ -155,7 +157,7 @@ impl MetricStore {
             blocks,
             options,
             hasher: index.hasher(),
-            memory: Memory::default(),
+            memory,
             applied: Mutex::new(Applied { position: manifest.position, ..Applied::default() }),
             flushing: Mutex::default(),
             merging: Mutex::default(),

@@ -15,8 +15,9 @@ pub(crate) static SERIES_CREATED: LazyLock<IntCounter> =
 pub(crate) static SERIES: LazyLock<IntGauge> =
     LazyLock::new(|| gauge("tenantscope_metrics_series", "Series in memory or in a live part."));
 /// Memory in use.
-pub(crate) static MEMORY_BYTES: LazyLock<IntGauge> =
-    LazyLock::new(|| gauge("tenantscope_metrics_memory_bytes", "Memory used by index, samples and reservations."));
+pub(crate) static MEMORY_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
+    gauge("tenantscope_metrics_memory_bytes", "Memory used by index, metadata, samples and reservations.")
+});
 /// Live parts.
 pub(crate) static PARTS: LazyLock<IntGauge> = LazyLock::new(|| gauge("tenantscope_metrics_parts", "Live parts."));
 /// Bytes in live parts.
@@ -36,9 +37,9 @@ pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 /// Samples that were not taken, by reason.
 pub(crate) static DROPPED: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("tenantscope_metrics_dropped_samples_total", "Samples not stored, by reason.", "reason"));
-/// Families past a tenant's limit.
-pub(crate) static DROPPED_FAMILIES: LazyLock<IntCounter> = LazyLock::new(|| {
-    counter("tenantscope_metrics_dropped_families_total", "Metadata of families past a tenant's limit.")
+/// Metadata of families that was not taken, by reason.
+pub(crate) static DROPPED_FAMILIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tenantscope_metrics_dropped_families_total", "Metadata of families not stored, by reason.", "reason")
 });
 /// Flushes and merges that failed, by task.
 pub(crate) static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -107,11 +108,10 @@ mod tests {
     fn every_metric_can_be_made() {
         SAMPLES.inc_by(0);
         SERIES_CREATED.inc_by(0);
-        DROPPED_FAMILIES.inc_by(0);
         for gauge in [&SERIES, &MEMORY_BYTES, &PARTS, &PART_BYTES, &PART_SAMPLES, &DURABLE_POSITION] {
             gauge.add(0);
         }
-        for counters in [&REFUSED, &DROPPED, &FAILURES] {
+        for counters in [&REFUSED, &DROPPED, &DROPPED_FAMILIES, &FAILURES] {
             counters.with_label_values(&["test"]).inc_by(0);
         }
         for gauge in [&BLOCKS, &BLOCK_BYTES, &BLOCK_SAMPLES, &BLOCK_CACHE_BYTES] {
