@@ -10,8 +10,8 @@ use crate::clock::now_ms;
 use crate::intake::Intake;
 
 impl Intake {
-    async fn exchange(&self, request: IdentityRequest) -> Result<IdentityResponse, Refused> {
-        let proved = self.identity.prove(&request.proof, now_ms()).await?;
+    async fn exchange(&self, request: IdentityRequest, peer: Peer) -> Result<IdentityResponse, Refused> {
+        let proved = self.identity.prove(&request.proof, &peer, now_ms()).await?;
         let owner = proved.lane_owner();
         let epoch = if request.wants_epoch { Some(self.new_epoch(&owner, &request.agent)?) } else { None };
         let issued = self.identity.issue(&proved, &request.agent, epoch, now_ms());
@@ -53,7 +53,7 @@ impl Intake {
 
 /// Answers on the listeners' behalf.
 impl Identify for Intake {
-    fn identify(&self, request: IdentityRequest, _peer: Peer) -> BoxFuture<'_, Result<IdentityResponse, Refused>> {
-        Box::pin(self.exchange(request))
+    fn identify(&self, request: IdentityRequest, peer: Peer) -> BoxFuture<'_, Result<IdentityResponse, Refused>> {
+        Box::pin(self.exchange(request, peer))
     }
 }

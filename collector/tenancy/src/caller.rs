@@ -2,6 +2,8 @@
 
 use tenantscope_model::AccountId;
 
+use crate::arn;
+
 /// Whose credentials signed a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
@@ -17,6 +19,9 @@ pub(crate) struct Caller {
 pub(crate) struct NotACaller;
 
 const DEEPEST: usize = 8;
+
+/// The namespace of STS's answers.
+const ROOT_ATTRIBUTES: &str = "xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"";
 
 /// Reads `GetCallerIdentityResponse/GetCallerIdentityResult/{Account, Arn}`, each exactly once.
 pub(crate) fn parse(text: &str) -> Result<Caller, NotACaller> {
@@ -53,7 +58,13 @@ pub(crate) fn parse(text: &str) -> Result<Caller, NotACaller> {
             if path.len() == DEEPEST {
                 return Err(NotACaller);
             }
-            path.push(tag.split_ascii_whitespace().next().ok_or(NotACaller)?);
+            // Of attributes, the answer has its namespace alone.
+            let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
+            let as_documented = if path.is_empty() { attributes == ROOT_ATTRIBUTES } else { attributes.is_empty() };
+            if name.is_empty() || !as_documented {
+                return Err(NotACaller);
+            }
+            path.push(name);
         }
     }
     let (Some(account), Some(arn), true) = (account, arn, closed) else { return Err(NotACaller) };
@@ -78,29 +89,10 @@ fn set_once<'a>(field: &mut Option<&'a str>, content: &'a str) -> Result<(), Not
     Ok(())
 }
 
-/// `arn:<partition>:<service>::<account>:…`
+/// An ARN of the account, of the services that name callers.
 fn is_arn_of(arn: &str, account: AccountId) -> bool {
-    let mut parts = arn.split(':');
-    parts.next() == Some("arn") && parts.nth(3) == Some(account.as_str())
-}
-
-/// Whether `text` fulfils `pattern`, in which `*` stands for any characters, none included.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        // The earliest place leaves the most for what follows.
-        let Some(at) = rest.find(part) else { return false };
-        rest = rest.get(at + part.len()..).unwrap_or_default();
-    }
-    true
+    let Some(["arn", _, "sts" | "iam", "", of, _]) = arn::parts(arn) else { return false };
+    of == account.as_str()
 }
 
 #[cfg(test)]
@@ -141,6 +133,10 @@ mod tests {
             ("GetCallerIdentityResult", "Result"),
             ("GetCallerIdentityResponse", "ErrorResponse"),
             ("<Arn>", "<Arn>x"),
+            ("arn:aws:sts::", "arn:aws:s3::"),
+            ("https://sts.amazonaws.com/doc", "https://example.com/doc"),
+            (" xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"", ""),
+            ("<Account>", "<Account a=\"b\">"),
         ] {
             assert_eq!(parse(&ANSWER.replace(from, to)), Err(NotACaller), "{from} → {to}");
         }
@@ -153,17 +149,7 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in r#"([<>/?! a&"]|Account|Arn|GetCallerIdentityRes(ult|ponse)|[ -~]){0,60}"#) {
             proptest::prop_assert_eq!(parse(&text), Err(NotACaller));
-            matches(&text, ANSWER);
+            arn::matches(&text, ANSWER);
         }
-    }
-
-    #[test]
-    fn role_patterns() {
-        let arn = "arn:aws:sts::123456789012:assumed-role/tenantscope-agent/i-1";
-        assert!(matches("arn:aws:sts::*:assumed-role/tenantscope-agent/*", arn));
-        assert!(matches(arn, arn) && matches("*", arn) && matches("arn:*agent*i-1", arn));
-        assert!(!matches("arn:aws:sts::*:assumed-role/other/*", arn));
-        assert!(!matches("arn:aws:sts::*:assumed-role/tenantscope-agent", arn));
-        assert!(!matches("", arn) && !matches("*i-1*i-1", arn));
     }
 }

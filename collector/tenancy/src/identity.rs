@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use tenantscope_model::{AccountId, TenantId};
-use tenantscope_wire::{Name, Proof, ProofOfAccount, Refused};
+use tenantscope_wire::{Name, Peer, Proof, ProofOfAccount, Refused};
 
 use crate::config::IdentityConfig;
 use crate::credential;
 use crate::holders::{Holder, Holders, InvalidHolder};
+use crate::nonces::Nonces;
 use crate::readers::Exposure;
 use crate::registry::{AccountRefused, Registry};
 use crate::sender::{ProvedAgent, Sender};
@@ -43,6 +44,9 @@ pub enum InvalidIdentity {
     /// The STS block.
     #[error(transparent)]
     Sts(#[from] InvalidSts),
+    /// The file of the nonces that were used.
+    #[error("identity.nonces in the data directory: {0}")]
+    Nonces(#[source] std::io::Error),
     /// The key of our tokens.
     #[error("identity key: {0}")]
     Key(#[from] KeyError),
@@ -97,7 +101,9 @@ impl Identity {
         base: &Path,
         data_dir: &Path,
     ) -> Result<Self, InvalidIdentity> {
-        let sts = config.sts.as_ref().map(|sts| Sts::try_new(config.server_name.as_deref(), sts)).transpose()?;
+        let now_ms = system_now_ms();
+        let nonces = Nonces::open(&data_dir.join("identity.nonces"), now_ms).map_err(InvalidIdentity::Nonces)?;
+        let sts = sts(config, &Arc::new(nonces))?;
         let (tokens, firehose) = holders(config, base)?;
         let key = TokenKey::open(&key_path(config, base, data_dir))?;
         Ok(Self(Mode::Strict(Box::new(Strict { registry, key, sts, tokens, firehose }))))
@@ -105,9 +111,7 @@ impl Identity {
 
     /// Checks what [`Identity::try_new`] would, without making a key: for `check`.
     pub fn check(config: &IdentityConfig, base: &Path) -> Result<(), InvalidIdentity> {
-        if let Some(sts) = &config.sts {
-            Sts::try_new(config.server_name.as_deref(), sts)?;
-        }
+        sts(config, &Arc::new(Nonces::in_memory()))?;
         holders(config, base).map(drop)
     }
 
@@ -141,10 +145,10 @@ impl Identity {
     }
 
     /// Checks a proof; asks STS for it where it is one.
-    pub async fn prove(&self, proof: &ProofOfAccount, now_ms: i64) -> Result<Proved, Refused> {
+    pub async fn prove(&self, proof: &ProofOfAccount, peer: &Peer, now_ms: i64) -> Result<Proved, Refused> {
         let proved = match &self.0 {
             Mode::Open { .. } => Ok(Proved { account: None, tenant: Some(TenantId::anonymous()), relay: None }),
-            Mode::Strict(strict) => strict.prove(proof, now_ms).await,
+            Mode::Strict(strict) => strict.prove(proof, peer, now_ms).await,
         };
         telemetry::proof(proved.as_ref().map_or_else(|refused| refused.reason, |_| "accepted"));
         proved
@@ -231,9 +235,9 @@ impl Strict {
         }
     }
 
-    async fn prove(&self, proof: &ProofOfAccount, now_ms: i64) -> Result<Proved, Refused> {
+    async fn prove(&self, proof: &ProofOfAccount, peer: &Peer, now_ms: i64) -> Result<Proved, Refused> {
         let account = match proof {
-            ProofOfAccount::Sts(proof) => self.prove_by_sts(proof, now_ms).await?,
+            ProofOfAccount::Sts(proof) => self.prove_by_sts(proof, peer, now_ms).await?,
             ProofOfAccount::Token { token } => {
                 let known = self.static_token(token)?;
                 match known.single_account() {
@@ -249,11 +253,11 @@ impl Strict {
         Ok(Proved { account: Some(account), tenant: Some(owner.tenant), relay: None })
     }
 
-    async fn prove_by_sts(&self, proof: &Proof, now_ms: i64) -> Result<AccountId, Refused> {
+    async fn prove_by_sts(&self, proof: &Proof, peer: &Peer, now_ms: i64) -> Result<AccountId, Refused> {
         let Some(sts) = &self.sts else {
             return Err(Refused::forbidden("no_sts", "this collector takes no proofs by STS"));
         };
-        let caller = sts.verify(proof, now_ms).await.map_err(|refused| proof_refused(&refused))?;
+        let caller = sts.verify(proof, peer.address.ip(), now_ms).await.map_err(|refused| proof_refused(&refused))?;
         tracing::debug!(account = %caller.account, arn = caller.arn, "proof accepted");
         Ok(caller.account)
     }
@@ -276,6 +280,16 @@ fn holders(config: &IdentityConfig, base: &Path) -> Result<(Holders, Holders), I
         return Err(InvalidIdentity::NameShared(shared.to_string()));
     }
     Ok((tokens, firehose))
+}
+
+fn sts(config: &IdentityConfig, nonces: &Arc<Nonces>) -> Result<Option<Sts>, InvalidSts> {
+    let of = |sts| Sts::try_new(config.server_name.as_deref(), sts, Arc::clone(nonces));
+    config.sts.as_ref().map(of).transpose()
+}
+
+fn system_now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn token_refused(refused: &TokenRefused) -> Refused {
@@ -302,8 +316,9 @@ fn proof_refused(refused: &ProofRefused) -> Refused {
         ProofRefused::OtherServer
         | ProofRefused::OtherHost
         | ProofRefused::UnknownRegion(_)
+        | ProofRefused::OtherPartition
         | ProofRefused::WrongRole => Refused::forbidden(reason, message),
-        ProofRefused::Stale { .. } | ProofRefused::Replayed | ProofRefused::Rejected { .. } => {
+        ProofRefused::Stale { .. } | ProofRefused::Replayed | ProofRefused::Rejected => {
             Refused::unauthenticated(reason, message)
         }
         ProofRefused::Busy => Refused::unavailable(reason, message, Duration::from_secs(2)),

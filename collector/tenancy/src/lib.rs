@@ -17,13 +17,16 @@
 //! - Without a credential a read sees everything only where nobody but this machine can ask; `X-Scope-OrgID` narrows.
 //! - Secrets are kept as digests and compared in constant time; neither they nor tokens or proofs are ever logged.
 
+mod arn;
 mod caller;
 mod config;
 mod credential;
+mod fetch;
 mod holders;
 mod identity;
 mod kept;
 mod merge;
+mod nonces;
 mod organization;
 mod organizations;
 mod pace;
@@ -33,6 +36,7 @@ mod registry;
 mod registry_telemetry;
 mod secret;
 mod sender;
+mod slots;
 mod sts;
 mod telemetry;
 mod tenants;

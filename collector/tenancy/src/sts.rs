@@ -1,26 +1,33 @@
 //! A proof's way to STS: checked here, rebuilt from fixed parts, sent to the endpoint of our own configuration.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::sync::Arc;
 
+use http::{StatusCode, header};
 use moka::sync::Cache;
 use reqwest::Client;
-use reqwest::redirect::Policy;
-use tenantscope_model::Region;
+use sha2::{Digest as _, Sha256};
+use tenantscope_model::{Region, TimeSpan};
 use tenantscope_wire::Proof;
-use tenantscope_wire::proof::{InvalidProof, sts_host};
-use tokio::sync::Semaphore;
+use tenantscope_wire::proof::{InvalidProof, is_aws_host, partition, sts_host};
 
+use crate::arn::{self, ArnPattern};
 use crate::caller::{self, Caller};
 use crate::config::StsConfig;
+use crate::fetch;
+use crate::nonces::{Nonces, NotTaken};
 use crate::secret::same_bytes;
+use crate::slots::Slots;
 
 /// The largest answer of STS that is read; real ones are below 1 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// Nonces that are remembered; each is forgotten once its signature is too old anyway.
-const MAX_NONCES: u64 = 200_000;
-/// Longest nonce, so that the memory above is bounded.
-const MAX_NONCE_BYTES: usize = 128;
+/// The oldest signature that any configuration takes.
+const MAX_AGE: TimeSpan = TimeSpan::from_secs(15 * 60);
+/// How long a nonce is remembered beyond the time at which its signature is too old, should the clock be set back.
+const CLOCK_STEP_MS: i64 = 60_000;
+/// False proofs that are remembered, so that the same one is not asked about again and again.
+const MAX_REJECTED: u64 = 10_000;
 
 /// Why a configuration of STS can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +46,20 @@ pub enum InvalidSts {
         /// What is given.
         url: String,
     },
+    /// It is another region's, or another service of AWS.
+    #[error("identity.sts.endpoints.{region}: {url:?} is not the STS of {region}")]
+    OtherRegion {
+        /// Which.
+        region: Region,
+        /// What is given.
+        url: String,
+    },
+    /// A pattern that could fit something else than it seems to.
+    #[error("identity.sts.role: {0:?} is no ARN of six parts with * for any characters of a part")]
+    Role(String),
+    /// Proofs could be replayed for longer than their nonces are remembered.
+    #[error("identity.sts.max_age is more than 15m")]
+    MaxAge,
     /// The HTTP client can't be made.
     #[error("identity.sts: {0}")]
     Client(#[source] reqwest::Error),
@@ -69,11 +90,11 @@ pub enum ProofRefused {
     #[error("this collector takes no proofs of region {0}")]
     UnknownRegion(Region),
     /// STS does not accept the signature.
-    #[error("STS does not accept the signature (status {status})")]
-    Rejected {
-        /// Its answer.
-        status: u16,
-    },
+    #[error("STS does not accept the signature")]
+    Rejected,
+    /// STS names a caller of another partition than the region's.
+    #[error("the caller is not of the region's partition")]
+    OtherPartition,
     /// The caller has a role that may not send.
     #[error("the caller's role is not allowed to send")]
     WrongRole,
@@ -95,7 +116,8 @@ impl ProofRefused {
             Self::Stale { .. } => "stale_proof",
             Self::Replayed => "replayed_proof",
             Self::UnknownRegion(_) => "unknown_region",
-            Self::Rejected { .. } => "signature_rejected",
+            Self::Rejected => "signature_rejected",
+            Self::OtherPartition => "other_partition",
             Self::WrongRole => "wrong_role",
             Self::Busy => "proofs_busy",
             Self::Unreachable(_) => "sts_unreachable",
@@ -103,67 +125,83 @@ impl ProofRefused {
     }
 }
 
-/// Checks proofs. One for the program's life.
+/// Checks proofs. A reload makes another one, with the same nonces.
 #[derive(Debug)]
 pub(crate) struct Sts {
     server_name: String,
-    config: StsConfig,
+    max_age: TimeSpan,
+    role: Option<ArnPattern>,
     endpoints: BTreeMap<Region, reqwest::Url>,
     client: Client,
-    nonces: Cache<String, ()>,
-    outstanding: Semaphore,
+    nonces: Arc<Nonces>,
+    rejected: Cache<[u8; 32], ()>,
+    slots: Slots,
 }
 
 impl Sts {
-    pub(crate) fn try_new(server_name: Option<&str>, config: &StsConfig) -> Result<Self, InvalidSts> {
+    pub(crate) fn try_new(
+        server_name: Option<&str>,
+        config: &StsConfig,
+        nonces: Arc<Nonces>,
+    ) -> Result<Self, InvalidSts> {
         let server_name = server_name.filter(|name| !name.is_empty()).ok_or(InvalidSts::NoServerName)?.to_owned();
         if config.endpoints.is_empty() {
             return Err(InvalidSts::NoEndpoint);
         }
-        let mut endpoints = BTreeMap::new();
-        for (region, url) in &config.endpoints {
-            let wrong = || InvalidSts::Endpoint { region: region.clone(), url: url.clone() };
-            endpoints.insert(region.clone(), allowed_endpoint(url).ok_or_else(wrong)?);
+        if config.max_age > MAX_AGE {
+            return Err(InvalidSts::MaxAge);
         }
-        // reqwest takes the process's provider; where the program already chose one, that one stays.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .timeout(config.timeout.0)
-            .pool_max_idle_per_host(8)
-            .build()
-            .map_err(InvalidSts::Client)?;
-        let nonces = Cache::builder().max_capacity(MAX_NONCES).time_to_live(remembered(config.max_age.0)).build();
-        let outstanding = Semaphore::new(config.max_outstanding.max(1));
-        Ok(Self { server_name, config: config.clone(), endpoints, client, nonces, outstanding })
+        let role = |text: &String| ArnPattern::try_new(text).ok_or_else(|| InvalidSts::Role(text.clone()));
+        let client = fetch::client(config.timeout.0, &[]).map_err(InvalidSts::Client)?;
+        Ok(Self {
+            server_name,
+            max_age: config.max_age,
+            role: config.role.as_ref().map(role).transpose()?,
+            endpoints: endpoints(&config.endpoints)?,
+            client,
+            nonces,
+            rejected: Cache::builder().max_capacity(MAX_REJECTED).time_to_live(MAX_AGE.0).build(),
+            slots: Slots::new(config.max_outstanding),
+        })
     }
 
-    /// The caller whom STS names, if everything about the proof holds.
-    pub(crate) async fn verify(&self, proof: &Proof, now_ms: i64) -> Result<Caller, ProofRefused> {
+    /// The caller whom STS names, if everything about the proof holds. What costs nothing is checked first.
+    pub(crate) async fn verify(&self, proof: &Proof, from: IpAddr, now_ms: i64) -> Result<Caller, ProofRefused> {
         let endpoint = self.check(proof, now_ms)?;
+        let request = proof.to_request_parts()?;
+        let fingerprint = fingerprint(proof);
+        if self.rejected.contains_key(&fingerprint) {
+            return Err(ProofRefused::Rejected);
+        }
         // No queue: a proof that waited would only grow older.
-        let _permit = self.outstanding.try_acquire().map_err(|_| ProofRefused::Busy)?;
-        // Taken before STS is asked, so that two at once can't both pass; given back if the proof does not hold,
-        // so that nobody without credentials can fill the cache.
-        if !self.nonces.entry(proof.nonce.clone()).or_insert(()).is_fresh() {
-            return Err(ProofRefused::Replayed);
-        }
-        let caller = self.ask(endpoint, proof).await.and_then(|caller| self.check_role(caller));
-        if caller.is_err() {
-            self.nonces.invalidate(&proof.nonce);
-        }
-        caller
+        let _slot = self.slots.take(from).ok_or(ProofRefused::Busy)?;
+        // Taken before STS is asked, so that two at once can't both pass.
+        let until_ms = proof.signed_at_ms()?.saturating_add(MAX_AGE.as_ms()).saturating_add(CLOCK_STEP_MS);
+        self.nonces.take(&proof.nonce, until_ms, now_ms).map_err(|not_taken| match not_taken {
+            NotTaken::Before => ProofRefused::Replayed,
+            NotTaken::Full => ProofRefused::Busy,
+        })?;
+        let mut nonce = GivenBack { nonces: &self.nonces, nonce: Some(&proof.nonce) };
+        let caller = self.ask(endpoint, request).await.inspect_err(|refused| {
+            if matches!(refused, ProofRefused::Rejected) {
+                self.rejected.insert(fingerprint, ());
+            }
+        })?;
+        self.check_caller(&caller, &proof.region)?;
+        nonce.keep().map_err(|error| {
+            tracing::error!(%error, "nonces can't be written");
+            ProofRefused::Busy
+        })?;
+        Ok(caller)
     }
 
     fn check(&self, proof: &Proof, now_ms: i64) -> Result<reqwest::Url, ProofRefused> {
         if !same_bytes(proof.server.as_bytes(), self.server_name.as_bytes()) {
             return Err(ProofRefused::OtherServer);
         }
-        let max_age = self.config.max_age.0;
         let age_ms = now_ms.abs_diff(proof.signed_at_ms()?);
-        if u128::from(age_ms) > max_age.as_millis() {
-            return Err(ProofRefused::Stale { max_age_seconds: max_age.as_secs() });
+        if u128::from(age_ms) > self.max_age.0.as_millis() {
+            return Err(ProofRefused::Stale { max_age_seconds: self.max_age.0.as_secs() });
         }
         let unknown = || ProofRefused::UnknownRegion(proof.region.clone());
         let endpoint = self.endpoints.get(&proof.region).ok_or_else(unknown)?;
@@ -171,60 +209,123 @@ impl Sts {
         if proof.host != sts_host(&proof.region) && proof.host != authority(endpoint) {
             return Err(ProofRefused::OtherHost);
         }
-        if proof.nonce.len() < 16 || proof.nonce.len() > MAX_NONCE_BYTES {
-            return Err(InvalidProof::Field("nonce").into());
-        }
         Ok(endpoint.clone())
     }
 
-    async fn ask(&self, mut endpoint: reqwest::Url, proof: &Proof) -> Result<Caller, ProofRefused> {
-        let request = proof.to_request_parts()?;
+    async fn ask(
+        &self,
+        mut endpoint: reqwest::Url,
+        request: tenantscope_wire::proof::ProofRequest,
+    ) -> Result<Caller, ProofRefused> {
         endpoint.set_path(request.path);
-        let unreachable = |error: reqwest::Error| ProofRefused::Unreachable(error.without_url().to_string());
         let sending = self.client.request(request.method, endpoint).headers(request.headers).body(request.body);
-        let mut response = sending.send().await.map_err(unreachable)?;
-        let status = response.status();
-        if status.is_client_error() {
-            return Err(ProofRefused::Rejected { status: status.as_u16() });
-        }
-        if !status.is_success() {
-            return Err(ProofRefused::Unreachable(format!("status {}", status.as_u16())));
-        }
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if answer.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(ProofRefused::Unreachable("the answer is too long".to_owned()));
+        // What STS answers in depends on this; XML alone is read.
+        let answer = fetch::send(sending.header(header::ACCEPT, "text/xml"), MAX_ANSWER_BYTES).await;
+        let unreachable = |error: &dyn std::fmt::Display| ProofRefused::Unreachable(error.to_string());
+        let answer = answer.map_err(|error| unreachable(&error))?;
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(ProofRefused::Rejected),
+            // STS throttles with this status; anything else that it means is wrong for good.
+            StatusCode::BAD_REQUEST if !answer.body.windows(10).any(|part| part == b"Throttling") => {
+                return Err(ProofRefused::Rejected);
             }
-            answer.extend_from_slice(&chunk);
+            status => return Err(unreachable(&format_args!("status {}", status.as_u16()))),
         }
-        let text = std::str::from_utf8(&answer).map_err(|error| ProofRefused::Unreachable(error.to_string()))?;
-        caller::parse(text).map_err(|error| ProofRefused::Unreachable(error.to_string()))
+        if !matches!(answer.media_type.as_str(), "text/xml" | "application/xml") {
+            return Err(unreachable(&"the answer is no XML"));
+        }
+        let text = std::str::from_utf8(&answer.body).map_err(|error| unreachable(&error))?;
+        caller::parse(text).map_err(|error| unreachable(&error))
     }
 
-    fn check_role(&self, caller: Caller) -> Result<Caller, ProofRefused> {
-        match &self.config.role {
-            Some(pattern) if !caller::matches(pattern, &caller.arn) => Err(ProofRefused::WrongRole),
-            _ => Ok(caller),
+    fn check_caller(&self, caller: &Caller, region: &Region) -> Result<(), ProofRefused> {
+        let of = arn::parts(&caller.arn).map(|[_, partition, ..]| partition);
+        if of != Some(partition(region)) {
+            return Err(ProofRefused::OtherPartition);
+        }
+        match &self.role {
+            Some(pattern) if !pattern.matches(&caller.arn) => Err(ProofRefused::WrongRole),
+            _ => Ok(()),
         }
     }
 }
 
-/// A signature holds from `max_age` before its time to `max_age` after it.
-fn remembered(max_age: Duration) -> Duration {
-    max_age.saturating_mul(2).saturating_add(Duration::from_secs(60))
+/// A nonce that is given back when its proof does not count, also if whoever sent it goes away.
+struct GivenBack<'a> {
+    nonces: &'a Nonces,
+    nonce: Option<&'a str>,
 }
 
-fn allowed_endpoint(text: &str) -> Option<reqwest::Url> {
-    let url = reqwest::Url::parse(text).ok()?;
-    let host = url.host_str()?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let allowed = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
-    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    (allowed && plain && url.path() == "/").then_some(url)
+impl GivenBack<'_> {
+    fn keep(&mut self) -> std::io::Result<()> {
+        if let Some(nonce) = self.nonce {
+            self.nonces.keep(nonce)?;
+        }
+        self.nonce = None;
+        Ok(())
+    }
+}
+
+impl Drop for GivenBack<'_> {
+    fn drop(&mut self) {
+        if let Some(nonce) = self.nonce {
+            self.nonces.give_back(nonce);
+        }
+    }
+}
+
+/// Of all that differs between two proofs, so that a false one does not stand for a true one.
+fn fingerprint(proof: &Proof) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let token = proof.security_token.as_deref().unwrap_or_default();
+    for part in [&*proof.host, &proof.nonce, &proof.amz_date, &proof.authorization, token] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.finalize().into()
+}
+
+fn endpoints(configured: &BTreeMap<Region, String>) -> Result<BTreeMap<Region, reqwest::Url>, InvalidSts> {
+    let mut endpoints = BTreeMap::new();
+    for (region, text) in configured {
+        let (url, region) = (fetch::allowed_url(text), region.clone());
+        let Some(url) = url.filter(|url| url.path() == "/") else {
+            return Err(InvalidSts::Endpoint { region, url: text.clone() });
+        };
+        if !is_sts_of(&region, url.host_str().unwrap_or_default()) {
+            return Err(InvalidSts::OtherRegion { region, url: text.clone() });
+        }
+        endpoints.insert(region, url);
+    }
+    Ok(endpoints)
+}
+
+/// A host of AWS must be the region's STS (or its FIPS or VPC endpoint); of other hosts nothing is known.
+fn is_sts_of(region: &Region, host: &str) -> bool {
+    let regional = sts_host(region);
+    let in_region = regional.trim_start_matches("sts.");
+    let private = format!(".sts.{}", in_region.replacen('.', ".vpce.", 1));
+    !is_aws_host(host) || host == regional || host == format!("sts-fips.{in_region}") || host.ends_with(&private)
 }
 
 fn authority(url: &reqwest::Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_of_aws_is_the_regions_sts() {
+        let is = |region: &str, host: &str| is_sts_of(&Region::try_new(region).unwrap(), host);
+        assert!(is("eu-west-1", "sts.eu-west-1.amazonaws.com") && is("us-east-1", "sts-fips.us-east-1.amazonaws.com"));
+        assert!(is("eu-west-1", "vpce-1-2.sts.eu-west-1.vpce.amazonaws.com"));
+        assert!(is("eu-west-1", "sts.example.com"));
+        assert!(!is("eu-west-1", "sts.us-east-1.amazonaws.com") && !is("eu-west-1", "iam.eu-west-1.amazonaws.com"));
+        assert!(!is("cn-north-1", "sts.cn-north-1.amazonaws.com") && !is("us-east-1", "sts.amazonaws.com"));
+        assert!(!is("eu-west-1", "bucket.s3.eu-west-1.amazonaws.com"));
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use http::HeaderMap;
 use tenantscope_model::{Claim, Decision, Region};
-use tenantscope_wire::{Name, Proof, ProofOfAccount, Refused, RefusedKind};
+use tenantscope_wire::{Name, Peer, Proof, ProofOfAccount, Refused, RefusedKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{Exposure, Identity, IdentityConfig, Registry, RegistryConfig, Sender, Unknown};
@@ -16,9 +16,17 @@ use crate::{Exposure, Identity, IdentityConfig, Registry, RegistryConfig, Sender
 const NOW_MS: i64 = 1_790_000_000_000;
 const NONCE: &str = "0123456789abcdef";
 
+fn peer() -> Peer {
+    Peer { address: "192.0.2.1:5000".parse().unwrap(), tls: true }
+}
+
 fn proof(server: &str, region: &str, nonce: &str) -> ProofOfAccount {
+    proof_at(server, region, nonce, NOW_MS)
+}
+
+fn proof_at(server: &str, region: &str, nonce: &str, now_ms: i64) -> ProofOfAccount {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", Some("session".to_owned()), None, "test");
-    let signed_at = SystemTime::UNIX_EPOCH + Duration::from_millis(NOW_MS as u64);
+    let signed_at = SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms as u64);
     let region = Region::try_new(region).unwrap();
     ProofOfAccount::Sts(Proof::sign(&credentials, &region, server, nonce, signed_at).unwrap())
 }
@@ -36,12 +44,17 @@ fn setup(sts_endpoint: &str, unknown: Unknown) -> Setup {
     std::fs::write(dir.path().join("two"), "two-accounts").unwrap();
     std::fs::write(dir.path().join("key"), "access-key").unwrap();
     std::fs::write(dir.path().join("old-key"), "older-access-key").unwrap();
+    let identity = set_up_in(&dir, sts_endpoint, unknown);
+    Setup { identity, dir }
+}
+
+fn set_up_in(dir: &tempfile::TempDir, sts_endpoint: &str, unknown: Unknown) -> Identity {
     let registry = RegistryConfig { unknown, ..RegistryConfig::of_file("tenants.yaml") };
     let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
     let config = format!(
         r#"
 server_name: collector.example.com
-sts: {{endpoints: {{eu-west-1: "{sts_endpoint}"}}, role: "arn:aws:sts::*:assumed-role/tenantscope-agent/*", timeout: 2s}}
+sts: {{endpoints: {{eu-west-1: "{sts_endpoint}"}}, role: "arn:aws:sts::*:assumed-role/tenantscope-agent/*", timeout: 2s, max_outstanding: 4}}
 tokens:
   - {{name: one, token_file: one, accounts: ["222222222222"]}}
   - {{name: two, token_file: two, accounts: ["222222222222", "123456789012", "999999999999"]}}
@@ -50,8 +63,7 @@ firehose:
 "#
     );
     let config: IdentityConfig = serde_saphyr::from_str(&config).unwrap();
-    let identity = Identity::try_new(&config, registry, dir.path(), dir.path()).unwrap();
-    Setup { identity, dir }
+    Identity::try_new(&config, registry, dir.path(), dir.path()).unwrap()
 }
 
 /// Answers every request on a loopback port with this status and body, and counts them.
@@ -72,8 +84,18 @@ async fn answering(status: &'static str, body: String) -> (String, Arc<std::sync
             let text = String::from_utf8(request).unwrap();
             assert!(text.starts_with("POST / HTTP/1.1\r\n"), "{text}");
             assert!(text.contains("host: sts.eu-west-1.amazonaws.com\r\n"), "{text}");
+            let names =
+                text.lines().skip(1).take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':'));
+            let mut names: Vec<&str> = names.map(|(name, _)| name).collect();
+            names.sort_unstable();
+            let allowed = "accept authorization content-length content-type host x-amz-date x-amz-security-token \
+                           x-tenantscope-nonce x-tenantscope-server";
+            assert_eq!(names.join(" "), allowed);
             count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: text/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
             stream.write_all(head.as_bytes()).await.unwrap();
             stream.write_all(body.as_bytes()).await.unwrap();
         }
@@ -115,7 +137,7 @@ async fn a_proof_becomes_a_token_once() {
     let (url, asked) = answering("200 OK", answer("123456789012", "tenantscope-agent")).await;
     let Setup { identity, .. } = setup(&url, Unknown::Refuse);
     let proof = proof("collector.example.com", "eu-west-1", NONCE);
-    let proved = identity.prove(&proof, NOW_MS).await.unwrap();
+    let proved = identity.prove(&proof, &peer(), NOW_MS).await.unwrap();
     assert_eq!(proved.tenant.as_ref().unwrap().as_str(), "acme");
     let token = identity.issue(&proved, &Name::try_new("a1").unwrap(), Some(3), NOW_MS).token;
 
@@ -126,8 +148,53 @@ async fn a_proof_becomes_a_token_once() {
     let late = identity.sender(&bearer(&token), NOW_MS + 900_000).unwrap_err();
     assert_eq!((late.kind, late.reason), (RefusedKind::Unauthenticated, "expired_token"));
 
-    assert_eq!(identity.prove(&proof, NOW_MS).await.unwrap_err().reason, "replayed_proof");
+    assert_eq!(identity.prove(&proof, &peer(), NOW_MS).await.unwrap_err().reason, "replayed_proof");
     assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_proof_counts_once_over_a_restart_and_a_false_one_is_asked_about_once() {
+    let (url, asked) = answering("200 OK", answer("123456789012", "tenantscope-agent")).await;
+    let Setup { identity, dir } = setup(&url, Unknown::Refuse);
+    let now_ms = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let fresh = proof_at("collector.example.com", "eu-west-1", NONCE, now_ms);
+    identity.prove(&fresh, &peer(), now_ms).await.unwrap();
+    drop(identity);
+    let identity = set_up_in(&dir, &url, Unknown::Refuse);
+    assert_eq!(identity.prove(&fresh, &peer(), now_ms).await.unwrap_err().reason, "replayed_proof");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+
+    let (url, asked) = answering("403 Forbidden", String::new()).await;
+    let identity = set_up_in(&dir, &url, Unknown::Refuse);
+    let wrong = proof("collector.example.com", "eu-west-1", "fedcba9876543210");
+    for _ in 0..5 {
+        assert_eq!(identity.prove(&wrong, &peer(), NOW_MS).await.unwrap_err().reason, "signature_rejected");
+    }
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_flood_from_one_address_leaves_room_for_others() {
+    // Takes connections and answers nothing, so that each proof holds its place.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let Setup { identity, .. } = setup(&url, Unknown::Refuse);
+    let identity = Arc::new(identity);
+    let prove = |i: usize, address: &str| {
+        let (identity, address) = (Arc::clone(&identity), address.parse().unwrap());
+        let proof = proof("collector.example.com", "eu-west-1", &format!("{NONCE}{i}"));
+        async move { identity.prove(&proof, &Peer { address, tls: true }, NOW_MS).await.unwrap_err().reason }
+    };
+    // Two of four places, by the configuration below.
+    let flood: Vec<_> = (0..10).map(|i| tokio::spawn(prove(i, "198.51.100.1:1"))).collect();
+    let other = prove(10, "198.51.100.2:1").await;
+    assert_eq!(other, "sts_unreachable", "it was asked about");
+    let mut refused = Vec::new();
+    for task in flood {
+        refused.push(task.await.unwrap());
+    }
+    refused.sort_unstable();
+    assert_eq!(refused, [vec!["proofs_busy"; 8], vec!["sts_unreachable"; 2]].concat());
 }
 
 #[tokio::test]
@@ -142,13 +209,13 @@ async fn refused_before_sts_is_asked() {
         (proof(server, "eu-west-1", NONCE), NOW_MS - 300_001, "stale_proof"),
         (proof(server, "eu-west-1", "short"), NOW_MS, "invalid_proof"),
     ] {
-        assert_eq!(identity.prove(&proof, now_ms).await.unwrap_err().reason, reason);
+        assert_eq!(identity.prove(&proof, &peer(), now_ms).await.unwrap_err().reason, reason);
     }
     let ProofOfAccount::Sts(mut elsewhere) = proof(server, "eu-west-1", NONCE) else { panic!() };
     elsewhere.host = "evil.example.com".into();
-    let refused = identity.prove(&ProofOfAccount::Sts(elsewhere), NOW_MS).await.unwrap_err();
+    let refused = identity.prove(&ProofOfAccount::Sts(elsewhere), &peer(), NOW_MS).await.unwrap_err();
     assert_eq!(refused.reason, "other_host");
-    let unreachable = identity.prove(&proof(server, "eu-west-1", NONCE), NOW_MS).await.unwrap_err();
+    let unreachable = identity.prove(&proof(server, "eu-west-1", NONCE), &peer(), NOW_MS).await.unwrap_err();
     assert_eq!((unreachable.kind, unreachable.reason), (RefusedKind::Unavailable, "sts_unreachable"));
 }
 
@@ -157,7 +224,7 @@ async fn what_sts_says_counts() {
     let ask = async |status, body: String, unknown| -> Result<String, Refused> {
         let (url, _) = answering(status, body).await;
         let Setup { identity, .. } = setup(&url, unknown);
-        let proved = identity.prove(&proof("collector.example.com", "eu-west-1", NONCE), NOW_MS).await;
+        let proved = identity.prove(&proof("collector.example.com", "eu-west-1", NONCE), &peer(), NOW_MS).await;
         proved.map(|proved| proved.tenant.unwrap().to_string())
     };
     let reason = |result: Result<String, Refused>| result.unwrap_err().reason;
@@ -167,6 +234,16 @@ async fn what_sts_says_counts() {
     assert_eq!(reason(ask("200 OK", "<html></html>".into(), Unknown::Refuse).await), "sts_unreachable");
     assert_eq!(reason(ask("200 OK", "x".repeat(100_000), Unknown::Refuse).await), "sts_unreachable");
     assert_eq!(reason(ask("200 OK", answer("123456789012", "other"), Unknown::Refuse).await), "wrong_role");
+    // Throttling is a 400 of STS, and no word about the signature.
+    let throttled = "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>".to_owned();
+    assert_eq!(reason(ask("400 Bad Request", throttled, Unknown::Refuse).await), "sts_unreachable");
+    assert_eq!(reason(ask("400 Bad Request", "<ErrorResponse/>".into(), Unknown::Refuse).await), "signature_rejected");
+    assert_eq!(reason(ask("302 Found", String::new(), Unknown::Refuse).await), "sts_unreachable");
+    assert_eq!(reason(ask("201 Created", answer("123456789012", role), Unknown::Refuse).await), "sts_unreachable");
+    let json = r#"{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"123456789012"}}}"#.to_owned();
+    assert_eq!(reason(ask("200 OK\r\ncontent-type: application/json", json, Unknown::Refuse).await), "sts_unreachable");
+    let elsewhere = answer("123456789012", role).replace("arn:aws:", "arn:aws-cn:");
+    assert_eq!(reason(ask("200 OK", elsewhere, Unknown::Refuse).await), "other_partition");
     assert_eq!(reason(ask("200 OK", answer("000000000000", role), Unknown::Refuse).await), "unknown_account");
     assert_eq!(ask("200 OK", answer("000000000000", role), Unknown::Quarantine).await.unwrap(), "unassigned");
 }
@@ -190,7 +267,7 @@ async fn static_tokens_hold_for_their_accounts_only() {
         assert_eq!(two.decide(&claim(account, None)), Decision::Refuse { reason });
     }
     let proof = ProofOfAccount::Token { token: "two-accounts".into() };
-    let proved = identity.prove(&proof, NOW_MS).await.unwrap();
+    let proved = identity.prove(&proof, &peer(), NOW_MS).await.unwrap();
     let token = identity.issue(&proved, &Name::try_new("gw").unwrap(), None, NOW_MS).token;
     assert_eq!(identity.sender(&bearer(&token), NOW_MS).unwrap().lane_owner(), "relay/two");
 
@@ -239,7 +316,7 @@ async fn open_mode_takes_the_tenant_from_the_header() {
 #[tokio::test]
 async fn a_restart_keeps_tokens_and_a_reload_moves_accounts() {
     let Setup { identity, dir } = setup("http://127.0.0.1:9", Unknown::Refuse);
-    let proved = identity.prove(&ProofOfAccount::Token { token: "one-account".into() }, NOW_MS).await.unwrap();
+    let proved = identity.prove(&ProofOfAccount::Token { token: "one-account".into() }, &peer(), NOW_MS).await.unwrap();
     let token = identity.issue(&proved, &Name::try_new("a1").unwrap(), None, NOW_MS).token;
     drop(identity);
 
@@ -266,6 +343,11 @@ fn only_https_or_loopback_is_an_sts_endpoint() {
     {
         assert!(check(wrong).is_err(), "{wrong}");
     }
+    for wrong in ["https://iam.amazonaws.com", "https://sts.us-east-1.amazonaws.com", "https://u@sts.example.com"] {
+        assert!(check(wrong).is_err(), "{wrong}");
+    }
+    let pattern = "{server_name: c, sts: {endpoints: {eu-west-1: \"https://x\"}, role: \"*agent*\"}}";
+    assert!(Identity::check(&serde_saphyr::from_str(pattern).unwrap(), Path::new(".")).is_err());
     let unnamed = serde_saphyr::from_str("{sts: {endpoints: {eu-west-1: \"https://x\"}}}").unwrap();
     assert!(Identity::check(&unnamed, Path::new(".")).is_err());
 }

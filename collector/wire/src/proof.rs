@@ -23,6 +23,13 @@ const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const AMZ_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 /// Longest security tokens seen are about 2 KiB; a proof as a whole stays small.
 const MAX_FIELD_BYTES: usize = 16 * 1024;
+const MIN_NONCE_BYTES: usize = 16;
+const MAX_NONCE_BYTES: usize = 128;
+/// The signed headers, all that the request has but the signature itself.
+const SIGNED: &str = "content-type;host;x-amz-date;x-tenantscope-nonce;x-tenantscope-server";
+/// The same with temporary credentials.
+const SIGNED_WITH_TOKEN: &str =
+    "content-type;host;x-amz-date;x-amz-security-token;x-tenantscope-nonce;x-tenantscope-server";
 
 /// A signed `sts:GetCallerIdentity` request, reduced to what differs between two of them.
 ///
@@ -80,9 +87,12 @@ pub enum InvalidProof {
     /// The credential scope is not the proof's day, region and `sts`.
     #[error("proof credential scope is not {0}")]
     CredentialScope(String),
-    /// A header that matters is not signed.
-    #[error("proof does not sign {0}")]
-    NotSigned(HeaderName),
+    /// Another set of headers is signed than the request has.
+    #[error("proof does not sign exactly {0}")]
+    SignedHeaders(&'static str),
+    /// A nonce of other characters: what STS trims or folds would make one signature serve for many nonces.
+    #[error("proof nonce is not {MIN_NONCE_BYTES} to {MAX_NONCE_BYTES} letters, digits, - and _")]
+    Nonce,
 }
 
 /// The request that the collector sends to the STS endpoint of its own configuration.
@@ -98,25 +108,41 @@ pub struct ProofRequest {
     pub body: &'static str,
 }
 
+/// Partitions by the beginnings of their regions' names: name, and the domain of their services.
+const PARTITIONS: [(&str, &str, &str); 7] = [
+    ("cn-", "aws-cn", "amazonaws.com.cn"),
+    ("us-gov-", "aws-us-gov", "amazonaws.com"),
+    ("us-iso-", "aws-iso", "c2s.ic.gov"),
+    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov"),
+    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"),
+    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov"),
+    ("eusc-", "aws-eusc", "amazonaws.eu"),
+];
+
+fn partition_of(region: &Region) -> (&'static str, &'static str) {
+    let found = PARTITIONS.iter().find(|(prefix, ..)| region.as_str().starts_with(prefix));
+    found.map_or(("aws", "amazonaws.com"), |(_, partition, domain)| (partition, domain))
+}
+
+/// The partition of a region, as the ARNs of its accounts name it.
+pub fn partition(region: &Region) -> &'static str {
+    partition_of(region).0
+}
+
 /// The host of STS in a region, by the region's partition.
 pub fn sts_host(region: &Region) -> String {
-    let region = region.as_str();
-    let suffix = [
-        ("cn-", "amazonaws.com.cn"),
-        ("us-iso-", "c2s.ic.gov"),
-        ("us-isob-", "sc2s.sgov.gov"),
-        ("eu-isoe-", "cloud.adc-e.uk"),
-        ("us-isof-", "csp.hci.ic.gov"),
-        ("eusc-", "amazonaws.eu"),
-    ]
-    .into_iter()
-    .find(|(prefix, _)| region.starts_with(prefix))
-    .map_or("amazonaws.com", |(_, suffix)| suffix);
-    format!("sts.{region}.{suffix}")
+    format!("sts.{region}.{}", partition_of(region).1)
+}
+
+/// Whether a host is under a domain of AWS, where only the STS of the proof's region is meant.
+pub fn is_aws_host(host: &str) -> bool {
+    let domains = PARTITIONS.iter().map(|(_, _, domain)| *domain).chain(["api.aws"]);
+    domains.into_iter().any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
 }
 
 impl Proof {
-    /// Signs with an account's credentials. `nonce` is random text of visible ASCII, `now` the time that is signed.
+    /// Signs with an account's credentials. `nonce` is a random text of 16 to 128 letters, digits, - and _; `now` the
+    /// time that is signed.
     pub fn sign(
         credentials: &Credentials,
         region: &Region,
@@ -170,15 +196,19 @@ impl Proof {
         amz_date_ms(&self.amz_date).ok_or_else(|| InvalidProof::Date(self.amz_date.chars().take(32).collect()))
     }
 
-    /// The request for STS, if the proof has the right form and signs its server, nonce, host and date.
+    /// The request for STS, if the proof has the right form and signs all of it.
     ///
     /// Whether `server` is this collector, and whether the signature is fresh, is for the caller to check.
     pub fn to_request_parts(&self) -> Result<ProofRequest, InvalidProof> {
         self.signed_at_ms()?;
+        self.check_nonce()?;
         self.check_authorization()?;
         let mut headers = HeaderMap::new();
         let mut set = |name: HeaderName, field: &'static str, text: &str| {
-            let value = HeaderValue::from_str(text).ok().filter(|_| text.len() <= MAX_FIELD_BYTES);
+            // No spaces either (the authorization's form is checked): what STS trims would not be what we compared.
+            let plain =
+                text.bytes().all(|b| b.is_ascii_graphic() || (b == b' ' && name == http::header::AUTHORIZATION));
+            let value = HeaderValue::from_str(text).ok().filter(|_| plain && text.len() <= MAX_FIELD_BYTES);
             headers.insert(name, value.ok_or(InvalidProof::Field(field))?);
             Ok(())
         };
@@ -203,23 +233,32 @@ impl Proof {
         };
         let (credential, signed_headers, signature) =
             (field("Credential")?, field("SignedHeaders")?, field("Signature")?);
-        let hex = |b: u8| b.is_ascii_hexdigit();
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         if signature.len() != 64 || !signature.bytes().all(hex) || parts.next().is_some() {
             return Err(InvalidProof::Authorization);
         }
         let day = self.amz_date.get(..8).unwrap_or_default();
         let scope = format!("{day}/{}/sts/aws4_request", self.region);
-        if credential.split_once('/').is_none_or(|(_, its_scope)| its_scope != scope) {
+        let (key_id, its_scope) = credential.split_once('/').ok_or(InvalidProof::Authorization)?;
+        if key_id.is_empty() || key_id.len() > 128 || !key_id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(InvalidProof::Authorization);
+        }
+        if its_scope != scope {
             return Err(InvalidProof::CredentialScope(scope));
         }
-        let required = [http::header::HOST, AMZ_DATE, SERVER, NONCE];
-        let token = self.security_token.as_ref().map(|_| AMZ_TOKEN);
-        for header in required.into_iter().chain(token) {
-            if !signed_headers.split(';').any(|signed| signed == header.as_str()) {
-                return Err(InvalidProof::NotSigned(header));
-            }
+        // All of them and no other, in SigV4's order: a header that is signed and not sent, or sent and not signed,
+        // leaves room for a request of another meaning.
+        let required = if self.security_token.is_some() { SIGNED_WITH_TOKEN } else { SIGNED };
+        if signed_headers != required {
+            return Err(InvalidProof::SignedHeaders(required));
         }
         Ok(())
+    }
+
+    fn check_nonce(&self) -> Result<(), InvalidProof> {
+        let plain = self.nonce.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let long_enough = (MIN_NONCE_BYTES..=MAX_NONCE_BYTES).contains(&self.nonce.len());
+        if plain && long_enough { Ok(()) } else { Err(InvalidProof::Nonce) }
     }
 }
 
@@ -267,7 +306,7 @@ mod tests {
         );
         let region = Region::try_new("eu-west-1").unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160);
-        Proof::sign(&credentials, &region, "collector.example.com", "nonce-1", now).unwrap()
+        Proof::sign(&credentials, &region, "collector.example.com", "0123456789abcdef", now).unwrap()
     }
 
     #[test]
@@ -285,7 +324,7 @@ mod tests {
     fn the_signature_is_the_documented_one() {
         let expected = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/eu-west-1/sts/aws4_request, \
             SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-tenantscope-nonce;x-tenantscope-server, \
-            Signature=849521fc79d774f3f0de9cab5a373dedb763e6208fb7c17917471a3c129f4acb";
+            Signature=75c916df3b359fe618312bcc2d490ed71cba73c8647356437a2ea57f90013169";
         assert_eq!(proof().authorization, expected);
     }
 
@@ -298,16 +337,56 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_that_signs_too_little_is_refused() {
-        let mut unsigned = proof();
-        unsigned.authorization = unsigned.authorization.replace(";x-tenantscope-server", "");
-        assert_eq!(unsigned.to_request_parts().unwrap_err(), InvalidProof::NotSigned(SERVER));
-        let elsewhere = Proof { region: Region::try_new("us-east-1").unwrap(), ..proof() };
-        assert!(matches!(elsewhere.to_request_parts(), Err(InvalidProof::CredentialScope(_))));
-        let undated = Proof { amz_date: "20151399T000000Z".to_owned(), ..proof() };
-        assert!(matches!(undated.to_request_parts(), Err(InvalidProof::Date(_))));
-        let split = Proof { nonce: "a\r\nhost: x".to_owned(), ..proof() };
-        assert_eq!(split.to_request_parts().unwrap_err(), InvalidProof::Field("nonce"));
+    fn a_proof_of_another_form_is_refused() {
+        let changed = |change: &dyn Fn(&mut Proof)| {
+            let mut proof = proof();
+            change(&mut proof);
+            proof.to_request_parts().unwrap_err()
+        };
+        let authorization = |from: &str, to: &str| {
+            let (from, to) = (from.to_owned(), to.to_owned());
+            changed(&move |proof| proof.authorization = proof.authorization.replace(&from, &to))
+        };
+        let signed = InvalidProof::SignedHeaders(SIGNED_WITH_TOKEN);
+        assert_eq!(authorization(";x-tenantscope-server", ""), signed, "the server is not signed");
+        assert_eq!(authorization("x-tenantscope-server,", "x-tenantscope-server;x-y,"), signed, "one more is signed");
+        assert_eq!(authorization("content-type;host", "host;content-type"), signed, "in another order");
+        assert_eq!(authorization("content-type;host", "Content-Type;Host"), signed, "in another case");
+        assert_eq!(authorization("host;", "host;host;"), signed, "twice");
+        assert_eq!(changed(&|proof| proof.security_token = None), InvalidProof::SignedHeaders(SIGNED));
+        assert_eq!(authorization("Signature=", "Signature=00"), InvalidProof::Authorization);
+        assert_eq!(authorization("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), InvalidProof::Authorization);
+        assert_eq!(authorization(", Signature", ",  Signature"), InvalidProof::Authorization);
+        assert_eq!(authorization("Credential=AKIDEXAMPLE", "Credential=A B"), InvalidProof::Authorization);
+        assert_eq!(changed(&|proof| proof.authorization.push_str(", Signature=0")), InvalidProof::Authorization);
+        let scope = |error: InvalidProof| matches!(error, InvalidProof::CredentialScope(_));
+        assert!(scope(changed(&|proof| proof.region = Region::try_new("us-east-1").unwrap())));
+        assert!(scope(authorization("/sts/", "/iam/")), "another service");
+        assert!(scope(authorization("20150830", "20150829")), "another day");
+        let undated = changed(&|proof| proof.amz_date = "20151399T000000Z".to_owned());
+        assert!(matches!(undated, InvalidProof::Date(_)));
+    }
+
+    /// SigV4 trims values and folds spaces, so a nonce with spaces would be many nonces to one signature.
+    #[test]
+    fn what_sigv4_would_fold_is_refused() {
+        for nonce in [
+            "0123456789abcde",
+            " 0123456789abcdef",
+            "0123456789abcdef ",
+            "01234567 9abcdef",
+            "0123456789abcdef\t",
+            "a\r\nhost: x0123456789",
+            "0123456789abcdé",
+            &"a".repeat(129),
+        ] {
+            let proof = Proof { nonce: nonce.to_owned(), ..proof() };
+            assert_eq!(proof.to_request_parts().unwrap_err(), InvalidProof::Nonce, "{nonce:?}");
+        }
+        let host = Proof { host: "sts.eu-west-1.amazonaws.com ".to_owned(), ..proof() };
+        assert_eq!(host.to_request_parts().unwrap_err(), InvalidProof::Field("host"));
+        let token = Proof { security_token: Some("session ".to_owned()), ..proof() };
+        assert_eq!(token.to_request_parts().unwrap_err(), InvalidProof::Field("security_token"));
     }
 
     #[test]
@@ -315,5 +394,9 @@ mod tests {
         let host = |region: &str| sts_host(&Region::try_new(region).unwrap());
         assert_eq!(host("cn-north-1"), "sts.cn-north-1.amazonaws.com.cn");
         assert_eq!(host("us-gov-west-1"), "sts.us-gov-west-1.amazonaws.com");
+        let partition = |region: &str| partition(&Region::try_new(region).unwrap());
+        assert_eq!((partition("us-gov-west-1"), partition("eu-west-1")), ("aws-us-gov", "aws"));
+        assert!(is_aws_host("sts.eu-west-1.amazonaws.com") && is_aws_host("sts.cn-north-1.amazonaws.com.cn"));
+        assert!(!is_aws_host("amazonaws.com.example.org") && !is_aws_host("notamazonaws.com"));
     }
 }
