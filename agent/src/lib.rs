@@ -30,6 +30,5 @@ pub mod source;
 pub mod spool;
 pub mod telemetry;
 pub mod telemetry_listener;
-pub mod trace_id;
 pub mod uplink;
 pub mod xray;

@@ -6,17 +6,9 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric, number_data_point,
 };
+use tenantscope_wire::cloudwatch::{CADENCE_METADATA, DELAY_METADATA, METRICS_SCOPE, dimension_label, metric_name};
 
-use super::naming;
 use crate::attributes::{self, Origin};
-
-/// The scope of everything that comes from CloudWatch.
-pub(super) const SCOPE: &str = "tenantscope.cloudwatch";
-
-/// Metric metadata: time between two samples of a series.
-pub(super) const CADENCE: &str = "tenantscope.cadence_ms";
-/// Metric metadata: time from a sample's own time until it comes.
-pub(super) const DELAY: &str = "tenantscope.delay_ms";
 
 /// A metric with its dimensions and one statistic: what becomes one series.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,11 +61,11 @@ pub(super) fn request(
 ) -> ExportMetricsServiceRequest {
     let mut by_name: BTreeMap<(String, i64), Vec<NumberDataPoint>> = BTreeMap::new();
     for (id, points) in series {
-        let name = naming::metric_name(&id.namespace, &id.metric, &id.statistic);
+        let name = metric_name(&id.namespace, &id.metric, &id.statistic);
         let labels: Vec<_> = id
             .dimensions
             .iter()
-            .map(|(dimension, value)| attributes::text(&naming::dimension_label(dimension), value.as_str()))
+            .map(|(dimension, value)| attributes::text(&dimension_label(dimension), value.as_str()))
             .collect();
         let data_points = points.iter().map(|point| NumberDataPoint {
             attributes: labels.clone(),
@@ -87,7 +79,10 @@ pub(super) fn request(
         let rhythm = Rhythm::of(period_ms, interval_ms);
         Metric {
             name,
-            metadata: vec![attributes::int(CADENCE, rhythm.cadence_ms), attributes::int(DELAY, rhythm.delay_ms)],
+            metadata: vec![
+                attributes::int(CADENCE_METADATA, rhythm.cadence_ms),
+                attributes::int(DELAY_METADATA, rhythm.delay_ms),
+            ],
             data: Some(metric::Data::Gauge(Gauge { data_points })),
             ..Metric::default()
         }
@@ -96,7 +91,7 @@ pub(super) fn request(
         resource_metrics: vec![ResourceMetrics {
             resource: attributes::resource(origin.attributes()),
             scope_metrics: vec![ScopeMetrics {
-                scope: attributes::scope(SCOPE),
+                scope: attributes::scope(METRICS_SCOPE),
                 metrics: metrics.collect(),
                 ..ScopeMetrics::default()
             }],

@@ -12,7 +12,6 @@
 
 mod catalogue;
 mod mapping;
-mod naming;
 mod query;
 mod revision;
 mod statistics;

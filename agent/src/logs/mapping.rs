@@ -4,17 +4,10 @@ use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
-use serde_json::{Map, Value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use tenantscope_wire::cloudwatch::{LOGS_SCOPE, log_attributes, log_record};
 
-use super::{severity, trace_context};
 use crate::attributes::{self, Origin};
-
-/// The scope of everything that comes from CloudWatch Logs.
-pub(super) const SCOPE: &str = "tenantscope.cloudwatch_logs";
-
-/// The groups of Lambda functions begin with this.
-const LAMBDA_GROUP: &str = "/aws/lambda/";
 
 /// An event of a log group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +28,12 @@ pub(super) struct Event {
 pub(super) fn request(origin: &Origin, group: &str, events: &[Event]) -> ExportLogsServiceRequest {
     let mut by_stream: BTreeMap<&str, Vec<LogRecord>> = BTreeMap::new();
     for event in events {
-        by_stream.entry(&event.stream).or_default().push(record(event));
+        let record = log_record(nanoseconds(event.at_ms), nanoseconds(event.ingested_ms), event.message.clone());
+        by_stream.entry(&event.stream).or_default().push(record);
     }
     let resource_logs = by_stream.into_iter().map(|(stream, log_records)| ResourceLogs {
         resource: attributes::resource(resource(origin, group, stream)),
-        scope_logs: vec![ScopeLogs { scope: attributes::scope(SCOPE), log_records, ..ScopeLogs::default() }],
+        scope_logs: vec![ScopeLogs { scope: attributes::scope(LOGS_SCOPE), log_records, ..ScopeLogs::default() }],
         ..ResourceLogs::default()
     });
     ExportLogsServiceRequest { resource_logs: resource_logs.collect() }
@@ -47,43 +41,8 @@ pub(super) fn request(origin: &Origin, group: &str, events: &[Event]) -> ExportL
 
 fn resource(origin: &Origin, group: &str, stream: &str) -> Vec<KeyValue> {
     let mut resource = origin.attributes();
-    let function = group.strip_prefix(LAMBDA_GROUP).filter(|name| !name.is_empty());
-    resource.push(attributes::text("service.name", function.unwrap_or(group)));
-    if let Some(function) = function {
-        resource.push(attributes::text("cloud.platform", "aws_lambda"));
-        resource.push(attributes::text("faas.name", function));
-    }
-    resource.push(attributes::texts("aws.log.group.names", [group]));
-    resource.push(attributes::texts("aws.log.stream.names", [stream]));
+    resource.extend(log_attributes(group, stream));
     resource
-}
-
-fn record(event: &Event) -> LogRecord {
-    let fields = json_fields(&event.message);
-    let severity = fields.as_ref().and_then(severity::of_json).or_else(|| match &fields {
-        Some(_) => None,
-        None => severity::of_text(&event.message),
-    });
-    let context = fields
-        .as_ref()
-        .and_then(trace_context::of_json)
-        .or_else(|| trace_context::of_text(&event.message))
-        .unwrap_or_default();
-    LogRecord {
-        time_unix_nano: nanoseconds(event.at_ms),
-        observed_time_unix_nano: nanoseconds(event.ingested_ms),
-        severity_number: severity.as_ref().map_or(SeverityNumber::Unspecified, |found| found.number).into(),
-        severity_text: severity.map(|found| found.text).unwrap_or_default(),
-        body: Some(attributes::any_text(event.message.as_str())),
-        trace_id: context.trace_id,
-        span_id: context.span_id,
-        ..LogRecord::default()
-    }
-}
-
-fn json_fields(message: &str) -> Option<Map<String, Value>> {
-    let trimmed = message.trim_start();
-    trimmed.starts_with('{').then(|| serde_json::from_str(trimmed).ok())?
 }
 
 fn nanoseconds(at_ms: i64) -> u64 {
@@ -93,6 +52,7 @@ fn nanoseconds(at_ms: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::common::v1::any_value;
+    use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
 
     use super::*;
 

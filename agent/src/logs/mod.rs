@@ -12,8 +12,6 @@
 
 mod groups;
 mod mapping;
-mod severity;
-mod trace_context;
 
 use std::time::Duration;
 

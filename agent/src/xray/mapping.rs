@@ -8,11 +8,11 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use serde_json::Value;
+use tenantscope_wire::cloudwatch::trace_id;
 
 use super::document::Segment;
 use super::fields;
 use crate::attributes::{self, Origin, text};
-use crate::trace_id;
 
 /// The scope of everything that comes from X-Ray.
 pub(super) const SCOPE: &str = "tenantscope.xray";

@@ -18,13 +18,14 @@ use aws_sdk_xray::Client;
 use aws_sdk_xray::primitives::DateTime;
 use aws_sdk_xray::types::{TimeRangeType, Trace, TraceSummary};
 use tenantscope_model::Signal;
+use tenantscope_wire::cloudwatch::trace_id;
 
 use document::Segment;
 
 use crate::aws::{self, CallError};
 use crate::source::{Source, SourceError, Surroundings};
 use crate::spool::{Key, Move};
-use crate::{batch, config, telemetry, trace_id};
+use crate::{batch, config, telemetry};
 
 /// What one BatchGetTraces takes.
 const TRACES_PER_CALL: usize = 5;

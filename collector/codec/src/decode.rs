@@ -14,6 +14,7 @@ use crate::claims;
 use crate::decompress::decompress;
 use crate::footprint::{self, Shape};
 use crate::write::{self, WriteBody};
+use crate::{Rejected, loki};
 
 /// What a decoder may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,14 +93,19 @@ impl From<DecodeError> for Refused {
     }
 }
 
-/// A decoded body, not yet stamped, and its size once decompressed.
+/// A decoded body, not yet stamped.
 #[derive(Debug, Clone)]
-pub struct Decoded(pub(crate) Content, usize);
+pub struct Decoded {
+    pub(crate) content: Content,
+    /// What of the body has no meaning while the rest has.
+    pub(crate) left_out: Rejected,
+    decompressed_bytes: usize,
+}
 
 /// Two bodies are the same if they say the same, whatever their form and size were.
 impl PartialEq for Decoded {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+        (&self.content, &self.left_out) == (&other.content, &other.left_out)
     }
 }
 
@@ -115,6 +121,7 @@ pub(crate) enum Content {
 pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
     let bytes = decompress(body, limits)?;
     let decompressed_bytes = bytes.len();
+    let mut left_out = Rejected::default();
     let content = match (body.form, body.signal) {
         (BodyForm::OtlpProtobuf, Signal::Metrics) => {
             let request: ExportMetricsServiceRequest = protobuf(bytes, &footprint::METRICS, "OTLP metrics", limits)?;
@@ -146,9 +153,16 @@ pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, Dec
         (BodyForm::RemoteWriteV2, Signal::Metrics) => {
             Content::Series(Box::new(write::v2::read(&addressable(bytes)?, limits.max_memory_bytes())?))
         }
+        (BodyForm::LokiProtobuf, Signal::Logs) => {
+            let request = protobuf(bytes, &footprint::LOKI, loki::FORM, limits)?;
+            Content::Logs(loki::from_protobuf(request, limits.max_memory_bytes(), &mut left_out)?)
+        }
+        (BodyForm::LokiJson, Signal::Logs) => {
+            Content::Logs(loki::from_json(&bytes, limits.max_memory_bytes(), &mut left_out)?)
+        }
         _ => return Err(DecodeError::Signal(body.signal)),
     };
-    Ok(Decoded(content, decompressed_bytes))
+    Ok(Decoded { content, left_out, decompressed_bytes })
 }
 
 /// Places in a remote write are numbers of 32 bits.
@@ -183,7 +197,7 @@ fn json<M: DeserializeOwned>(bytes: &[u8], form: &'static str, limits: &DecodeLi
 impl Decoded {
     /// The signal.
     pub fn signal(&self) -> Signal {
-        match &self.0 {
+        match &self.content {
             Content::Metrics(_) | Content::Series(..) => Signal::Metrics,
             Content::Logs(_) => Signal::Logs,
             Content::Spans(_) => Signal::Spans,
@@ -195,7 +209,7 @@ impl Decoded {
     /// Remote write has no resources: there each distinct claim of its series is one, in order of first appearance,
     /// and metadata that comes beside them belongs to a last, empty one.
     pub fn claims(&self) -> Vec<Claim> {
-        match &self.0 {
+        match &self.content {
             Content::Metrics(resources) => resources.iter().map(|r| claims::of_resource(r.resource.as_ref())).collect(),
             Content::Logs(resources) => resources.iter().map(|r| claims::of_resource(r.resource.as_ref())).collect(),
             Content::Spans(resources) => resources.iter().map(|r| claims::of_resource(r.resource.as_ref())).collect(),
@@ -203,25 +217,25 @@ impl Decoded {
         }
     }
 
-    /// Data points, log records or spans.
+    /// Data points, log records or spans, those that the decoder left out among them.
     pub fn records(&self) -> u64 {
-        let count: usize = match &self.0 {
+        let count: usize = match &self.content {
             Content::Metrics(resources) => resources.iter().map(crate::count::points_of_resource).sum(),
             Content::Logs(resources) => resources.iter().map(crate::count::logs_of_resource).sum(),
             Content::Spans(resources) => resources.iter().map(crate::count::spans_of_resource).sum(),
             Content::Series(body) => body.records,
         };
-        u64::try_from(count).unwrap_or(u64::MAX)
+        u64::try_from(count).unwrap_or(u64::MAX).saturating_add(self.left_out.total())
     }
 
     /// The body's size once decompressed; decoded it takes up to four times that.
     pub fn decompressed_bytes(&self) -> usize {
-        self.1
+        self.decompressed_bytes
     }
 
     /// Whether a metric of it has delta temporality, so that batches like it must be stamped one after another.
     pub fn has_deltas(&self) -> bool {
-        match &self.0 {
+        match &self.content {
             Content::Metrics(resources) => resources.iter().any(crate::count::has_deltas),
             _ => false,
         }
@@ -232,7 +246,9 @@ impl Decoded {
 pub fn is_known(form: BodyForm, encoding: Encoding) -> bool {
     match form {
         BodyForm::RemoteWriteV1 | BodyForm::RemoteWriteV2 => encoding == Encoding::Snappy,
+        BodyForm::LokiProtobuf => encoding == Encoding::Snappy,
         BodyForm::OtlpProtobuf | BodyForm::OtlpJson => encoding != Encoding::Snappy,
+        BodyForm::LokiJson => matches!(encoding, Encoding::Identity | Encoding::Gzip),
         _ => false,
     }
 }

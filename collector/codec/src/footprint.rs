@@ -14,7 +14,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, span};
 
-use crate::remote_write::{BucketSpan, MetricMetadata, NativeHistogram};
+use crate::loki::{EntryAdapter, StreamAdapter};
+use crate::remote_write::{BucketSpan, LabelPair, MetricMetadata, NativeHistogram};
 
 /// A message: its size decoded, and which of its fields are worth a look.
 pub(crate) struct Shape {
@@ -106,6 +107,12 @@ pub(crate) fn decoded_bytes_of_json(json: &[u8]) -> usize {
     json.len().saturating_add(objects.saturating_mul(OBJECT_BYTES))
 }
 
+/// The same of Loki's JSON, where an entry is a list.
+pub(crate) fn decoded_bytes_of_loki_json(json: &[u8]) -> usize {
+    let parts = json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    json.len().saturating_add(parts.saturating_mul(size_of::<EntryAdapter>()))
+}
+
 const fn shape<T>(fields: &'static [(u64, Field)]) -> Shape {
     Shape { bytes: size_of::<T>(), fields }
 }
@@ -173,3 +180,10 @@ pub(crate) static NATIVE: Shape =
 static BUCKET_SPAN: Shape = shape::<BucketSpan>(&[]);
 /// Remote write 1.0's `MetricMetadata`.
 pub(crate) static METADATA: Shape = shape::<MetricMetadata>(&[]);
+
+/// Loki's `PushRequest`.
+pub(crate) static LOKI: Shape = inline(&[(1, Message(&LOKI_STREAM))]);
+static LOKI_STREAM: Shape = shape::<StreamAdapter>(&[(2, Message(&LOKI_ENTRY))]);
+static LOKI_ENTRY: Shape = shape::<EntryAdapter>(&[(1, Message(&LOKI_TIME)), (3, Message(&LOKI_PAIR))]);
+static LOKI_TIME: Shape = inline(&[]);
+static LOKI_PAIR: Shape = shape::<LabelPair>(&[]);

@@ -16,6 +16,7 @@
 //! - A replay of a record's bytes, with the accumulators of its position, gives the same stamped batch.
 
 mod accumulate;
+mod attribute;
 mod claims;
 mod count;
 mod decode;
@@ -23,6 +24,7 @@ mod decompress;
 mod exponential;
 mod footprint;
 mod labels;
+mod loki;
 mod native;
 mod otlp;
 mod own;

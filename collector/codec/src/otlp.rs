@@ -60,7 +60,7 @@ impl Record {
             Some(Decision::Stamp(stamp)) => Some(stamp),
             Some(Decision::Refuse { .. }) | None => None,
         };
-        let request = match decode(body, &DecodeLimits::REPLAY)?.0 {
+        let request = match decode(body, &DecodeLimits::REPLAY)?.content {
             Content::Metrics(resources) => OtlpRequest::Metrics(ExportMetricsServiceRequest {
                 resource_metrics: stamped(resources, stamp, |item| &mut item.resource),
             }),

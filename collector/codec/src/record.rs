@@ -120,7 +120,8 @@ struct RecordMessage {
     /// 1 metrics, 2 logs, 3 spans.
     #[prost(uint32, tag = "5")]
     signal: u32,
-    /// 1 OTLP protobuf, 2 OTLP JSON, 3 remote write 1.0, 4 remote write 2.0; 100 series of our own.
+    /// 1 OTLP protobuf, 2 OTLP JSON, 3 remote write 1.0, 4 remote write 2.0, 5 Loki protobuf, 6 Loki JSON, 7 Firehose;
+    /// 100 series of our own.
     #[prost(uint32, tag = "6")]
     form: u32,
     /// 0 identity, 1 gzip, 2 zstd, 3 snappy.
@@ -329,8 +330,15 @@ fn signal_of(number: u32) -> Result<Signal, RecordError> {
     known.ok_or_else(|| RecordError::Damaged(format!("there is no signal {number}")))
 }
 
-const FORMS: [(BodyForm, u32); 4] =
-    [(BodyForm::OtlpProtobuf, 1), (BodyForm::OtlpJson, 2), (BodyForm::RemoteWriteV1, 3), (BodyForm::RemoteWriteV2, 4)];
+const FORMS: [(BodyForm, u32); 7] = [
+    (BodyForm::OtlpProtobuf, 1),
+    (BodyForm::OtlpJson, 2),
+    (BodyForm::RemoteWriteV1, 3),
+    (BodyForm::RemoteWriteV2, 4),
+    (BodyForm::LokiProtobuf, 5),
+    (BodyForm::LokiJson, 6),
+    (BodyForm::Firehose, 7),
+];
 
 fn form_number(form: BodyForm) -> u32 {
     FORMS.into_iter().find(|(known, _)| *known == form).map_or(0, |(_, number)| number)

@@ -39,6 +39,13 @@ impl Rejected {
         }
     }
 
+    /// Adds what another part of the way left out.
+    pub(crate) fn append(&mut self, others: &Self) {
+        for (reason, records) in &others.0 {
+            *self.0.entry(reason).or_default() += records;
+        }
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
@@ -83,8 +90,15 @@ const UNDECIDED: Decision = Decision::Refuse { reason: "undecided" };
 /// The accumulators are only read; batches with deltas ([`Decoded::has_deltas`]) must be stamped and committed one
 /// after another.
 pub fn stamp(decoded: Decoded, decisions: &[Decision], origin: Origin, accumulators: &Accumulators) -> Stamped {
+    let left_out = decoded.left_out;
+    let mut stamped = stamp_content(decoded.content, decisions, origin, accumulators);
+    stamped.rejected.append(&left_out);
+    stamped
+}
+
+fn stamp_content(content: Content, decisions: &[Decision], origin: Origin, accumulators: &Accumulators) -> Stamped {
     let decision = |index: usize| decisions.get(index).unwrap_or(&UNDECIDED);
-    match decoded.0 {
+    match content {
         Content::Logs(resources) => {
             let mut work = ResourceWork::default();
             let items = resources.into_iter().enumerate();

@@ -28,6 +28,8 @@ mod intake;
 mod lanes;
 mod limits;
 mod line;
+mod loki_push;
+mod posted;
 mod refusal;
 mod remote_write;
 mod replay;

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tenantscope_model::Signal;
-use tenantscope_wire::{Accepted, BatchHeader, BodyForm, Encoding, Receive as _, ReceivedBody, Refused, Written};
+use tenantscope_wire::{BodyForm, Encoding, Refused, Written};
 
 use crate::answers;
-use crate::bodies;
 use crate::intake::Intake;
-use crate::telemetry;
+use crate::posted;
 
 const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
@@ -22,7 +21,7 @@ const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remo
 ///
 /// Every answer to a body whose form is known says how much of it was written, a refusal that nothing was.
 pub(crate) async fn write(State(intake): State<Arc<Intake>>, request: Request) -> Response {
-    let (mut response, written) = match take(&intake, request).await {
+    let (mut response, written) = match posted::take(&intake, request, Signal::Metrics, form_of).await {
         Ok(accepted) if accepted.rejected == 0 => (answers::empty(StatusCode::NO_CONTENT), accepted.written),
         Ok(accepted) => {
             let message = format!("{} samples were not taken: {}", accepted.rejected, accepted.message);
@@ -39,39 +38,11 @@ pub(crate) async fn write(State(intake): State<Arc<Intake>>, request: Request) -
     response
 }
 
-async fn take(intake: &Intake, request: Request) -> Result<Accepted, Refused> {
-    let (parts, body) = request.into_parts();
-    let counted = |refused: &Refused| telemetry::refused(Signal::Metrics, refused.reason);
-    let sender = intake.authorize(&parts.headers, answers::peer(&parts.extensions)).await?;
-    let told = read_headers(&parts.headers).inspect_err(counted)?;
-    let reserved = told.declared_bytes.unwrap_or(intake.limits().body_bytes());
-    let permit = intake.reserve(&sender, reserved)?;
-    let bytes = bodies::read(body, reserved).await.inspect_err(counted)?;
-    let body = ReceivedBody { signal: Signal::Metrics, form: told.form, encoding: Encoding::Snappy, bytes };
-    intake.receive(sender, body, told.header, permit).await
-}
-
-/// What a request's headers tell.
-struct Told {
-    form: BodyForm,
-    header: Option<BatchHeader>,
-    declared_bytes: Option<usize>,
-}
-
-fn read_headers(headers: &HeaderMap) -> Result<Told, Refused> {
-    let form = form_of(headers)?;
-    let header =
-        BatchHeader::from_headers(headers).map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
-    Ok(Told { form, header, declared_bytes: bodies::declared(headers.get(CONTENT_LENGTH))? })
-}
-
 /// Both versions are protobuf in snappy's block form; the content type says which one it is. Old senders of 1.0 may
 /// leave both headers out.
-fn form_of(headers: &HeaderMap) -> Result<BodyForm, Refused> {
-    let text = |name| headers.get(name).map_or(Ok(""), |value: &HeaderValue| value.to_str().map_err(|_| ()));
+fn form_of(headers: &HeaderMap) -> Result<(BodyForm, Encoding), Refused> {
     let unsupported = |message: String| Refused::unsupported("unsupported_form", message);
-    let no_text = |()| unsupported("content-type or content-encoding is no text".to_owned());
-    let content_type = text(CONTENT_TYPE).map_err(no_text)?;
+    let content_type = posted::text(headers, &CONTENT_TYPE)?;
     let mut parts = content_type.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or("");
     if !media_type.is_empty() && !media_type.eq_ignore_ascii_case("application/x-protobuf") {
@@ -88,9 +59,9 @@ fn form_of(headers: &HeaderMap) -> Result<BodyForm, Refused> {
             };
         }
     }
-    let encoding = text(CONTENT_ENCODING).map_err(no_text)?;
+    let encoding = posted::text(headers, &CONTENT_ENCODING)?;
     if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("snappy") {
         return Err(unsupported(format!("content-encoding {encoding:.64?} is not snappy")));
     }
-    Ok(form)
+    Ok((form, Encoding::Snappy))
 }

@@ -15,6 +15,12 @@ pub enum BodyForm {
     RemoteWriteV1,
     /// Prometheus remote write 2.0: an `io.prometheus.write.v2.Request` in protobuf.
     RemoteWriteV2,
+    /// Loki's `logproto.PushRequest` in protobuf.
+    LokiProtobuf,
+    /// The same in the JSON of Loki's HTTP API.
+    LokiJson,
+    /// A delivery of Amazon Data Firehose: JSON with records in base64, of metric streams or of log subscriptions.
+    Firehose,
 }
 
 /// How a body is compressed.

@@ -16,6 +16,7 @@
 
 mod body;
 pub mod client;
+pub mod cloudwatch;
 mod compress;
 mod document;
 pub mod header;

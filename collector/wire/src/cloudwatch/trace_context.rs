@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::trace_id::{hex_bytes, span_id, xray_trace_id};
+use super::trace_id::{hex_bytes, span_id, xray_trace_id};
 
 /// Lines are searched this far for an X-Ray id.
 const SEARCHED_BYTES: usize = 4_096;

@@ -1,7 +1,7 @@
 //! Names as YACE (yet-another-cloudwatch-exporter) makes them, so that its dashboards and rules carry over.
 
 /// The series' name: `aws_lambda_errors_sum` for namespace `AWS/Lambda`, metric `Errors`, statistic `Sum`.
-pub(super) fn metric_name(namespace: &str, metric: &str, statistic: &str) -> String {
+pub fn metric_name(namespace: &str, metric: &str, statistic: &str) -> String {
     let namespace = snake_case(&namespace.to_lowercase());
     // `/aws/sagemaker/TrainingJobs` begins with a slash.
     let namespace = namespace.strip_prefix('_').unwrap_or(&namespace);
@@ -18,7 +18,7 @@ pub(super) fn metric_name(namespace: &str, metric: &str, statistic: &str) -> Str
 }
 
 /// The label of a dimension: `dimension_FunctionName`. YACE keeps the case.
-pub(super) fn dimension_label(dimension: &str) -> String {
+pub fn dimension_label(dimension: &str) -> String {
     let mut label = String::with_capacity("dimension_".len() + dimension.len());
     label.push_str("dimension_");
     for c in dimension.chars() {
