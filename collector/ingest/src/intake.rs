@@ -10,6 +10,8 @@ use tenantscope_journal::{Journal, Options, make_folder};
 use tenantscope_model::{Claim, FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
 use tenantscope_tenancy::{Identity, Registry, Sender};
 use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::clock::now_ms;
 use crate::counts::Counts;
@@ -34,7 +36,12 @@ pub struct Intake {
     pub(crate) counts: Counts,
     usage: Arc<Usage>,
     in_flight: InFlight,
+    asked_for_room: Arc<Notify>,
 }
+
+/// Between two looks whether a journal has the room that was asked for, while it has not; at first and at most.
+const FIRST_LOOK_FOR_ROOM: Duration = Duration::from_millis(50);
+const LAST_LOOK_FOR_ROOM: Duration = Duration::from_secs(2);
 
 /// Why the way in can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +84,15 @@ impl Intake {
         let decode = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };
         let (journal, max_decoding) = (journal.clone(), limits.max_decoding);
         let max_ahead = (limits.max_ahead.0 > Duration::ZERO).then_some(limits.max_ahead.0);
-        let options = LineOptions { journal, decode, max_decoding, max_ahead, usage: Arc::clone(&usage) };
+        let asked_for_room = Arc::new(Notify::new());
+        let options = LineOptions {
+            journal,
+            decode,
+            max_decoding,
+            max_ahead,
+            asked_for_room: Arc::clone(&asked_for_room),
+            usage: Arc::clone(&usage),
+        };
         let open = |signal: Signal| {
             Line::open(dir, signal, stores.of(signal), &options)
                 .map(Arc::new)
@@ -86,7 +101,7 @@ impl Intake {
         let lines = [open(Signal::Metrics)?, open(Signal::Logs)?, open(Signal::Spans)?];
         let in_flight = InFlight::new(&limits);
         let (tenant_info, counts) = (TenantInfo::default(), Counts::default());
-        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, counts, usage, in_flight })
+        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, counts, usage, in_flight, asked_for_room })
     }
 
     /// The journal of a signal, for forward targets.
@@ -128,15 +143,20 @@ impl Intake {
     }
 
     /// Writes state files, tenant information and tenants' counts, and lets the cursors follow the stores, until `stop`
-    /// ends; then once more.
+    /// ends; then once more. Where a journal nears its bound, it does so at once, and the store is asked to flush.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut cursors = interval(self.limits.cursor_interval.0);
         let mut states = interval(self.limits.state_interval.0);
         let mut own_series = interval(self.limits.own_series_interval.0);
+        let (mut room_due, mut pause) = (None, FIRST_LOOK_FOR_ROOM);
         loop {
             tokio::select! {
                 () = &mut stop => break,
+                is_asked = self.room_wanted(room_due) => {
+                    pause = if is_asked { FIRST_LOOK_FOR_ROOM } else { LAST_LOOK_FOR_ROOM.min(pause * 2) };
+                    room_due = self.make_room().await.then(|| Instant::now() + pause);
+                }
                 _ = cursors.tick() => self.each_line(Line::follow_store).await,
                 _ = states.tick() => self.each_line(Line::write_state).await,
                 _ = own_series.tick() => self.write_own_round().await,
@@ -149,6 +169,34 @@ impl Intake {
     pub async fn upkeep(&self) {
         self.each_line(Line::write_state).await;
         self.each_line(Line::follow_store).await;
+    }
+
+    /// Waits until somebody asks for room in a journal, or until the next look is due; says whether somebody asked.
+    async fn room_wanted(&self, due: Option<Instant>) -> bool {
+        let asked = self.asked_for_room.notified();
+        match due {
+            Some(due) => tokio::time::timeout_at(due, asked).await.is_ok(),
+            None => {
+                asked.await;
+                true
+            }
+        }
+    }
+
+    /// Makes room where it was asked for; says whether to look again.
+    async fn make_room(&self) -> bool {
+        let mut look_again = false;
+        for line in &self.lines {
+            let line = Arc::clone(line);
+            let made = tokio::task::spawn_blocking(move || {
+                line.make_room().unwrap_or_else(|error| {
+                    tracing::error!(signal = %line.signal, %error, "no room could be made in a journal, trying again");
+                    true
+                })
+            });
+            look_again |= made.await.unwrap_or(true);
+        }
+        look_again
     }
 
     async fn write_own_round(&self) {

@@ -14,6 +14,7 @@
 //! - The registry is asked once for each resource, when it comes; a replay asks nobody.
 //! - The state of a line is exactly what its records up to its position make of it, so a replay from any state file
 //!   ends at the same state.
+//! - A journal that nears its bound makes store and state go on at once, so that it is full only where they can't.
 //! - Bodies under way, lanes, sources and running totals are bounded, and one sender's share of the bodies as well.
 //!
 //! It must never look into a payload for a tenant, acknowledge what is not on the disk, or skip a store.
@@ -31,6 +32,7 @@ mod line;
 mod loki_push;
 mod posted;
 mod refusal;
+mod relief;
 mod remote_write;
 mod replay;
 mod routes;

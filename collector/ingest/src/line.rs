@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
-use tenantscope_journal::{Append, Cursor, CursorError, Journal, OpenError, Options};
+use tenantscope_journal::{Append, AppendError, Cursor, CursorError, Journal, OpenError, Options};
 use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused, Written};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::lanes::{Flight, Flights, LaneKey, Standing};
 use crate::limits::Permit;
 use crate::refusal;
+use crate::relief::Relief;
 use crate::replay;
 use crate::state::{Change, State};
 use crate::state_files::StateFiles;
@@ -77,6 +78,7 @@ pub(crate) struct Line {
     /// See [`Line::delta_room`].
     delta_room: Arc<Semaphore>,
     kept: Mutex<Kept>,
+    pub(crate) relief: Relief,
     usage: Arc<Usage>,
     limits: DecodeLimits,
     max_ahead_ms: Option<i64>,
@@ -89,6 +91,8 @@ pub(crate) struct LineOptions {
     pub(crate) max_decoding: usize,
     /// How far ahead of our clock a metric's points may be.
     pub(crate) max_ahead: Option<Duration>,
+    /// Told when a journal needs room: see [`Line::make_room`].
+    pub(crate) asked_for_room: Arc<Notify>,
     /// Shared by all lines.
     pub(crate) usage: Arc<Usage>,
 }
@@ -169,6 +173,7 @@ impl Line {
         let kept = Kept { store: journal.cursor("store", 0)?, state: journal.cursor("state", 0)?, files, folder };
         replay::run(signal, &journal, &*store, &mut state)?;
         telemetry::lanes(signal, state.lanes.len());
+        let relief = Relief::new(Arc::clone(&options.asked_for_room), kept.passed());
         Ok(Self {
             signal,
             journal,
@@ -179,6 +184,7 @@ impl Line {
             deltas: Arc::default(),
             delta_room: Arc::new(Semaphore::new(room_of(options.decode.max_decoded_bytes) as usize)),
             kept: Mutex::new(kept),
+            relief,
             usage: Arc::clone(&options.usage),
             limits: options.decode,
             max_ahead_ms: options.max_ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX)),
@@ -324,17 +330,32 @@ impl Line {
             // The lane's next batch, and the next one with deltas, may only start from the state above.
             drop(held);
         };
-        self.journal.append_then(record.to_bytes(), on_durable).map_err(|error| refusal::of_append(&error))
+        self.ask_for_room_in_time();
+        self.journal.append_then(record.to_bytes(), on_durable).map_err(|error| {
+            if matches!(error, AppendError::Full { .. }) {
+                self.ask_for_room();
+            }
+            refusal::of_append(&error)
+        })
     }
 
     /// Writes the state if it moved. Blocks.
     pub(crate) fn write_state(&self) -> Result<(), LineError> {
+        self.write_state_from(u64::MAX)
+    }
+
+    /// The same, unless one of this position or a later one was written. Blocks.
+    pub(crate) fn write_state_from(&self, wanted: u64) -> Result<(), LineError> {
         let mut kept = self.kept.lock();
         let kept = &mut *kept;
         let at = |source| LineError::State { path: kept.folder.clone(), source };
+        let newest = kept.files.newest().unwrap_or(0);
+        if newest >= wanted {
+            return Ok(());
+        }
         let written = {
             let state = self.state.lock();
-            let moved = state.position > kept.files.newest().unwrap_or(0);
+            let moved = state.position > newest;
             moved.then(|| (state.position, state.to_bytes()))
         };
         let Some((position, bytes)) = written else { return Ok(()) };
@@ -352,7 +373,15 @@ impl Line {
         let replay_from = kept.files.prune(durable).map_err(at)?;
         kept.store.advance(durable)?;
         kept.state.advance(replay_from)?;
+        self.relief.pass(kept.passed());
         Ok(())
+    }
+}
+
+impl Kept {
+    /// Up to where neither the store nor the state needs the journal.
+    fn passed(&self) -> u64 {
+        self.store.position().min(self.state.position())
     }
 }
 

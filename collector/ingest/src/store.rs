@@ -13,6 +13,7 @@ pub(crate) trait Store: Send + Sync {
     fn prepare(&self, batch: StampedBatch) -> Result<Ready, Refusal>;
     fn prepare_replay(&self, batch: StampedBatch) -> Ready;
     fn durable(&self) -> Position;
+    fn flush_soon(&self);
 }
 
 struct Erased<S>(Arc<S>);
@@ -36,6 +37,10 @@ impl<S: Sink> Store for Erased<S> {
 
     fn durable(&self) -> Position {
         self.0.durable()
+    }
+
+    fn flush_soon(&self) {
+        self.0.flush_soon();
     }
 }
 

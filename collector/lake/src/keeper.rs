@@ -48,7 +48,8 @@ impl Store {
             }
             let waited = state.active_since.map(|since| since.elapsed());
             let is_old = waited.is_some_and(|waited| waited >= self.options.flush_interval);
-            if state.active_bytes >= self.options.flush_bytes || is_old || state.flush_failed {
+            let is_wanted = state.flush_asked || state.flush_failed;
+            if state.active_bytes >= self.options.flush_bytes || is_old || is_wanted {
                 return true;
             }
             let left = self.options.flush_interval.saturating_sub(waited.unwrap_or_default());
@@ -256,6 +257,26 @@ mod tests {
         store.maintain();
         assert!(!store.folder().join(&written[0].as_live().path).exists(), "what was not committed is deleted");
         assert_eq!(rows(&store), 1);
+    }
+
+    #[test]
+    fn a_flush_that_is_asked_for_does_not_wait_for_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { flush_interval: Duration::from_secs(86_400), ..Options::default() };
+        let store = Store::open(dir.path(), &logs::FORM, 1, options).unwrap();
+        store.apply(store.prepare(batch()).unwrap(), Position(1));
+        std::thread::scope(|scope| {
+            scope.spawn(|| store.keep());
+            let until = Instant::now() + Duration::from_secs(120);
+            while store.durable() < Position(1) && Instant::now() < until {
+                store.flush_soon();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let durable = store.durable();
+            store.state.lock().closing = true;
+            store.wake.notify_all();
+            assert_eq!(durable, Position(1), "before it closes");
+        });
     }
 
     #[test]

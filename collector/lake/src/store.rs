@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) flushing_bytes: usize,
     /// The last flush failed, so that the next one is due.
     pub(crate) flush_failed: bool,
+    /// Somebody waits for a flush.
+    pub(crate) flush_asked: bool,
     pub(crate) files: Arc<Vec<LiveFile>>,
     pub(crate) applied: Position,
     pub(crate) durable: Position,
@@ -74,6 +76,7 @@ impl State {
         self.flushing.extend(active);
         self.flushing_bytes += std::mem::take(&mut self.active_bytes);
         self.active_since = None;
+        self.flush_asked = false;
         self.small = 0;
     }
 }
@@ -124,6 +127,7 @@ impl Store {
             flushing: Vec::new(),
             flushing_bytes: 0,
             flush_failed: false,
+            flush_asked: false,
             files,
             applied: durable,
             durable,
@@ -243,6 +247,15 @@ impl Sink for Store {
 
     fn durable(&self) -> Position {
         self.state.lock().durable
+    }
+
+    fn flush_soon(&self) {
+        let mut state = self.state.lock();
+        // One that failed is tried again after its pause, which this would cut short.
+        if state.applied > state.durable && !state.flush_asked && !state.flush_failed {
+            state.flush_asked = true;
+            self.wake.notify_one();
+        }
     }
 }
 

@@ -271,6 +271,10 @@ impl Sink for MetricStore {
     fn durable(&self) -> Position {
         self.durable_position()
     }
+
+    fn flush_soon(&self) {
+        self.upkeep.wake();
+    }
 }
 
 fn write_to(applied: &mut Applied, series: Arc<Series>, new: &StampedSeries) -> Result<isize, Removed> {

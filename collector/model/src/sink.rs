@@ -45,4 +45,8 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Up to where the store's own files hold everything; a restart replays from the next position.
     fn durable(&self) -> Position;
+
+    /// Asks for a flush now rather than at the store's own time, since the journal waits for it. Returns at once; a store
+    /// that fails to flush keeps its own pauses. May be called often.
+    fn flush_soon(&self) {}
 }

@@ -14,6 +14,8 @@ pub(crate) struct Kept {
     pub(crate) applied: Mutex<Vec<(u64, StampedBatch)>>,
     pub(crate) durable: Mutex<u64>,
     pub(crate) refuse: Mutex<Option<Refusal>>,
+    /// Flushes that were asked for: all that was applied is durable then.
+    pub(crate) asked_flushes: Mutex<usize>,
 }
 
 impl Sink for Kept {
@@ -36,6 +38,13 @@ impl Sink for Kept {
 
     fn durable(&self) -> Position {
         Position(*self.durable.lock())
+    }
+
+    fn flush_soon(&self) {
+        *self.asked_flushes.lock() += 1;
+        let applied = self.positions().last().copied().unwrap_or_default();
+        let mut durable = self.durable.lock();
+        *durable = applied.max(*durable);
     }
 }
 
