@@ -121,7 +121,7 @@ impl Families {
         // The same id for all of a tenant's families.
         let tenant = self.counts.get_key_value(&tenant).map_or(tenant, |(known, _)| known.clone());
         match self.by_name.entry(family).or_default().insert(tenant.clone(), metadata) {
-            Some(before) => self.unshare(before),
+            Some(before) => self.unshare(&before),
             None => *self.counts.entry(tenant).or_default() += 1,
         }
         self.version += 1;
@@ -142,7 +142,9 @@ impl Families {
         }
         let removed = gone.len();
         self.bytes -= freed_bytes + removed * ENTRY_BYTES;
-        gone.into_iter().for_each(|metadata| self.unshare(metadata));
+        for metadata in gone {
+            self.unshare(&metadata);
+        }
         self.memory.set_families(self.bytes);
         self.version += u64::from(removed > 0);
         removed as u64
@@ -158,10 +160,10 @@ impl Families {
     }
 
     /// One tenant less says this.
-    fn unshare(&mut self, metadata: Arc<Metadata>) {
+    fn unshare(&mut self, metadata: &Arc<Metadata>) {
         // The other one is in `shared`.
-        if Arc::strong_count(&metadata) == 2 && self.shared.remove(&metadata) {
-            self.bytes -= shared_bytes(&metadata);
+        if Arc::strong_count(metadata) == 2 && self.shared.remove(metadata) {
+            self.bytes -= shared_bytes(metadata);
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod support;
 
+use prometheus::proto::MetricFamily;
 use support::{Bench, always, options, stamped, tenant};
 use tenantscope_metrics::Options;
 use tenantscope_model::{
@@ -29,7 +30,7 @@ fn names(bench: &Bench) -> Vec<String> {
 fn dropped(reason: &str) -> f64 {
     let all = prometheus::gather();
     let families = all.iter().find(|family| family.name() == "tenantscope_metrics_dropped_families_total");
-    let counters = families.map(|family| family.get_metric()).unwrap_or_default();
+    let counters = families.map(MetricFamily::get_metric).unwrap_or_default();
     let of_reason = counters.iter().find(|one| one.get_label().iter().any(|label| label.value() == reason));
     of_reason.map_or(0.0, |one| one.get_counter().get_value())
 }
