@@ -11,7 +11,6 @@ pub(crate) struct Memory(Arc<Counters>);
 struct Counters {
     samples: AtomicUsize,
     index: AtomicUsize,
-    cached: AtomicUsize,
     families: AtomicUsize,
     reserved: AtomicUsize,
 }
@@ -28,19 +27,9 @@ impl Memory {
         self.0.samples.load(Relaxed)
     }
 
-    /// What index and families take for what is written, which no flush gives back: series that only the cache of blocks
-    /// brought are the cache's, which has a bound of its own, and no reader's query takes room from writers.
+    /// What index and families take for what is written, which no flush gives back.
     pub(crate) fn index(&self) -> usize {
-        self.0.index.load(Relaxed).saturating_sub(self.0.cached.load(Relaxed)) + self.0.families.load(Relaxed)
-    }
-
-    /// The index took so many bytes for series that blocks have.
-    pub(crate) fn add_cached(&self, bytes: usize) {
-        self.0.cached.fetch_add(bytes, Relaxed);
-    }
-
-    pub(crate) fn free_cached(&self, bytes: usize) {
-        let _ = self.0.cached.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
+        self.0.index.load(Relaxed) + self.0.families.load(Relaxed)
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -59,6 +48,8 @@ impl Memory {
         let _ = self.0.samples.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
     }
 
+    /// What the index takes, less the series that only blocks have: these are the cache's, which has a bound of its own,
+    /// and no reader's query takes room from writers.
     pub(crate) fn set_index(&self, bytes: usize) {
         self.0.index.store(bytes, Relaxed);
     }

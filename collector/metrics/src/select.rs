@@ -8,13 +8,14 @@ use tenantscope_model::{
     SelectedSeries, Selection, SeriesRequest,
 };
 
-use crate::block::{BlockError, LoadedBlocks, What};
+use crate::block::{BlockError, LoadedBlocks, LoadedFile, SectionsWanted, What};
 use crate::columns::TimeRange;
 use crate::error::StoreError;
 use crate::index;
 use crate::selection::wanted;
 use crate::series::Series;
 use crate::store::MetricStore;
+use crate::view::View;
 
 /// Labels made under one lock, and series between two charges.
 const PIECE: usize = 1024;
@@ -46,6 +47,8 @@ impl Select for MetricStore {
     }
 
     fn series(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<Vec<Labels>, SelectError> {
+        // The symbols of what is found stand for the same strings until labels are made of them.
+        let _pin = self.index.read().pin();
         let (_blocks, found) = self.find_series(scope, request, request.limit)?;
         let mut labels: Vec<Labels> = Vec::new();
         let mut taken_bytes = 0;
@@ -117,8 +120,9 @@ impl Select for MetricStore {
         scope: &Scope,
         request: &SeriesRequest<'_>,
     ) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
-        let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
-        let blocks = self.load_any_blocks(scope, request)?;
+        let range = range_of(request);
+        let _pin = self.index.read().pin();
+        let blocks = self.load_any_blocks(scope, request, |_, _| Ok(SectionsWanted::All))?;
         let found = self.find_any(scope, request)?;
         let held = |exemplars: &[Exemplar]| -> usize {
             exemplars.iter().map(|exemplar| size_of::<Exemplar>() + exemplar.labels.held_bytes()).sum()
@@ -162,15 +166,20 @@ impl Select for MetricStore {
 }
 
 impl MetricStore {
-    /// Blocks with what a metadata call asks for.
-    fn load_any_blocks(&self, scope: &Scope, request: &SeriesRequest<'_>) -> Result<LoadedBlocks, SelectError> {
-        let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
+    /// Blocks with what a metadata call asks for, as far as it wants them.
+    fn load_any_blocks(
+        &self,
+        scope: &Scope,
+        request: &SeriesRequest<'_>,
+        wanted: impl FnMut(&View, &[LoadedFile]) -> Result<SectionsWanted, SelectError>,
+    ) -> Result<LoadedBlocks, SelectError> {
+        let range = range_of(request);
         let what = |matchers| What { scope, matchers, range };
         let whats: Vec<What<'_>> = match request.matcher_sets {
             [] => vec![what(&[])],
             sets => sets.iter().map(|matchers| what(matchers)).collect(),
         };
-        self.load_blocks(&whats, || request.budget.check())
+        self.load_blocks(&whats, request.budget, wanted)
     }
 
     /// Series that fulfil one of the matcher sets, by rising number.
@@ -192,28 +201,57 @@ impl MetricStore {
     }
 
     /// The same, less those without samples in the time, as far as memory and the parts' own times tell; at most so
-    /// many. They are in the index as long as the blocks are held.
+    /// many, and no more blocks are loaded for them than it takes. They are in the index as long as the blocks are held.
     fn find_series(
         &self,
         scope: &Scope,
         request: &SeriesRequest<'_>,
         most: usize,
     ) -> Result<(LoadedBlocks, Vec<Arc<Series>>), SelectError> {
-        let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
-        let blocks = self.load_any_blocks(scope, request)?;
+        let mut enough: Option<Vec<Arc<Series>>> = None;
+        let blocks = self.load_any_blocks(scope, request, |view, files| {
+            if most == usize::MAX {
+                return Ok(SectionsWanted::All);
+            }
+            let found = self.find_in(scope, request, most, view, files)?;
+            let missing = most - found.len();
+            enough = (missing == 0).then_some(found);
+            Ok(if missing == 0 { SectionsWanted::NoMore } else { SectionsWanted::AtLeast(missing) })
+        })?;
+        let found = match enough {
+            Some(found) => found,
+            None => self.find_in(scope, request, most, &blocks.view, &blocks.files)?,
+        };
+        Ok((blocks, found))
+    }
+
+    /// At most so many of the series that memory, parts, and what was loaded of blocks have.
+    fn find_in(
+        &self,
+        scope: &Scope,
+        request: &SeriesRequest<'_>,
+        most: usize,
+        view: &View,
+        files: &[LoadedFile],
+    ) -> Result<Vec<Arc<Series>>, SelectError> {
+        let range = range_of(request);
         let mut found = self.find_any(scope, request)?;
         let in_memory = found.iter().filter(|series| series.has_samples(range)).map(|series| series.id());
         let mut with_samples: RoaringBitmap = in_memory.take(most).collect();
         let enough = most.min(found.len()) as u64;
         if with_samples.len() < enough {
-            blocks.files.iter().for_each(|file| with_samples.extend(file.ids(range)));
-            let parts = blocks.view.parts_until_now();
+            files.iter().for_each(|file| with_samples.extend(file.ids(range)));
+            let parts = view.parts_until_now();
             parts.iter().filter(|part| part.overlaps(range)).for_each(|part| with_samples.extend(part.ids()));
         }
         found.retain(|series| with_samples.contains(series.id()));
         found.truncate(most);
-        Ok((blocks, found))
+        Ok(found)
     }
+}
+
+fn range_of(request: &SeriesRequest<'_>) -> TimeRange {
+    TimeRange { min_ms: request.from_ms, max_ms: request.to_ms }
 }
 
 /// Takes the memory of these, and says how much that is.

@@ -10,7 +10,7 @@ use tenantscope_model::{
     SeriesGrouping, SeriesGroups, SeriesScan, SeriesView,
 };
 
-use crate::block::{LoadedBlocks, What};
+use crate::block::{LoadedBlocks, LoadedFile, SectionsWanted, What};
 use crate::columns::{Columns, TimeRange};
 use crate::index::{self, Index};
 use crate::layer::{Decoded, Layer};
@@ -47,9 +47,19 @@ impl MetricStore {
         let range = self.widest_range(request);
         let pin = self.index.read().pin();
         // Blocks before the index: their series are in it as long as they are held.
-        let blocks = self.load_blocks(&[What { scope, matchers, range }], || budget.check())?;
-        let series = index::find(&self.index, scope, matchers, budget)?;
-        budget.check_series(series.len())?;
+        let find = || {
+            let series = index::find(&self.index, scope, matchers, budget)?;
+            budget.check_series(series.len()).map(|()| series)
+        };
+        let blocks = self.load_blocks(&[What { scope, matchers, range }], budget, |_, files| {
+            // As long as no more are loaded than may be found, the search waits until all are.
+            let loaded: usize = files.iter().map(LoadedFile::series).sum();
+            if budget.check_series(loaded).is_err() {
+                find()?;
+            }
+            Ok(SectionsWanted::AtLeast(1))
+        })?;
+        let series = find()?;
         let mut found = Found { store: self, request: *request, series, labels: Vec::new(), blocks, _pin: pin };
         found.arrange(range);
         Ok(found)

@@ -15,12 +15,14 @@ pub(crate) type SeriesId = u32;
 
 /// `parts` of a series that the index has forgotten.
 const REMOVED: u32 = u32::MAX;
+/// `parts` of a series that only blocks in memory hold. In the same place, since millions of series have one.
+const IN_BLOCKS_ALONE: u32 = u32::MAX - 1;
 
 /// A series. Its own lock is held for the moment in which samples are added or copied.
 #[derive(Debug)]
 pub(crate) struct Series {
     id: SeriesId,
-    /// Live parts that hold the series.
+    /// Live parts that hold the series, or one of the marks above.
     parts: AtomicU32,
     identity: Identity,
     shape: Arc<Shape>,
@@ -45,6 +47,8 @@ pub(crate) struct Written {
     pub(crate) bytes: isize,
     /// Whether it is the series' first write since the last flush began.
     pub(crate) first: bool,
+    /// Whether only blocks held the series until now.
+    pub(crate) was_in_blocks_alone: bool,
 }
 
 /// The series is no longer in the index.
@@ -100,8 +104,12 @@ impl Series {
     /// Adds samples to the head of this generation; an older head is frozen first.
     pub(crate) fn write(&self, generation: u64, new: &StampedSeries) -> Result<Written, Removed> {
         let mut state = self.state.lock();
-        if self.parts.load(Ordering::Relaxed) == REMOVED {
-            return Err(Removed);
+        let was_in_blocks_alone = match self.parts.load(Ordering::Relaxed) {
+            REMOVED => return Err(Removed),
+            parts => parts == IN_BLOCKS_ALONE,
+        };
+        if was_in_blocks_alone {
+            self.parts.store(0, Ordering::Relaxed);
         }
         if state.head.as_ref().is_some_and(|head| head.is_before(generation)) {
             state.frozen = state.head.take();
@@ -115,7 +123,7 @@ impl Series {
         if let Some(cadence) = new.cadence {
             self.set_cadence(cadence);
         }
-        Ok(Written { bytes, first })
+        Ok(Written { bytes, first, was_in_blocks_alone })
     }
 
     /// Freezes what belongs to this generation or an older one, and returns it; the bytes of a chunk are put into
@@ -175,13 +183,21 @@ impl Series {
 
     /// One more live part holds the series, which is in the index.
     pub(crate) fn join_part(&self) {
-        self.parts.fetch_add(1, Ordering::Relaxed);
+        let more = |parts: u32| match parts {
+            REMOVED => None,
+            IN_BLOCKS_ALONE => Some(1),
+            parts => Some(parts + 1),
+        };
+        let _ = self.parts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
     /// One part less holds the series; says whether nothing does.
     pub(crate) fn leave_part(&self) -> bool {
         let state = self.state.lock();
-        let fewer = |parts: u32| Some(if parts == REMOVED { parts } else { parts.saturating_sub(1) });
+        let fewer = |parts: u32| match parts {
+            0 | IN_BLOCKS_ALONE | REMOVED => None,
+            parts => Some(parts - 1),
+        };
         let _ = self.parts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         self.is_unused_in(&state)
     }
@@ -191,18 +207,34 @@ impl Series {
         self.is_unused_in(&self.state.lock())
     }
 
-    /// Marks the series as removed if nothing holds it. The index's lock is held, so that no part joins meanwhile.
+    /// Marks the series as removed if neither memory nor a part holds it. The index's lock is held, so that no part joins
+    /// meanwhile.
     pub(crate) fn remove_if_unused(&self) -> bool {
+        self.mark_if_unused(REMOVED)
+    }
+
+    /// Marks the series as one that only blocks hold, if neither memory nor a part does.
+    pub(crate) fn leave_to_blocks_if_unused(&self) -> bool {
+        self.mark_if_unused(IN_BLOCKS_ALONE)
+    }
+
+    /// Whether neither memory nor a part has held the series since it was left to blocks.
+    pub(crate) fn is_in_blocks_alone(&self) -> bool {
+        self.parts.load(Ordering::Relaxed) == IN_BLOCKS_ALONE
+    }
+
+    fn mark_if_unused(&self, mark: u32) -> bool {
         let state = self.state.lock();
         let unused = self.is_unused_in(&state);
         if unused {
-            self.parts.store(REMOVED, Ordering::Relaxed);
+            self.parts.store(mark, Ordering::Relaxed);
         }
         unused
     }
 
     fn is_unused_in(&self, state: &State) -> bool {
-        matches!(self.parts.load(Ordering::Relaxed), 0 | REMOVED) && state.frozen.is_none() && state.head.is_none()
+        let in_no_part = matches!(self.parts.load(Ordering::Relaxed), 0 | IN_BLOCKS_ALONE | REMOVED);
+        in_no_part && state.frozen.is_none() && state.head.is_none()
     }
 }
 

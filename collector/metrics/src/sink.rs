@@ -160,6 +160,15 @@ impl MetricStore {
         self.memory.set_index(self.index.read().bytes());
     }
 
+    /// The index counts what is written to again with what writers have.
+    fn take_from_blocks(&self, applied: &mut Applied) {
+        if !applied.from_blocks.is_empty() {
+            let mut index = self.index.write();
+            index.take_from_blocks(&std::mem::take(&mut applied.from_blocks));
+            self.memory.set_index(index.bytes());
+        }
+    }
+
     fn apply_batch(&self, prepared: PreparedBatch, position: Position) {
         let PreparedBatch { mut series, mut metadata, reservation } = prepared;
         let mut applied = self.applied.lock();
@@ -180,6 +189,7 @@ impl MetricStore {
             samples += series.new.samples.len() + series.new.histograms.len();
         }
         self.memory.change_samples(bytes);
+        self.take_from_blocks(&mut applied);
         self.take_metadata(metadata);
         applied.position = applied.position.max(position.0);
         drop(applied);
@@ -279,6 +289,9 @@ impl Sink for MetricStore {
 
 fn write_to(applied: &mut Applied, series: Arc<Series>, new: &StampedSeries) -> Result<isize, Removed> {
     let written = series.write(applied.generation, new)?;
+    if written.was_in_blocks_alone {
+        applied.from_blocks.push(series.id());
+    }
     if written.first {
         applied.touched.push(series);
     }

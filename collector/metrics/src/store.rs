@@ -73,6 +73,8 @@ pub(crate) struct Applied {
     pub(crate) failed_at: Option<u64>,
     /// Series written in this generation.
     pub(crate) touched: Vec<Arc<Series>>,
+    /// Series written by the batch that is being applied, and held by blocks alone before.
+    pub(crate) from_blocks: Vec<SeriesId>,
 }
 
 #[derive(Debug)]
@@ -202,7 +204,11 @@ impl MetricStore {
 
     /// Sets the gauges.
     pub(crate) fn show_sizes(&self) {
-        self.memory.set_index(self.index.read().bytes());
+        let in_blocks_bytes = {
+            let index = self.index.read();
+            self.memory.set_index(index.bytes());
+            index.bytes_of_blocks()
+        };
         let stats = self.stats();
         telemetry::SERIES.set(stats.series as i64);
         telemetry::MEMORY_BYTES.set(stats.memory_bytes as i64);
@@ -212,7 +218,7 @@ impl MetricStore {
         telemetry::BLOCKS.set(stats.blocks as i64);
         telemetry::BLOCK_BYTES.set(stats.block_bytes as i64);
         telemetry::BLOCK_SAMPLES.set(stats.block_samples as i64);
-        telemetry::BLOCK_CACHE_BYTES.set(self.blocks.cached_bytes() as i64);
+        telemetry::BLOCK_CACHE_BYTES.set((self.blocks.cached_bytes() + in_blocks_bytes) as i64);
         telemetry::DURABLE_POSITION.set(self.durable_position().0 as i64);
     }
 
@@ -355,16 +361,13 @@ impl MetricStore {
         }
     }
 
-    /// Removes those of the series that nothing holds.
+    /// Removes those of the series that nothing holds; those that blocks in memory hold are left to them.
     pub(crate) fn forget(&self, ids: &[SeriesId]) {
         for piece in ids.chunks(PIECE) {
             let mut index = self.index.write();
-            for id in piece {
-                if index.get(*id).is_some_and(|series| series.remove_if_unused()) {
-                    index.remove(*id);
-                }
-            }
+            piece.iter().for_each(|id| index.forget(*id));
             index.purge();
+            self.memory.set_index(index.bytes());
         }
     }
 }

@@ -1,4 +1,7 @@
 //! What was read of files lately, within a number of bytes. What is in use stays, whatever its age.
+//!
+//! Values may share what lies beside the cache, such as series in the index, and that counts, too; what it is that goes
+//! with one of them shows once it went.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -40,6 +43,11 @@ impl<K: Eq + Hash + Copy, V> Cache<K, V> {
 
     /// Takes a value in, and returns those that went for it.
     pub(super) fn insert(&mut self, key: K, value: Arc<V>, bytes: usize) -> Vec<Arc<V>> {
+        self.insert_beside(key, value, bytes, 0)
+    }
+
+    /// The same where all values together have so many bytes beside the cache.
+    pub(super) fn insert_beside(&mut self, key: K, value: Arc<V>, bytes: usize, beside_bytes: usize) -> Vec<Arc<V>> {
         self.clock += 1;
         self.used_bytes += bytes;
         let replaced = self.entries.insert(key, Entry { value, bytes, last_used: self.clock });
@@ -48,15 +56,17 @@ impl<K: Eq + Hash + Copy, V> Cache<K, V> {
             self.used_bytes -= replaced.bytes;
             gone.push(replaced.value);
         }
-        if self.used_bytes > self.max_bytes {
-            gone.append(&mut self.shrink());
+        if self.used_bytes + beside_bytes > self.max_bytes {
+            gone.append(&mut self.shrink(beside_bytes));
         }
         gone
     }
 
     /// Makes some more room than is needed, so that not every insertion looks at all entries.
-    fn shrink(&mut self) -> Vec<Arc<V>> {
-        let target = self.max_bytes - self.max_bytes / 8;
+    fn shrink(&mut self, beside_bytes: usize) -> Vec<Arc<V>> {
+        // Each value is taken to have its part of what is beside the cache.
+        let part = self.used_bytes as f64 / (self.used_bytes + beside_bytes).max(1) as f64;
+        let target = ((self.max_bytes - self.max_bytes / 8) as f64 * part) as usize;
         let mut idle: Vec<(u64, K)> = self
             .entries
             .iter()
@@ -103,5 +113,16 @@ mod tests {
         assert_eq!(gone.iter().map(|value| **value).collect::<Vec<_>>(), [3, 2]);
         assert!(cache.get(1).is_some() && cache.get(4).is_some());
         assert_eq!(cache.used_bytes(), 60);
+    }
+
+    #[test]
+    fn what_lies_beside_the_cache_counts_too() {
+        let mut cache: Cache<u32, u32> = Cache::new(1000);
+        for key in 0..4 {
+            assert!(cache.insert_beside(key, Arc::new(key), 100, 600).is_empty());
+        }
+        let gone = cache.insert_beside(4, Arc::new(4), 100, 700);
+        assert_eq!(gone.iter().map(|value| **value).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(cache.used_bytes(), 300);
     }
 }

@@ -46,8 +46,6 @@ pub(super) struct Opened {
 pub(crate) struct Section {
     /// By rising series number.
     places: Vec<Place>,
-    /// What the index took for them; less where others had brought them already.
-    index_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -163,23 +161,24 @@ impl Opened {
 
 impl Section {
     /// Of runs in the order in which the section has them, each with its series' number.
-    pub(super) fn new(index_bytes: usize, runs: impl Iterator<Item = (SeriesId, Run)>) -> Self {
+    pub(super) fn new(runs: impl Iterator<Item = (SeriesId, Run)>) -> Self {
         let mut places: Vec<Place> = (0..).zip(runs).map(|(at, (id, run))| Place { id, at, run }).collect();
         places.sort_unstable_by_key(|place| place.id);
-        Self { places, index_bytes }
+        Self { places }
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = SeriesId> {
         self.places.iter().map(|place| place.id)
     }
 
-    pub(super) fn index_bytes(&self) -> usize {
-        self.index_bytes
+    /// How many series it has.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
     }
 
-    /// With its series in the index, so that the cache's bound holds for them.
+    /// Without its series in the index, which other sections may have, too.
     pub(super) fn bytes(&self) -> usize {
-        self.places.len() * size_of::<Place>() + self.index_bytes
+        self.places.len() * size_of::<Place>()
     }
 }
 
@@ -193,6 +192,11 @@ impl LoadedFile {
     /// The loaded sections' series, whatever their times.
     pub(crate) fn sections(&self) -> impl Iterator<Item = &Arc<Section>> {
         self.sections.iter().map(|(_, section)| section)
+    }
+
+    /// How many series the loaded sections have; one that is in several of them counts in each.
+    pub(crate) fn series(&self) -> usize {
+        self.sections().map(|section| section.len()).sum()
     }
 
     /// Which file it is.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tenantscope_model::{METRIC_NAME, MatchOp, Matcher, Scope, SelectError};
+use tenantscope_model::{METRIC_NAME, MatchOp, Matcher, QueryBudget, Scope, SelectError};
 
 use super::directory::{Entry, SectionHead};
 use super::error::BlockError;
@@ -34,6 +34,17 @@ pub(crate) struct LoadedBlocks {
     pub(crate) view: Arc<View>,
 }
 
+/// Whether a reader wants more sections than it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SectionsWanted {
+    /// It has all that it may answer.
+    NoMore,
+    /// Sections with at least so many series, before it looks again.
+    AtLeast(usize),
+    /// All that there are.
+    All,
+}
+
 impl What<'_> {
     pub(super) fn may_be_in(&self, head: &SectionHead) -> bool {
         head.range.overlaps(self.range) && self.names_may_be_in(head) && self.tenants_may_be_in(head)
@@ -59,10 +70,14 @@ impl MetricStore {
     /// Brings the series that a reader asks for, and that lie in blocks, into the index, and says where they are. They
     /// stay there as long as the answer is held: look for series after this call. Where several things are asked for, a
     /// file may be there for each.
+    ///
+    /// The reader is asked now and then whether what was loaded so far is enough, first when nothing is: a limit bounds
+    /// what is loaded, and not only what is answered.
     pub(crate) fn load_blocks(
         &self,
         whats: &[What<'_>],
-        mut check: impl FnMut() -> Result<(), SelectError>,
+        budget: &QueryBudget,
+        mut wanted: impl FnMut(&View, &[LoadedFile]) -> Result<SectionsWanted, SelectError>,
     ) -> Result<LoadedBlocks, SelectError> {
         let range = whats.iter().fold(TimeRange::EMPTY, |mut all, what| {
             all.include_range(what.range);
@@ -70,7 +85,7 @@ impl MetricStore {
         });
         loop {
             let view = self.view_of(range)?;
-            match self.load_view(&view, whats, &mut check) {
+            match self.load_view(&view, whats, budget, &mut wanted) {
                 // Files may go at once where a tenant is removed; what took their places is known by then.
                 Err(SelectError::Store(_)) if !Arc::ptr_eq(&view.blocks, &self.view().blocks) => {}
                 loaded => return Ok(LoadedBlocks { files: loaded?, view }),
@@ -82,21 +97,31 @@ impl MetricStore {
         &self,
         view: &View,
         whats: &[What<'_>],
-        check: &mut impl FnMut() -> Result<(), SelectError>,
+        budget: &QueryBudget,
+        wanted: &mut impl FnMut(&View, &[LoadedFile]) -> Result<SectionsWanted, SelectError>,
     ) -> Result<Vec<LoadedFile>, SelectError> {
-        let mut files = Vec::new();
+        let mut files: Vec<LoadedFile> = Vec::new();
+        let (mut loaded, mut enough) = (0, 0);
         for what in whats {
             for file in view.blocks.iter().filter(|file| file.range().overlaps(what.range)) {
-                check()?;
+                budget.check()?;
                 let opened = self.opened(file).map_err(StoreError::from)?;
-                let mut sections = Vec::new();
+                files.push(LoadedFile { file: Arc::clone(file), opened: Arc::clone(&opened), sections: Vec::new() });
                 for (at, head) in (0_u32..).zip(&opened.sections).filter(|(_, head)| what.may_be_in(head)) {
-                    check()?;
-                    sections.push((at, self.section(file, &opened, at, head).map_err(StoreError::from)?));
+                    if loaded >= enough {
+                        enough = match wanted(view, &files)? {
+                            SectionsWanted::NoMore => return Ok(files),
+                            // All of it is looked at each time, so that goes by steps that grow.
+                            SectionsWanted::AtLeast(more) => loaded + more.max(loaded / 2),
+                            SectionsWanted::All => usize::MAX,
+                        };
+                    }
+                    budget.check()?;
+                    let section = self.section(file, &opened, at, head).map_err(StoreError::from)?;
+                    loaded += section.len();
+                    files.last_mut().into_iter().for_each(|file| file.sections.push((at, Arc::clone(&section))));
                 }
-                if !sections.is_empty() {
-                    files.push(LoadedFile { file: Arc::clone(file), opened, sections });
-                }
+                files.pop_if(|file| file.sections.is_empty());
             }
         }
         Ok(files)
@@ -154,7 +179,11 @@ impl MetricStore {
         }
         let entries = opened.entries(head)?;
         let section = Arc::new(self.join_index(&entries).map_err(|what| BlockError::damaged(file.path(), &what))?);
-        let gone = self.blocks.sections.lock().insert(key, Arc::clone(&section), section.bytes());
+        // The cache's bound holds for the series in the index, too.
+        let in_index_bytes = self.index.read().bytes_of_blocks();
+        let mut sections = self.blocks.sections.lock();
+        let gone = sections.insert_beside(key, Arc::clone(&section), section.bytes(), in_index_bytes);
+        drop(sections);
         self.leave_index(gone);
         Ok(section)
     }
@@ -163,26 +192,32 @@ impl MetricStore {
     fn join_index(&self, entries: &[Entry]) -> Result<Section, &'static str> {
         let hashes: Vec<_> = entries.iter().map(|entry| hash_labels(&self.hasher, &entry.labels)).collect();
         let mut ids: Vec<SeriesId> = Vec::with_capacity(entries.len());
-        let mut index_bytes = 0;
         for (entries, hashes) in entries.chunks(PIECE).zip(hashes.chunks(PIECE)) {
             let mut index = self.index.write();
-            let before_bytes = index.bytes();
             for (entry, hash) in entries.iter().zip(hashes) {
-                let Ok(series) = index.take(*hash, &entry.labels) else {
+                let Ok(series) = index.join_blocks(*hash, &entry.labels) else {
                     drop(index);
-                    self.leave_ids(&ids);
+                    self.leave_blocks(&ids);
                     return Err("more series than can be numbered");
                 };
-                series.join_part();
                 if let (Some(cadence), None) = (entry.cadence, series.cadence()) {
                     series.set_cadence(cadence);
                 }
                 ids.push(series.id());
             }
-            index_bytes += index.bytes().saturating_sub(before_bytes);
+            self.memory.set_index(index.bytes());
         }
-        self.memory.add_cached(index_bytes);
-        Ok(Section::new(index_bytes, ids.into_iter().zip(entries).map(|(id, entry)| (id, entry.run))))
+        Ok(Section::new(ids.into_iter().zip(entries).map(|(id, entry)| (id, entry.run))))
+    }
+
+    /// One reason less for these series to be in the index; those go for which it was the last.
+    fn leave_blocks(&self, ids: &[SeriesId]) {
+        for ids in ids.chunks(PIECE) {
+            let mut index = self.index.write();
+            ids.iter().for_each(|id| index.leave_blocks(*id));
+            index.purge();
+            self.memory.set_index(index.bytes());
+        }
     }
 
     /// The series of sections that went from the cache leave the index, once no reader has the sections any more.
@@ -195,8 +230,7 @@ impl MetricStore {
             idle
         };
         for section in idle {
-            self.leave_ids(&section.ids().collect::<Vec<_>>());
-            self.memory.free_cached(section.index_bytes());
+            self.leave_blocks(&section.ids().collect::<Vec<_>>());
         }
     }
 

@@ -35,7 +35,7 @@ mod set;
 mod writer;
 
 pub use error::BlockError;
-pub(crate) use file::BlockFile;
-pub(crate) use load::{LoadedBlocks, What};
+pub(crate) use file::{BlockFile, LoadedFile};
+pub(crate) use load::{LoadedBlocks, SectionsWanted, What};
 pub(crate) use rows::SeriesRows;
 pub(crate) use set::Blocks;

@@ -3,6 +3,7 @@
 mod expression;
 mod fingerprints;
 mod identity;
+mod in_blocks;
 mod joining;
 mod listing;
 mod matching;
@@ -32,6 +33,7 @@ pub(crate) use shapes::Shape;
 pub(crate) use tally::tally;
 
 use self::fingerprints::Fingerprints;
+use self::in_blocks::InBlocks;
 use self::pages::Pages;
 use self::postings::PostingsRef;
 use self::shapes::Shapes;
@@ -44,7 +46,14 @@ pub(crate) const TENANT: &str = "tenant";
 /// Strings without uses past which lists are searched for them: a part of all strings, and at least so many.
 const MIN_PURGED: usize = 4096;
 
-/// All series that are in memory or in a live part.
+/// A series' allocation and that of its values, its place by number and by identity.
+const SERIES_BYTES: usize = size_of::<Series>() + 16 + 16 + 8 + 12;
+/// A name's place, and what the smallest bitmap takes.
+const NAME_BYTES: usize = 2 * size_of::<(Symbol, Name)>() + 64;
+/// Labels that come or go before what bitmaps take is counted anew, unless there are more names than that.
+const MIN_UNCOUNTED: usize = 4096;
+
+/// All series that are in memory, in a live part, or in a block that was read lately.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     symbols: Symbols,
@@ -54,8 +63,14 @@ pub(crate) struct Index {
     by_identity: HashTable<Arc<Series>>,
     identities: Identities,
     fingerprints: Fingerprints,
+    in_blocks: InBlocks,
     all: RoaringBitmap,
     label_count: usize,
+    /// Values over all names.
+    value_count: usize,
+    /// What the bitmaps of names took when that was counted, and labels that came and went since.
+    present_bytes: usize,
+    uncounted: usize,
     /// The labels of the series made last: the next one often has the same names.
     last: Option<Arc<Shape>>,
 }
@@ -86,17 +101,34 @@ impl Index {
         self.series.left() > wanted
     }
 
-    /// About how many bytes the index takes.
+    /// About how many bytes the index takes for what was written. Asked for often, so nothing is counted here.
     pub(crate) fn bytes(&self) -> usize {
-        // A series' allocation and that of its values, its place by number and by identity.
-        let series = size_of::<Series>() + 16 + 16 + 8 + 12;
-        let names: usize = self.names.values().map(|name| name.values.len() * 4 + name.present.serialized_size()).sum();
-        self.len() * series
-            + self.label_count * 4
-            + names
+        self.all_bytes().saturating_sub(self.bytes_of_blocks())
+    }
+
+    /// About how many bytes it takes for series that only blocks in memory hold: the cache's, not the writers'.
+    pub(crate) fn bytes_of_blocks(&self) -> usize {
+        self.in_blocks.bytes()
+    }
+
+    fn all_bytes(&self) -> usize {
+        self.len() * SERIES_BYTES
+            + (self.label_count + self.value_count) * 4
+            + self.names.len() * NAME_BYTES
+            + self.present_bytes
             + self.symbols.bytes()
             + self.shapes.bytes()
             + self.fingerprints.bytes()
+            + self.in_blocks.table_bytes()
+    }
+
+    /// So many labels came or went.
+    fn count_present(&mut self, labels: usize) {
+        self.uncounted += labels;
+        if self.uncounted >= MIN_UNCOUNTED.max(self.names.len()) {
+            self.uncounted = 0;
+            self.present_bytes = self.names.values().map(|name| name.present.serialized_size()).sum();
+        }
     }
 
     pub(crate) fn get(&self, id: SeriesId) -> Option<&Arc<Series>> {
@@ -162,9 +194,11 @@ impl Index {
             name.present.insert(id);
             if first {
                 name.values.add(*value);
+                self.value_count += 1;
             }
         }
         self.label_count += values.len();
+        self.count_present(values.len());
         self.all.insert(id);
         let series = Arc::new(Series::new(id, identity, shape, values));
         self.series.insert(Arc::clone(&series));
@@ -187,11 +221,13 @@ impl Index {
             known.present.remove(id);
             if last {
                 known.values.retire();
+                self.value_count -= 1;
             }
             if known.present.is_empty() {
                 self.names.remove(&name);
             }
         }
+        self.count_present(series.values().len());
     }
 
     /// Gives back what removed series have left behind, once that is much.
@@ -300,6 +336,7 @@ pub(crate) fn order_values(index: &RwLock<Index>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use std::time::{Duration, Instant};
 
     use tenantscope_model::QueryBudget;
@@ -309,6 +346,34 @@ mod tests {
     fn series_of(round: usize, number: usize) -> Labels {
         let pod = format!("pod-{round}-{number}");
         Labels::from_pairs([(METRIC_NAME, "up"), ("pod", &pod), ("instance", &pod), ("job", "shop")])
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_counted_on_the_way_is_what_there_is(
+            steps in prop::collection::vec((any::<bool>(), 0_usize..12, 0_usize..4), 0..200),
+        ) {
+            let mut index = Index::default();
+            let identities = index.hasher();
+            for (take, number, other) in steps {
+                let name = format!("name_{other}");
+                let labels = Labels::from_pairs([("pod", number.to_string().as_str()), (&name, "x")]);
+                let identity = hash_labels(&identities, &labels);
+                let known = index.lookup(identity).map(|series| series.id());
+                match (take, known) {
+                    (true, _) => drop(index.take(identity, &labels).unwrap()),
+                    (false, Some(id)) => index.remove(id),
+                    (false, None) => {}
+                }
+            }
+            let values: usize = index.names.values().map(|name| name.values.len()).sum();
+            let labels: u64 = index.names.values().map(|name| name.present.len()).sum();
+            prop_assert_eq!((index.value_count, index.label_count as u64), (values, labels));
+            prop_assert_eq!(index.shapes.bytes(), index.shapes.counted_bytes());
+            index.count_present(usize::MAX / 2);
+            let present: usize = index.names.values().map(|name| name.present.serialized_size()).sum();
+            prop_assert_eq!(index.present_bytes, present);
+        }
     }
 
     #[test]

@@ -18,26 +18,40 @@ impl Shape {
 
 /// All shapes in use.
 #[derive(Debug, Default)]
-pub(crate) struct Shapes(HashMap<Box<[Symbol]>, Arc<Shape>>);
+pub(crate) struct Shapes {
+    by_names: HashMap<Box<[Symbol]>, Arc<Shape>>,
+    bytes: usize,
+}
 
 impl Shapes {
     /// The shape of these names; says whether it is new, and so uses its names.
     pub(crate) fn take(&mut self, names: &[Symbol]) -> (Arc<Shape>, bool) {
-        if let Some(known) = self.0.get(names) {
+        if let Some(known) = self.by_names.get(names) {
             return (Arc::clone(known), false);
         }
         let shape = Arc::new(Shape(names.into()));
-        self.0.insert(names.into(), Arc::clone(&shape));
+        self.by_names.insert(names.into(), Arc::clone(&shape));
+        self.bytes += bytes_of(names);
         (shape, true)
     }
 
     /// Takes out the shapes that no series has any more, and returns the names that they used.
     pub(crate) fn purge(&mut self) -> Vec<Symbol> {
-        let unused = self.0.extract_if(|_, shape| Arc::strong_count(shape) == 1);
+        let unused = self.by_names.extract_if(|_, shape| Arc::strong_count(shape) == 1);
+        let unused = unused.inspect(|(names, _)| self.bytes -= bytes_of(names));
         unused.flat_map(|(names, _)| names).collect()
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.0.keys().map(|names| names.len() * 8 + 64).sum()
+        self.bytes
     }
+
+    #[cfg(test)]
+    pub(super) fn counted_bytes(&self) -> usize {
+        self.by_names.keys().map(|names| bytes_of(names)).sum()
+    }
+}
+
+fn bytes_of(names: &[Symbol]) -> usize {
+    names.len() * 8 + 64
 }

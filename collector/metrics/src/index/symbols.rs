@@ -7,7 +7,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::NumbersSpent;
 use super::postings::{PostingsRef, PostingsSlabs, Slot};
-use super::texts::Texts;
+use super::texts::{Texts, stored_bytes};
 use crate::series::SeriesId;
 
 /// The number of a label string.
@@ -199,6 +199,15 @@ impl Symbols {
     /// All strings, without the lock.
     pub(crate) fn snapshot(&self) -> Texts {
         self.texts.clone()
+    }
+
+    /// About how many bytes go with a string's last use; none where it has more.
+    pub(crate) fn bytes_of_last_use(&self, symbol: Symbol) -> usize {
+        match self.entries.get(symbol as usize) {
+            // Beside its text and entry it has a place there and one in the table by text.
+            Some(entry) if entry.uses == 1 => stored_bytes(self.text(symbol)) + size_of::<Entry>() + 4 + 8,
+            _ => 0,
+        }
     }
 
     /// About how many bytes the table and the postings take.

@@ -149,7 +149,8 @@ impl Texts {
     }
 }
 
-fn stored_bytes(text: &str) -> usize {
+/// What a string takes in a page.
+pub(super) fn stored_bytes(text: &str) -> usize {
     text.len() + if text.len() < usize::from(LONG) { 1 } else { 6 }
 }
 
