@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use support::{Bench, HOUR_MS, MINUTE_MS, always, options, range, stamped, tenant};
+use support::{Bench, HOUR_MS, MINUTE_MS, always, copy_folder, files_with, options, range, stamped, tenant};
 use tenantscope_metrics::{ClassOf, MetricStore, Options, Retention, RetentionClass};
 use tenantscope_model::{
     DirtyRange, Exemplar, FamilyMetadata, Histogram, HistogramSample, Labels, MatchOp, Matcher, Metadata,
@@ -143,19 +143,6 @@ fn begin_conversion(dir: &Path) {
     fs::write(dir.join("MANIFEST"), format!("{head}={:08x}\n{body}", crc32fast::hash(body.as_bytes()))).unwrap();
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            let _ = fs::copy(&path, &target).unwrap();
-        }
-    }
-}
-
 #[test]
 fn a_conversion_that_a_crash_interrupted_is_ended_once() {
     let mut bench = Bench::new(options());
@@ -164,15 +151,15 @@ fn a_conversion_that_a_crash_interrupted_is_ended_once() {
     let expected = everything(bench.store());
     bench.close();
     let before = tempfile::tempdir().unwrap();
-    copy(bench.dir.path(), before.path());
+    copy_folder(bench.dir.path(), before.path());
     let store = Bench::open_files(bench.dir.path(), options());
     convert_all(&store);
     drop(store);
 
     // The table has the conversion, MANIFEST does not know that yet.
     let committed = tempfile::tempdir().unwrap();
-    copy(before.path(), committed.path());
-    copy(&bench.dir.path().join("blocks"), &committed.path().join("blocks"));
+    copy_folder(before.path(), committed.path());
+    copy_folder(&bench.dir.path().join("blocks"), &committed.path().join("blocks"));
     begin_conversion(committed.path());
     let store = Bench::open_files(committed.path(), options());
     same(&everything(&store), &expected);
@@ -200,13 +187,13 @@ fn write_the_blocks() {
     bench.store().flush().unwrap();
     convert_all(bench.store());
     bench.close();
-    copy(bench.dir.path(), Path::new(GOLDEN));
+    copy_folder(bench.dir.path(), Path::new(GOLDEN));
 }
 
 #[test]
 fn blocks_of_this_version_are_read() {
     let dir = tempfile::tempdir().unwrap();
-    copy(Path::new(GOLDEN), dir.path());
+    copy_folder(Path::new(GOLDEN), dir.path());
     let store = Bench::open_files(dir.path(), options());
     assert_eq!((store.stats().parts, store.stats().blocks), (0, 2));
     let mut bench = Bench::new(options());
@@ -296,21 +283,6 @@ fn a_removed_tenant_is_nowhere_and_does_not_come_back() {
     // A tenant of the same name that comes later is another one.
     bench.write(vec![of("goner", 0)]);
     assert_eq!(everything(bench.store()).len(), 2);
-}
-
-/// The files below a folder in which a text stands.
-fn files_with(dir: &Path, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.append(&mut files_with(&path, text));
-        } else if fs::read(&path).unwrap().windows(text.len()).any(|bytes| bytes == text.as_bytes()) {
-            found.push(path.file_name().unwrap().to_string_lossy().into_owned());
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]

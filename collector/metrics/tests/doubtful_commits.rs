@@ -7,10 +7,9 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Bench, HOUR_MS, MINUTE_MS, options, range, stamped};
+use support::{Bench, HOUR_MS, MINUTE_MS, options, preloadable, range, stamped};
 use tenantscope_metrics::MetricStore;
 use tenantscope_model::{Labels, Sample, Scope};
 
@@ -82,18 +81,11 @@ fn the_log_is_asked_at_once() {
     check(bench.store(), &expected, 3 * MINUTES as u64);
 }
 
-fn library(dir: &Path) -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/refuse_log_fsync.c");
-    let library = dir.join("refuse_log_fsync.so");
-    let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
-    made.is_ok_and(|status| status.success()).then_some(library)
-}
-
 #[test]
 fn a_commit_that_failed_and_happened_doubles_nothing() {
     let tools = tempfile::tempdir().unwrap();
     // Without a C compiler there is no such disk.
-    let Some(library) = library(tools.path()) else { return };
+    let Some(library) = preloadable("refuse_log_fsync.c", tools.path()) else { return };
     for case in ["the_log_cannot_be_asked", "the_log_is_asked_at_once"] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", case, "--ignored"])

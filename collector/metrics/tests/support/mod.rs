@@ -1,7 +1,9 @@
 //! A folder with a store, a journal that is a list, and short words for both.
 #![allow(dead_code, unreachable_pub, reason = "a module of several test programs, each of which uses a part of it")]
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -120,4 +122,40 @@ static ENOUGH: LazyLock<QueryBudget> =
 /// All series that match, whatever their times.
 pub fn always(matcher_sets: &[Vec<Matcher>]) -> SeriesRequest<'_> {
     SeriesRequest { matcher_sets, from_ms: i64::MIN, to_ms: i64::MAX, limit: usize::MAX, budget: &ENOUGH }
+}
+
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            let _ = fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// The files below a folder in which a text stands.
+pub fn files_with(dir: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.append(&mut files_with(&path, text));
+        } else if fs::read(&path).unwrap().windows(text.len()).any(|bytes| bytes == text.as_bytes()) {
+            found.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Makes a library of a C file that lies beside the tests, to be preloaded into a program; `None` without a C compiler.
+pub fn preloadable(source: &str, dir: &Path) -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source);
+    let library = dir.join("preloaded.so");
+    let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+    made.is_ok_and(|status| status.success()).then_some(library)
 }
