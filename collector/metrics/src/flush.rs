@@ -54,7 +54,7 @@ impl MetricStore {
         }
         *flushing = self.freeze();
         let reached = flushing.as_ref().map_or(self.durable_position().0, |frozen| frozen.position);
-        let tombstone = self.tombstone_at(tenant, up_to, reached);
+        let tombstone = Tombstone::new(tenant, up_to, reached);
         // No other flush writes the families meanwhile.
         let families = self.families.write().remove_tenant(tenant);
         let tombstones = vec![tombstone.clone()];

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use tenantscope_model::Exemplar;
 
-use crate::columns::{Columns, TimeRange};
+use crate::columns::Columns;
 use crate::error::StoreError;
 use crate::flush::{create, finish, sorted, window_range};
 use crate::part::{Part, PartWriter, WINDOW_MS, Wanted};
 use crate::removal::Tombstone;
+use crate::selection::wanted;
 use crate::series::{Series, SeriesId};
 use crate::store::{Change, MetricStore, remove_file};
 use crate::telemetry;
@@ -46,28 +47,31 @@ impl MetricStore {
     }
 
     fn merge_parts(&self, inputs: &[Arc<Part>]) -> Result<(), StoreError> {
-        let (Some(oldest), Some(newest)) = (inputs.first(), inputs.last()) else { return Ok(()) };
-        let window_ms = oldest.footer().window_ms;
-        let mut writer = create(self, window_ms)?;
-        if let Err(error) = guarded(|| self.write_merged(inputs, &mut writer)) {
-            remove_file(writer.path());
-            return Err(error);
-        }
-        let part = finish(writer, (oldest.footer().min_position, newest.footer().max_position))?;
-        tracing::debug!(window_ms, parts = inputs.len(), bytes = part.bytes(), "merged");
-        self.commit(&Change { add: vec![part], remove: inputs.to_vec(), ..Change::default() })
-    }
-
-    fn write_merged(&self, inputs: &[Arc<Part>], writer: &mut PartWriter) -> Result<(), StoreError> {
-        let path = writer.path().to_owned();
         let mut ids: Vec<SeriesId> = inputs.iter().flat_map(|part| part.ids()).collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut series: Vec<Arc<Series>> = Vec::with_capacity(ids.len());
-        for piece in ids.chunks(PIECE) {
-            let index = self.index.read();
-            series.extend(piece.iter().filter_map(|id| index.get(*id).cloned()));
+        let merged = self.part_of(inputs, &ids)?;
+        tracing::debug!(parts = inputs.len(), bytes = merged.as_ref().map_or(0, |part| part.bytes()), "merged");
+        self.commit(&Change { add: merged.into_iter().collect(), remove: inputs.to_vec(), ..Change::default() })
+    }
+
+    /// A part with what parts of one window, from older to newer, hold of some series; none without parts or series.
+    pub(crate) fn part_of(&self, inputs: &[Arc<Part>], ids: &[SeriesId]) -> Result<Option<Arc<Part>>, StoreError> {
+        let (Some(oldest), Some(newest)) = (inputs.first(), inputs.last()) else { return Ok(None) };
+        if ids.is_empty() {
+            return Ok(None);
         }
+        let mut writer = create(self, oldest.footer().window_ms)?;
+        if let Err(error) = guarded(|| self.write_merged(inputs, ids, &mut writer)) {
+            remove_file(writer.path());
+            return Err(error);
+        }
+        finish(writer, (oldest.footer().min_position, newest.footer().max_position)).map(Some)
+    }
+
+    fn write_merged(&self, inputs: &[Arc<Part>], ids: &[SeriesId], writer: &mut PartWriter) -> Result<(), StoreError> {
+        let path = writer.path().to_owned();
+        let mut series = self.series_numbered(ids);
         let texts = self.index.read().texts();
         texts.sort(&mut series);
         for piece in series.chunks(PIECE) {
@@ -77,28 +81,40 @@ impl MetricStore {
         }
         Ok(())
     }
+
+    /// The series of these numbers that are in the index, which is locked for some of them at a time.
+    pub(crate) fn series_numbered(&self, ids: &[SeriesId]) -> Vec<Arc<Series>> {
+        let mut series: Vec<Arc<Series>> = Vec::with_capacity(ids.len());
+        for piece in ids.chunks(PIECE) {
+            let index = self.index.read();
+            series.extend(piece.iter().filter_map(|id| index.get(*id).cloned()));
+        }
+        series
+    }
 }
 
 /// What the parts hold of some series, newer parts over older ones.
-pub(crate) fn read_piece(
-    inputs: &[Arc<Part>],
-    piece: &[Arc<Series>],
-) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
-    let mut wanted: Vec<Wanted> =
-        piece.iter().enumerate().map(|(slot, series)| Wanted { id: series.id(), slot }).collect();
-    wanted.sort_unstable_by_key(|wanted| wanted.id);
+fn read_piece(inputs: &[Arc<Part>], piece: &[Arc<Series>]) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
+    let wanted = wanted(piece);
     let mut merged: Vec<(Columns, Vec<Exemplar>)> = piece.iter().map(|_| Default::default()).collect();
-    for part in inputs {
-        let range: TimeRange = window_range(part.footer().window_ms);
-        part.read::<StoreError>(&wanted, |slot, block| {
-            if let Some((columns, exemplars)) = merged.get_mut(slot) {
-                columns.overlay(block.columns(range)?);
-                exemplars.extend(block.exemplars(range)?);
-            }
-            Ok(())
-        })?;
-    }
+    inputs.iter().try_for_each(|part| lay_over(part, &wanted, &mut merged))?;
     Ok(merged)
+}
+
+/// Lays what a part holds of the wanted series over what older writes hold of them.
+pub(crate) fn lay_over(
+    part: &Part,
+    wanted: &[Wanted],
+    merged: &mut [(Columns, Vec<Exemplar>)],
+) -> Result<(), StoreError> {
+    let range = window_range(part.footer().window_ms);
+    part.read(wanted, |slot, block| {
+        if let Some((columns, exemplars)) = merged.get_mut(slot) {
+            columns.overlay(block.columns(range)?);
+            exemplars.extend(block.exemplars(range)?);
+        }
+        Ok(())
+    })
 }
 
 /// Neighbours of one window that should become one part, from older to newer, all of them on one side of each boundary.

@@ -15,16 +15,12 @@ use tenantscope_model::{Labels, Position, QueryBudget, Scope, TenantId};
 
 use crate::block::BlockError;
 use crate::error::StoreError;
-use crate::flush::{create, finish};
-use crate::index::{self, LabelTexts, TENANT};
-use crate::merge::read_piece;
-use crate::part::{Part, PartWriter};
+use crate::index::{self, TENANT};
+use crate::part::Part;
 use crate::series::{Series, SeriesId};
-use crate::store::{Change, MetricStore, remove_file};
+use crate::store::{Change, MetricStore};
 use crate::telemetry;
 
-/// Series looked at or rewritten at a time.
-const PIECE: usize = 2048;
 const NO_DEADLINE: Duration = Duration::from_secs(86_400 * 365);
 
 /// A tenant that was removed: nothing of it at or before the position comes in again.
@@ -44,9 +40,10 @@ pub(crate) struct Tombstone {
 }
 
 impl Tombstone {
-    fn new(tenant: &TenantId, position: u64, parts_until: u64) -> Self {
-        let tenant = tenant.to_string();
-        Self { tenant, position, pending: true, parts_until: Some(parts_until), files: None }
+    /// For everything up to the position that the flush reaches which puts it into force, and up to another one.
+    pub(crate) fn new(tenant: &TenantId, up_to: Position, reached: u64) -> Self {
+        let (tenant, position) = (tenant.to_string(), up_to.0.max(reached));
+        Self { tenant, position, pending: true, parts_until: Some(reached), files: None }
     }
 
     /// The position that no part crosses while the removal is pending.
@@ -139,11 +136,6 @@ impl MetricStore {
         self.commit(&Change { tombstones: vec![done], ..Change::default() })
     }
 
-    /// Makes a tombstone for everything up to the position that a flush has reached. Called by that flush.
-    pub(crate) fn tombstone_at(&self, tenant: &TenantId, up_to: Position, reached: u64) -> Tombstone {
-        Tombstone::new(tenant, up_to.0.max(reached), reached)
-    }
-
     /// Lists the table's files in the tombstones that have no list yet. Called by whoever works on blocks, before any file
     /// is written.
     pub(crate) fn list_files_to_remove_from(&self) -> Result<(), StoreError> {
@@ -203,7 +195,7 @@ impl MetricStore {
         self.identities_of(&known, series);
         for part in holding {
             let kept: Vec<SeriesId> = part.ids().filter(|id| !is_gone(id)).collect();
-            let add = if kept.is_empty() { None } else { Some(self.part_with(&part, &kept)?) };
+            let add = self.part_of(std::slice::from_ref(&part), &kept)?;
             removal.parts += 1;
             removal.deleted_bytes += part.bytes();
             removal.written_bytes += add.as_ref().map_or(0, |part| part.bytes());
@@ -213,44 +205,11 @@ impl MetricStore {
         }
         Ok(())
     }
-
-    /// A part with some series of another one.
-    fn part_with(&self, part: &Arc<Part>, kept: &[SeriesId]) -> Result<Arc<Part>, StoreError> {
-        let mut series: Vec<Arc<Series>> = Vec::with_capacity(kept.len());
-        for piece in kept.chunks(PIECE) {
-            let index = self.index.read();
-            series.extend(piece.iter().filter_map(|id| index.get(*id).cloned()));
-        }
-        let texts = self.index.read().texts();
-        texts.sort(&mut series);
-        let mut writer = create(self, part.footer().window_ms)?;
-        if let Err(error) = copy(part, &series, &texts, &mut writer) {
-            remove_file(writer.path());
-            return Err(error);
-        }
-        finish(writer, (part.footer().min_position, part.footer().max_position))
-    }
 }
 
 /// Whether a batch at a position must leave out a tenant's series.
 pub(crate) fn is_removed(stones: &[Tombstone], tenant: Option<&str>, position: Position) -> bool {
     tenant.is_some_and(|tenant| stones.iter().any(|stone| position.0 <= stone.position && stone.tenant == tenant))
-}
-
-fn copy(
-    part: &Arc<Part>,
-    series: &[Arc<Series>],
-    texts: &LabelTexts,
-    writer: &mut PartWriter,
-) -> Result<(), StoreError> {
-    let path = writer.path().to_owned();
-    let inputs = [Arc::clone(part)];
-    for piece in series.chunks(PIECE) {
-        for (series, (columns, exemplars)) in piece.iter().zip(read_piece(&inputs, piece)?) {
-            writer.add(series, texts, &columns, &exemplars).map_err(StoreError::io(&path))?;
-        }
-    }
-    Ok(())
 }
 
 /// The label by which series are a tenant's.

@@ -15,8 +15,10 @@ use crate::columns::{Columns, TimeRange};
 use crate::error::StoreError;
 use crate::flush::sorted;
 use crate::index::{LabelRank, TENANT};
+use crate::merge::lay_over;
 use crate::part::{Part, Wanted};
 use crate::removal::Tombstone;
+use crate::selection::wanted;
 use crate::series::{Series, SeriesId};
 use crate::store::{MetricStore, remove_file};
 
@@ -110,11 +112,7 @@ impl MetricStore {
         let mut ids: Vec<SeriesId> = inputs.parts.iter().flat_map(|part| part.ids()).chain(of_files).collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut series: Vec<Arc<Series>> = Vec::with_capacity(ids.len());
-        for piece in ids.chunks(PIECE) {
-            let index = self.index.read();
-            series.extend(piece.iter().filter_map(|id| index.get(*id).cloned()));
-        }
+        let series = self.series_numbered(&ids);
         let rank = self.index.read().rank();
         let (metric, tenant) = (rank.symbol_of(METRIC_NAME), rank.symbol_of(TENANT));
         // Ranks begin at 0 for the first text; a series without the label comes before it.
@@ -151,9 +149,7 @@ fn read_piece(
     piece: &[Arc<Series>],
     tenants: &[Option<&str>],
 ) -> Result<Vec<(Columns, Vec<Exemplar>)>, StoreError> {
-    let mut wanted: Vec<Wanted> =
-        piece.iter().enumerate().map(|(slot, series)| Wanted { id: series.id(), slot }).collect();
-    wanted.sort_unstable_by_key(|wanted| wanted.id);
+    let wanted = wanted(piece);
     let mut merged: Vec<(Columns, Vec<Exemplar>)> = piece.iter().map(|_| Default::default()).collect();
     for (file, removed) in inputs.files.iter().zip(&removed.from_files) {
         let wanted = without(&wanted, tenants, removed);
@@ -172,14 +168,7 @@ fn read_piece(
         })?;
     }
     for (part, removed) in inputs.parts.iter().zip(&removed.from_parts) {
-        let wanted = without(&wanted, tenants, removed);
-        part.read::<StoreError>(&wanted, |slot, block| {
-            if let Some((columns, exemplars)) = merged.get_mut(slot) {
-                columns.overlay(block.columns(TimeRange::ALL)?);
-                exemplars.extend(block.exemplars(TimeRange::ALL)?);
-            }
-            Ok(())
-        })?;
+        lay_over(part, &without(&wanted, tenants, removed), &mut merged)?;
     }
     Ok(merged)
 }

@@ -17,6 +17,7 @@ use crate::columns::{Columns, TimeRange, tidy_starts};
 
 /// Rows decoded at a time, unless one series alone has more.
 const MAX_STRETCH_ROWS: usize = 64 << 10;
+
 /// The rows of one series, in time order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SeriesRows<'a> {
