@@ -71,7 +71,7 @@ fn strict(dir: &Path) -> Setup {
 }
 
 fn peer() -> Peer {
-    Peer::new("127.0.0.1:1".parse().unwrap(), false)
+    Peer { address: "127.0.0.1:1".parse().unwrap(), tls: false }
 }
 
 fn header(epoch: u64, sequence: u64) -> Option<BatchHeader> {

@@ -95,6 +95,7 @@ impl MetricStore {
         }
         let generation = applied.generation;
         applied.generation += 1;
+        applied.frozen_lookback_ms = std::mem::take(&mut applied.lookback_ms);
         Some(Frozen { generation, position, series: std::mem::take(&mut applied.touched) })
     }
 
@@ -163,6 +164,7 @@ impl MetricStore {
     fn thaw(&self, frozen: &Frozen) {
         let freed = frozen.series.iter().map(|series| series.thaw()).sum();
         self.memory.free_samples(freed);
+        self.forget_frozen_lookback();
         let unused: Vec<SeriesId> =
             frozen.series.iter().filter(|series| series.is_unused()).map(|series| series.id()).collect();
         self.forget(&unused);

@@ -47,6 +47,7 @@ mod flush;
 mod head;
 mod index;
 mod layer;
+mod lookback;
 mod manifest;
 mod memory;
 mod merge;

@@ -7,16 +7,20 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dirty::KeptRange;
+use crate::dirty::{KeptRange, Summed};
 use crate::error::OpenError;
+use crate::lookback::{self, BlockLookback};
 use crate::part::Part;
 use crate::removal::Tombstone;
 use crate::store::Change;
+use crate::view::View;
 
 pub(crate) const FILE_NAME: &str = "MANIFEST";
 pub(crate) const TEMPORARY_NAME: &str = "MANIFEST.new";
 const MAGIC: &str = "tenantscope-metrics-manifest";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Had `widest_lookback_ms`, and neither `block_lookbacks` nor `summed`.
+const VERSION_BEFORE: u32 = 2;
 
 /// What `MANIFEST` says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,8 +44,11 @@ pub(crate) struct Manifest {
     /// No block has a sample at or after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) blocks_until_ms: Option<i64>,
-    /// How far an instant selector looks back at most, over the cadences of all series.
-    #[serde(default)]
+    /// How far back instant selectors look for blocks, by their days.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) block_lookbacks: Vec<BlockLookback>,
+    /// The same for all series at all times, as the version before had it.
+    #[serde(default, skip_serializing)]
     pub(crate) widest_lookback_ms: i64,
     /// Tenants that were removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -49,6 +56,9 @@ pub(crate) struct Manifest {
     /// What was written to times that had been summed, and is not settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) dirty: Vec<KeptRange>,
+    /// Up to when it was summed, and where in the journal the writer stood then; both rise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) summed: Vec<Summed>,
 }
 
 /// Parts on their way into the table of blocks.
@@ -77,13 +87,24 @@ impl Manifest {
         }
         let version = words.next().and_then(|version| version.parse().ok());
         let found: u32 = version.ok_or_else(|| OpenError::damaged(&path, "has no version"))?;
-        if found != VERSION {
+        if found != VERSION && found != VERSION_BEFORE {
             return Err(OpenError::Version { path, found, known: VERSION });
         }
         if words.next() != Some(checksum(body).as_str()) {
             return Err(OpenError::damaged(&path, "checksum"));
         }
-        serde_json::from_str(body).map(Some).map_err(|error| OpenError::damaged(&path, error.to_string()))
+        let read: Self = serde_json::from_str(body).map_err(|error| OpenError::damaged(&path, error.to_string()))?;
+        Ok(Some(read.of_this_version()))
+    }
+
+    /// What the version before said for all times counts for the blocks that it knew.
+    fn of_this_version(mut self) -> Self {
+        let lookback_ms = std::mem::take(&mut self.widest_lookback_ms);
+        if lookback_ms > 0 && self.conversions > 0 {
+            let until_ms = self.blocks_until_ms.unwrap_or(i64::MAX);
+            self.block_lookbacks.push(BlockLookback { from_ms: i64::MIN, until_ms, lookback_ms });
+        }
+        self
     }
 
     /// What it says after a change that leaves these parts.
@@ -97,9 +118,25 @@ impl Manifest {
             conversions: change.begin_conversion.as_ref().map_or(self.conversions, |conversion| conversion.id),
             conversion: change.begin_conversion.clone().or(kept),
             blocks_until_ms: self.blocks_until_ms.max(change.blocks_until_ms),
-            widest_lookback_ms: self.widest_lookback_ms,
+            block_lookbacks: self.block_lookbacks.clone(),
+            widest_lookback_ms: 0,
             tombstones: with_tombstones(&self.tombstones, &change.tombstones),
             dirty: self.dirty.clone(),
+            summed: self.summed.clone(),
+        }
+    }
+
+    /// What a change of parts and blocks makes of the look-backs: windows that become blocks take that of all that lives
+    /// with them, and days without a block go, once it is known which blocks there are.
+    pub(crate) fn change_lookbacks(&mut self, change: &Change, before: &View, live_ms: i64) {
+        let begun: &[u64] = change.begin_conversion.as_ref().map_or(&[], |conversion| &conversion.parts);
+        let converted = change.blocks.as_ref().map_or(&[][..], |_| &change.remove);
+        let begin = before.parts.iter().filter(|part| begun.contains(&part.number()));
+        let windows_ms = begin.chain(converted).map(|part| part.footer().window_ms);
+        lookback::raise(&mut self.block_lookbacks, windows_ms, live_ms);
+        let blocks = change.blocks.as_ref().or(before.blocks_known.then_some(&before.blocks));
+        if let (Some(blocks), None) = (blocks, &self.conversion) {
+            lookback::retain_of(&mut self.block_lookbacks, blocks);
         }
     }
 
@@ -146,7 +183,23 @@ mod tests {
         fs::write(&path, text.replace('7', "8")).unwrap();
         let error = Manifest::read(dir.path()).unwrap_err().to_string();
         assert!(error.contains("MANIFEST") && error.contains("checksum"), "{error}");
-        fs::write(&path, text.replace("manifest 2", "manifest 3")).unwrap();
-        assert!(matches!(Manifest::read(dir.path()), Err(OpenError::Version { found: 3, .. })));
+        fs::write(&path, text.replace("manifest 3", "manifest 4")).unwrap();
+        assert!(matches!(Manifest::read(dir.path()), Err(OpenError::Version { found: 4, .. })));
+    }
+
+    #[test]
+    fn the_look_back_of_the_version_before_counts_for_its_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |fields: &str| {
+            let body = format!(r#"{{"position": 1, "parts": [], "store": "s", "widest_lookback_ms": 600{fields}}}"#);
+            fs::write(dir.path().join(FILE_NAME), format!("{MAGIC} 2 {}\n{body}", checksum(&body))).unwrap();
+            Manifest::read(dir.path()).unwrap().unwrap()
+        };
+        assert_eq!(read("").block_lookbacks, [], "what parts hold is in their tables");
+        let manifest = read(r#", "conversions": 3, "blocks_until_ms": 7200000"#);
+        let all = BlockLookback { from_ms: i64::MIN, until_ms: 7_200_000, lookback_ms: 600 };
+        assert_eq!(manifest.block_lookbacks, [all]);
+        manifest.write(dir.path()).unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), Some(manifest), "and once only");
     }
 }

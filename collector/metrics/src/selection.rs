@@ -70,7 +70,10 @@ impl MetricStore {
         let lookback_ms = match request.lookback {
             Lookback::Range => 0,
             Lookback::Fixed(lookback_ms) => lookback_ms,
-            Lookback::Widened(lookback_ms) => self.widest_lookback_ms(lookback_ms),
+            Lookback::Widened(lookback_ms) => {
+                let range = TimeRange { min_ms: request.from_ms, max_ms: request.to_ms };
+                self.widest_lookback_ms(range, lookback_ms)
+            }
         };
         range_with(request, lookback_ms)
     }

@@ -95,6 +95,11 @@ impl Series {
         (packed != 0).then_some(Cadence { cadence_ms, delay_ms })
     }
 
+    /// How far an instant selector looks back because of the cadence; 0 without one.
+    pub(crate) fn lookback_ms(&self) -> i64 {
+        self.cadence().map_or(0, |cadence| cadence.lookback_ms(0))
+    }
+
     pub(crate) fn set_cadence(&self, cadence: Cadence) {
         // Capped, both fit 32 bits; one is added so that 0 is left for a series without cadence.
         let capped = Cadence::capped(cadence.cadence_ms, cadence.delay_ms);

@@ -56,7 +56,6 @@ impl MetricStore {
         let range = self.accepted_times();
         let mut prepared: Vec<PreparedSeries> = Vec::with_capacity(series.len());
         for mut new in series {
-            new.cadence.into_iter().for_each(|cadence| self.note_cadence(cadence));
             // Most of it left before the batch was prepared.
             let accepted = self.accepted_times_of(&new, range);
             drop_outside(&mut new, accepted);
@@ -181,10 +180,11 @@ impl MetricStore {
             series.retain(|one| !is_removed(&stones, tenant_of(&one.new.labels), position));
             metadata.retain(|family| !is_removed(&stones, family.tenant.as_ref().map(TenantId::as_str), position));
         }
-        series.iter().for_each(|one| self.note_dirty(&one.new, one.known.as_deref()));
+        series.iter().for_each(|one| self.note_dirty(&one.new, one.known.as_deref(), position));
         self.make_new(&mut series);
         let (mut samples, mut bytes) = (0, 0_isize);
         for series in series.iter_mut().filter(|series| !series.is_empty()) {
+            self.note_lookback(&mut applied, series);
             bytes += self.write(&mut applied, series);
             samples += series.new.samples.len() + series.new.histograms.len();
         }
@@ -195,6 +195,16 @@ impl MetricStore {
         drop(applied);
         drop(reservation);
         telemetry::SAMPLES.inc_by(samples as u64);
+    }
+
+    /// Before a series' samples can be found: readers look back far enough for its cadence.
+    fn note_lookback(&self, applied: &mut Applied, series: &PreparedSeries) {
+        let known = series.known.as_ref().map_or(0, |known| known.lookback_ms());
+        let lookback_ms = series.new.cadence.map_or(known, |cadence| cadence.lookback_ms(0));
+        if lookback_ms > applied.lookback_ms {
+            applied.lookback_ms = lookback_ms;
+            self.lookbacks.raise_live(lookback_ms);
+        }
     }
 
     /// A batch was not applied whole: no flush passes it, so that it comes again from the journal at the next start, and

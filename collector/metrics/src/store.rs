@@ -16,6 +16,7 @@ use crate::families::Families;
 use crate::families_file;
 use crate::flush::Frozen;
 use crate::index::{Identities, Index};
+use crate::lookback::Lookbacks;
 use crate::manifest::{Conversion, Manifest, sync_folder};
 use crate::memory::Memory;
 use crate::options::Options;
@@ -48,8 +49,7 @@ pub struct MetricStore {
     pub(crate) dirty: Dirty,
     /// As in `MANIFEST`; looked at by the writer.
     tombstones: RwLock<Arc<Vec<Tombstone>>>,
-    /// Over the cadences of all series, those included of which only blocks know.
-    widest_lookback_ms: AtomicI64,
+    pub(crate) lookbacks: Lookbacks,
     pub(crate) views: Views,
     /// Held while files are written and fsynced: no query and no write may wait for it.
     committed: Mutex<Committed>,
@@ -69,6 +69,10 @@ pub(crate) struct Applied {
     pub(crate) position: u64,
     /// Rises when a flush begins; each series' samples belong to one.
     pub(crate) generation: u64,
+    /// How far an instant selector looks back for what was written in this generation, at most, because of cadences.
+    pub(crate) lookback_ms: i64,
+    /// The same for what is being flushed.
+    pub(crate) frozen_lookback_ms: i64,
     /// The first batch that a panic kept from being applied whole.
     pub(crate) failed_at: Option<u64>,
     /// Series written in this generation.
@@ -148,7 +152,7 @@ impl MetricStore {
         };
         let memory = Memory::default();
         let families = families.within(&memory, options.memory_max_bytes);
-        let (parts, widest_lookback_ms) = open_parts(dir, &manifest, &mut index)?;
+        let parts = open_parts(dir, &manifest, &mut index)?;
         tracing::info!(
             dir = %dir.display(), position = manifest.position, parts = parts.len(), series = index.len(),
             "metric store is open"
@@ -164,9 +168,9 @@ impl MetricStore {
             flushing: Mutex::default(),
             merging: Mutex::default(),
             upkeep: Upkeep::default(),
-            dirty: Dirty::new(&manifest.dirty),
+            dirty: Dirty::new(&manifest.summed, &manifest.dirty),
             tombstones: RwLock::new(Arc::new(manifest.tombstones.clone())),
-            widest_lookback_ms: AtomicI64::new(widest_lookback_ms.max(manifest.widest_lookback_ms)),
+            lookbacks: Lookbacks::new(&parts, &manifest.block_lookbacks),
             views: Views::new(parts),
             durable: AtomicU64::new(manifest.position),
             next_number: AtomicU64::new(largest + 1),
@@ -231,16 +235,6 @@ impl MetricStore {
         Some(self.blocks_until_ms.load(Ordering::Acquire)).filter(|until_ms| *until_ms < i64::MAX)
     }
 
-    /// How far back an instant selector looks for a series, at most, whatever its cadence is.
-    pub(crate) fn widest_lookback_ms(&self, lookback_ms: i64) -> i64 {
-        lookback_ms.max(self.widest_lookback_ms.load(Ordering::Relaxed))
-    }
-
-    /// A series has this cadence.
-    pub(crate) fn note_cadence(&self, cadence: Cadence) {
-        self.widest_lookback_ms.fetch_max(cadence.lookback_ms(0), Ordering::Relaxed);
-    }
-
     pub(crate) fn may_have_blocks(&self) -> bool {
         self.may_have_blocks.load(Ordering::Acquire)
     }
@@ -263,6 +257,11 @@ impl MetricStore {
     /// The id of the last conversion that was begun.
     pub(crate) fn last_conversion(&self) -> u64 {
         self.committed.lock().manifest.conversions
+    }
+
+    /// Whether `MANIFEST` has it that times up to here were summed.
+    pub(crate) fn is_kept_as_summed(&self, t_ms: i64) -> bool {
+        self.committed.lock().manifest.summed.last().is_some_and(|last| last.until_ms >= t_ms)
     }
 
     /// A number that no file has.
@@ -299,8 +298,8 @@ impl MetricStore {
         parts.extend(change.add.iter().cloned());
         sort_parts(&mut parts);
         let mut manifest = committed.manifest.after(change, &parts);
-        manifest.dirty = self.dirty.to_keep();
-        manifest.widest_lookback_ms = self.widest_lookback_ms(manifest.widest_lookback_ms);
+        (manifest.summed, manifest.dirty) = self.dirty.to_keep();
+        manifest.change_lookbacks(change, &view, self.lookbacks.live_ms());
         let parts_dir = parts_dir(&self.dir);
         let written = sync_folder(&parts_dir).map_err(StoreError::io(&parts_dir)).and_then(|()| {
             manifest.write(&self.dir).map_err(StoreError::io(&self.dir.join(crate::manifest::FILE_NAME)))
@@ -312,7 +311,8 @@ impl MetricStore {
         }
         change.add.iter().for_each(|part| self.join(part));
         let is_conversion = change.blocks.is_some();
-        // Before the view with the block: a reader of it looks for blocks up to there.
+        // Before the view with the block: a reader of it looks for blocks up to there, and back as far.
+        self.lookbacks.set_blocks(&manifest.block_lookbacks);
         self.may_have_blocks.store(manifest.conversions > 0, Ordering::Release);
         self.blocks_until_ms.store(manifest.blocks_until_ms.unwrap_or(i64::MAX), Ordering::Release);
         self.views.replace(if is_conversion { gone.clone() } else { Vec::new() }, |newest| {
@@ -329,6 +329,7 @@ impl MetricStore {
         *self.tombstones.write() = Arc::new(manifest.tombstones.clone());
         committed.manifest = manifest;
         drop(committed);
+        self.recount_lookback();
         obsolete.iter().for_each(|path| remove_file(path));
         gone.iter().for_each(|part| part.supersede());
         if !is_conversion {
@@ -372,27 +373,28 @@ impl MetricStore {
     }
 }
 
-/// The parts, and how far an instant selector looks back for their series at most.
-fn open_parts(dir: &Path, manifest: &Manifest, index: &mut Index) -> Result<(Vec<Arc<Part>>, i64), OpenError> {
+/// The parts; their series are in the index.
+fn open_parts(dir: &Path, manifest: &Manifest, index: &mut Index) -> Result<Vec<Arc<Part>>, OpenError> {
     let mut parts = Vec::with_capacity(manifest.parts.len());
     let mut cadences: Vec<(u64, Arc<Series>, Cadence)> = Vec::new();
     for number in &manifest.parts {
+        let mut lookback_ms = 0;
         let part = Part::open(&part_path(dir, *number), *number, |table, footer| {
             let mut joined: Vec<(SeriesId, u32)> = Vec::with_capacity(footer.series as usize);
             index.join(table, |series, entry| {
                 series.join_part();
                 joined.push((series.id(), entry.block_length));
+                lookback_ms = entry.cadence.map_or(0, |cadence| cadence.lookback_ms(0)).max(lookback_ms);
                 cadences.extend(entry.cadence.map(|cadence| (footer.max_position, Arc::clone(series), cadence)));
             })?;
             Ok(joined)
         })?;
-        parts.push(Arc::new(part));
+        parts.push(Arc::new(part.with_lookback_ms(lookback_ms)));
     }
     // Parts are listed by window, but the newest write's cadence holds.
     cadences.sort_by_key(|(position, ..)| *position);
-    let widest_lookback_ms = cadences.iter().map(|(_, _, cadence)| cadence.lookback_ms(0)).max().unwrap_or(0);
     cadences.into_iter().for_each(|(_, series, cadence)| series.set_cadence(cadence));
-    Ok((parts, widest_lookback_ms))
+    Ok(parts)
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {

@@ -314,7 +314,7 @@ fn writes_to_what_was_summed_are_told_until_they_are_settled() {
     };
     write(&mut bench, 10, 1.0);
     assert_eq!(bench.store().dirty().ranges, []);
-    bench.store().summed_until(100);
+    bench.store().summed_until(100).unwrap();
     write(&mut bench, 101, 1.0);
     write(&mut bench, 10, 1.0);
     assert_eq!(bench.store().dirty().ranges, [], "a repeated sample changes nothing");
@@ -326,7 +326,7 @@ fn writes_to_what_was_summed_are_told_until_they_are_settled() {
     bench.store().flush().unwrap();
     bench.reopen();
     assert_eq!(bench.store().dirty().ranges, [range(10, 50)], "it survives a restart");
-    bench.store().summed_until(100);
+    bench.store().summed_until(100).unwrap();
     let told = bench.store().dirty();
     write(&mut bench, 60, 2.0);
     bench.store().settle(&told);

@@ -1,4 +1,4 @@
-//! Files of the format's version are read whenever they were written, and other versions are refused by name.
+//! Files of the formats' versions, and of those before, are read whenever they were written; others are refused by name.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -12,7 +12,8 @@ use support::{Bench, HOUR_MS, always, options, range, tenant};
 use tenantscope_metrics::{MetricStore, OpenError};
 use tenantscope_model::{
     Cadence, Exemplar, FamilyMetadata, Histogram, HistogramSample, Labels, Lookback, Metadata, MetadataRequest,
-    MetricKind, ResetHint, Sample, Scope, Select, SelectedSeries, Span, Spans, StampedBatch, StampedSeries, Starts,
+    MetricKind, ReportDirty, ResetHint, Sample, Scope, Select, SelectedSeries, Span, Spans, StampedBatch,
+    StampedSeries, Starts,
 };
 
 /// What the files hold: two windows, a stale marker, a histogram, starts, an exemplar, a cadence, metadata.
@@ -53,9 +54,12 @@ fn batch() -> StampedBatch {
     }
 }
 
-/// The version that this release writes and reads.
-const VERSION: u32 = 2;
+/// The version of `MANIFEST` that this release writes; it also reads the one before.
+const VERSION: u32 = 3;
+/// The version of parts.
+const PART_VERSION: u32 = 2;
 
+/// What a release wrote, named after its version of `MANIFEST`.
 fn folder(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/format-{version}"))
 }
@@ -66,14 +70,21 @@ fn folder(version: u32) -> PathBuf {
 fn write_the_files() {
     let mut bench = Bench::new(options());
     bench.write_batch(batch());
+    bench.store().summed_until(100).unwrap();
     bench.store().flush().unwrap();
     copy(bench.dir.path(), &folder(VERSION));
 }
 
 #[test]
-fn files_of_this_version_are_read() {
+fn files_of_this_version_and_the_one_before_are_read() {
+    for version in [VERSION - 1, VERSION] {
+        are_read(version);
+    }
+}
+
+fn are_read(version: u32) {
     let dir = tempfile::tempdir().unwrap();
-    copy(&folder(VERSION), dir.path());
+    copy(&folder(version), dir.path());
     let store = MetricStore::open(dir.path(), options()).unwrap();
     let mut bench = Bench::new(options());
     bench.write_batch(batch());
@@ -100,7 +111,7 @@ fn a_part_of_another_version_is_refused_by_name() {
     bytes[footer + 88..footer + 92].copy_from_slice(&checksum);
     fs::write(&path, bytes).unwrap();
     let error = MetricStore::open(dir.path(), options()).unwrap_err();
-    assert!(matches!(error, OpenError::Version { found: 1, known: VERSION, .. }), "{error}");
+    assert!(matches!(error, OpenError::Version { found: 1, known: PART_VERSION, .. }), "{error}");
     assert!(error.to_string().contains("00000000000000000001.part"), "{error}");
 }
 

@@ -42,7 +42,7 @@ pub use alert::{Alert, AlertState};
 pub use budget::{HeldBytes, QueryBounds, QueryBudget, QueryMemory, StepSamples};
 pub use cardinality::{Cardinality, Count, Largest, Tally};
 pub use claim::{Claim, Decision};
-pub use dirty::{DirtyRange, DirtyRanges, ReportDirty};
+pub use dirty::{DirtyRange, DirtyRanges, NotKept, ReportDirty};
 pub use evaluate::{Evaluate, EvaluateError, Evaluated};
 pub use histogram::{Histogram, ResetHint, Span, Spans};
 pub use labels::{DuplicateLabel, Fingerprint, Label, LabelSource, Labels, LabelsBuilder, METRIC_NAME};

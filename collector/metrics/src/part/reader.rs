@@ -56,13 +56,14 @@ pub(crate) struct Part {
     footer: Footer,
     bytes: u64,
     places: Places,
+    lookback_ms: i64,
     superseded: AtomicBool,
 }
 
 impl Part {
     pub(super) fn new(path: PathBuf, number: u64, footer: Footer, bytes: u64, places: Vec<BlockPlace>) -> Self {
         let places = Places::new(places);
-        Self { path, number, footer, bytes, places, superseded: AtomicBool::new(false) }
+        Self { path, number, footer, bytes, places, lookback_ms: 0, superseded: AtomicBool::new(false) }
     }
 
     /// Reads the table of a part. `join` numbers its series, in their order, and says how long their blocks are.
@@ -94,6 +95,17 @@ impl Part {
             return Err(OpenError::damaged(path, "series table and blocks do not fit together"));
         }
         Ok(Self::new(path.to_owned(), number, footer, bytes, places))
+    }
+
+    /// With the look-back of its series.
+    pub(crate) fn with_lookback_ms(mut self, lookback_ms: i64) -> Self {
+        self.lookback_ms = lookback_ms;
+        self
+    }
+
+    /// How far an instant selector looks back for its series, at most, because of their cadences.
+    pub(crate) fn lookback_ms(&self) -> i64 {
+        self.lookback_ms
     }
 
     pub(crate) fn number(&self) -> u64 {

@@ -27,6 +27,7 @@ pub(crate) struct PartWriter {
     offset: u64,
     range: TimeRange,
     samples: u64,
+    lookback_ms: i64,
     places: Vec<BlockPlace>,
     table: TableWriter,
     block: Vec<u8>,
@@ -44,6 +45,7 @@ impl PartWriter {
             offset: HEADER_BYTES,
             range: TimeRange::EMPTY,
             samples: 0,
+            lookback_ms: 0,
             places: Vec::new(),
             table: TableWriter::default(),
             block: Vec::new(),
@@ -89,6 +91,7 @@ impl PartWriter {
         self.file.write_all(&self.block)?;
         let length = self.block.len() as u32;
         self.table.add(series, texts, length);
+        self.lookback_ms = self.lookback_ms.max(series.lookback_ms());
         self.places.push(BlockPlace { id: series.id(), offset: self.offset, length });
         self.offset += u64::from(length);
         Ok(())
@@ -115,6 +118,6 @@ impl PartWriter {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         let bytes = file.metadata()?.len();
-        Ok(Part::new(self.path, self.number, footer, bytes, self.places))
+        Ok(Part::new(self.path, self.number, footer, bytes, self.places).with_lookback_ms(self.lookback_ms))
     }
 }
