@@ -2,81 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod shelf;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tenantscope_model::{
-    Evaluate, Exemplar, Labels, Lookback, Metadata, MetadataRequest, QueryBudget, Sample, Scope, Select, SelectError,
-    SelectRequest, SelectedSeries, SeriesRequest, TenantId, stale_nan,
-};
+use shelf::Shelf;
+use tenantscope_model::{Evaluate, QueryBudget, Scope, TenantId, stale_nan};
 use tenantscope_promql::{
     Answer, Engine, EngineError, Evaluator, Limits, PointValue, QueryOptions, Times, Value, parse,
 };
-
-/// Series in memory, read within the scope.
-#[derive(Default)]
-struct Shelf(Vec<(Labels, Vec<Sample>)>);
-
-impl Shelf {
-    fn with(mut self, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Self {
-        let samples = samples.iter().map(|&(t_ms, value)| Sample { t_ms, value }).collect();
-        self.0.push((Labels::from_pairs(labels.iter().copied()), samples));
-        self.0.sort_by(|a, b| a.0.cmp(&b.0));
-        self
-    }
-}
-
-impl Select for Shelf {
-    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SelectError> {
-        let lookback_ms = match request.lookback {
-            Lookback::Range => 0,
-            Lookback::Widened(ms) | Lookback::Fixed(ms) => ms,
-        };
-        let mut found = Vec::new();
-        for (labels, samples) in &self.0 {
-            let matched = request.matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")));
-            if !matched || !scope.allows_text(labels.get("tenant").unwrap_or("")) {
-                continue;
-            }
-            let after = |t_ms: i64| {
-                if lookback_ms == 0 { t_ms >= request.from_ms } else { t_ms > request.from_ms - lookback_ms }
-            };
-            let samples: Vec<Sample> =
-                samples.iter().copied().filter(|s| after(s.t_ms) && s.t_ms <= request.to_ms).collect();
-            request.budget.charge(samples.len())?;
-            if !samples.is_empty() {
-                found.push(SelectedSeries {
-                    labels: labels.clone(),
-                    lookback_ms,
-                    samples,
-                    histograms: Vec::new(),
-                    starts: Default::default(),
-                });
-            }
-        }
-        Ok(found)
-    }
-
-    fn series(&self, _: &Scope, _: &SeriesRequest<'_>) -> Result<Vec<Labels>, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn label_names(&self, _: &Scope, _: &SeriesRequest<'_>) -> Result<Vec<Arc<str>>, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(&self, _: &Scope, _: &str, _: &SeriesRequest<'_>) -> Result<Vec<Arc<str>>, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: &Scope, _: &MetadataRequest<'_>) -> Result<Vec<(Arc<str>, Vec<Metadata>)>, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn exemplars(&self, _: &Scope, _: &SeriesRequest<'_>) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
-        Ok(Vec::new())
-    }
-}
 
 fn budget() -> QueryBudget {
     QueryBudget::new(Instant::now() + Duration::from_secs(60), 1_000_000)

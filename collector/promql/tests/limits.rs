@@ -3,55 +3,25 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod shelf;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shelf::Shelf;
 use tenantscope_model::{
-    Evaluate, EvaluateError, Exemplar, Families, Histogram, HistogramSample, Labels, MetadataRequest, QueryBounds,
-    QueryBudget, QueryMemory, Sample, Scope, Select, SelectError, SelectRequest, SelectedSeries, SeriesRequest, Span,
-    Spans,
+    Evaluate, EvaluateError, Histogram, HistogramSample, Labels, QueryBounds, QueryBudget, QueryMemory, Sample, Scope,
+    SelectedSeries, Span, Spans,
 };
 use tenantscope_promql::{Answer, Engine, EngineError, Evaluator, QueryOptions, Times, Value, parse};
 
 const MIB: u64 = 1 << 20;
 
-/// Series in memory that are found by their name alone.
-struct Shelf(Vec<SelectedSeries>);
-
-impl Select for Shelf {
-    fn select(&self, _: &Scope, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SelectError> {
-        let matches = |series: &&SelectedSeries| {
-            request.matchers.iter().all(|m| m.matches(series.labels.get(m.name()).unwrap_or("")))
-        };
-        Ok(self.0.iter().filter(matches).cloned().collect())
-    }
-
-    fn series(&self, _: &Scope, _: &SeriesRequest<'_>) -> Result<Vec<Labels>, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn label_names(&self, _: &Scope, _: &SeriesRequest<'_>) -> Result<Vec<Arc<str>>, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(&self, _: &Scope, _: &str, _: &SeriesRequest<'_>) -> Result<Vec<Arc<str>>, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: &Scope, _: &MetadataRequest<'_>) -> Result<Families, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn exemplars(&self, _: &Scope, _: &SeriesRequest<'_>) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
-        Ok(Vec::new())
-    }
-}
-
 fn series(name: &str, number: usize, samples: usize, histograms: Vec<HistogramSample>) -> SelectedSeries {
     let sample = |at: usize| Sample { t_ms: at as i64 * 1000, value: (at % 7919) as f64 };
     SelectedSeries {
         labels: Labels::from_pairs([("__name__", name), ("n", &number.to_string())]),
-        lookback_ms: 300_000,
+        lookback_ms: 0,
         samples: (0..samples).map(sample).collect(),
         histograms,
         starts: Default::default(),
@@ -69,7 +39,7 @@ fn shelf() -> Shelf {
     };
     all.extend((0..10).map(|n| series("nh", n, 0, (0..1000).map(|at| histogram(at * 1000)).collect())));
     all.push(series("long", 0, 200_000, Vec::new()));
-    Shelf(all)
+    Shelf::of(all)
 }
 
 struct Bench {
