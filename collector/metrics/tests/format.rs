@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use support::{Bench, HOUR_MS, always, options, range, tenant};
+use support::{Bench, HOUR_MS, always, copy_folder, options, range, tenant};
 use tenantscope_metrics::{MetricStore, OpenError};
 use tenantscope_model::{
     Cadence, Exemplar, FamilyMetadata, Histogram, HistogramSample, Labels, Lookback, Metadata, MetadataRequest,
@@ -72,7 +72,7 @@ fn write_the_files() {
     bench.write_batch(batch());
     bench.store().summed_until(100).unwrap();
     bench.store().flush().unwrap();
-    copy(bench.dir.path(), &folder(VERSION));
+    copy_folder(bench.dir.path(), &folder(VERSION));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn files_of_this_version_and_the_one_before_are_read() {
 
 fn are_read(version: u32) {
     let dir = tempfile::tempdir().unwrap();
-    copy(&folder(version), dir.path());
+    copy_folder(&folder(version), dir.path());
     let store = MetricStore::open(dir.path(), options()).unwrap();
     let mut bench = Bench::new(options());
     bench.write_batch(batch());
@@ -102,7 +102,7 @@ fn are_read(version: u32) {
 #[test]
 fn a_part_of_another_version_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    copy(&folder(VERSION), dir.path());
+    copy_folder(&folder(VERSION), dir.path());
     let path = dir.path().join("parts/00000000000000000001.part");
     let mut bytes = fs::read(&path).unwrap();
     let footer = bytes.len() - 104;
@@ -125,13 +125,4 @@ type Bits = (Labels, Vec<(i64, u64)>, Vec<HistogramSample>, Starts);
 fn bits(selected: Vec<SelectedSeries>) -> Vec<Bits> {
     let floats = |samples: &[Sample]| samples.iter().map(|sample| (sample.t_ms, sample.value.to_bits())).collect();
     selected.into_iter().map(|one| (one.labels, floats(&one.samples), one.histograms, one.starts)).collect()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to.join("parts")).unwrap();
-    fs::copy(from.join("MANIFEST"), to.join("MANIFEST")).unwrap();
-    for entry in fs::read_dir(from.join("parts")).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, to.join("parts").join(path.file_name().unwrap())).unwrap();
-    }
 }
