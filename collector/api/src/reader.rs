@@ -1,6 +1,7 @@
 //! Who reads: from the request's headers to a scope.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -10,6 +11,7 @@ use axum::{Extension, Router};
 use parking_lot::RwLock;
 use tenantscope_model::Scope;
 use tenantscope_tenancy::{ReadDenied, Readers, Reading};
+use tenantscope_wire::Peer;
 
 /// The readers in force; clones share them, and a reload replaces them for all.
 #[derive(Clone)]
@@ -52,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Scoped {
     type Rejection = Denied;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Denied> {
-        reading(parts).map(|reading| Self(reading.scope))
+        reading(parts).await.map(|reading| Self(reading.scope))
     }
 }
 
@@ -60,15 +62,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
     type Rejection = Denied;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Denied> {
-        reading(parts).map(Self)
+        reading(parts).await.map(Self)
     }
 }
 
-fn reading(parts: &Parts) -> Result<Reading, Denied> {
+async fn reading(parts: &Parts) -> Result<Reading, Denied> {
+    let denied = |denied: ReadDenied| Denied(denied.http_status(), denied.to_string());
     // Routes that were not put into a gate let nobody read.
-    let gate = parts.extensions.get::<Gate>();
-    let allowed = gate.map_or(Err(ReadDenied::NoCredential), |gate| gate.readers().reading(&parts.headers));
-    allowed.map_err(|denied| Denied(denied.http_status(), denied.to_string()))
+    let gate = parts.extensions.get::<Gate>().ok_or_else(|| denied(ReadDenied::NoCredential))?;
+    let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
+    gate.readers().reading(&parts.headers, &peer, now_ms()).await.map_err(denied)
+}
+
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl IntoResponse for Denied {

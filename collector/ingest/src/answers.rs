@@ -1,7 +1,5 @@
 //! HTTP answers of the routes that are not OTLP's.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -33,6 +31,5 @@ pub(crate) fn refused(refused: &Refused) -> Response {
 
 /// Who is at the other end; unspecified where the listener did not say.
 pub(crate) fn peer(extensions: &Extensions) -> Peer {
-    let unknown = Peer { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), tls: false };
-    extensions.get::<Peer>().copied().unwrap_or(unknown)
+    extensions.get::<Peer>().cloned().unwrap_or_else(Peer::unknown)
 }

@@ -315,6 +315,10 @@ fn check_agent(sender: &Sender, header: &BatchHeader) -> Result<(), Refused> {
             let message = format!("the token is for agent {}, the batch is from {}", agent.name, header.agent);
             Err(Refused::forbidden("other_agent", message))
         }
+        // An epoch that was given with the token is the one to use: none can be claimed that fences others.
+        Sender::Account { agent: Some(agent), .. } if agent.epoch.is_some_and(|epoch| epoch != header.epoch) => {
+            Err(Refused::forbidden("other_epoch", "the batch has another epoch than the one given with the token"))
+        }
         _ => Ok(()),
     }
 }
@@ -358,8 +362,8 @@ impl Receive for Intake {
     type Sender = Sender;
     type Permit = Permit;
 
-    async fn authorize(&self, headers: &HeaderMap, _peer: Peer) -> Result<Sender, Refused> {
-        self.identity.sender(headers, now_ms())
+    async fn authorize(&self, headers: &HeaderMap, peer: Peer) -> Result<Sender, Refused> {
+        self.identity.sender(headers, &peer, now_ms()).await
     }
 
     fn reserve(&self, sender: &Sender, body_bytes: usize) -> Result<Permit, Refused> {

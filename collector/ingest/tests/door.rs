@@ -71,7 +71,7 @@ fn strict(dir: &Path) -> Setup {
 }
 
 fn peer() -> Peer {
-    Peer { address: "127.0.0.1:1".parse().unwrap(), tls: false }
+    Peer::new("127.0.0.1:1".parse().unwrap(), false)
 }
 
 fn header(epoch: u64, sequence: u64) -> Option<BatchHeader> {

@@ -7,6 +7,7 @@ use tenantscope_rules::{GroupDefaults, Groups, LoadError, Mistake};
 use tenantscope_slo::Objectives;
 use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
 
+use crate::certificates::Certificates;
 use crate::config::{Config, Problem};
 use crate::telemetry;
 
@@ -27,10 +28,10 @@ pub fn check(path: &Path) -> Vec<String> {
     wrong.note(Identity::check(&config.identity, &config.folder), |error| in_file(error));
     wrong.note(Readers::try_new(&config.readers, &config.folder, Exposure::Loopback), |error| in_file(error));
     wrong.note(tenantscope_forward::check(&config.forward, &config.folder), |error| in_file(error));
-    if let Some(tls) = &config.listen.tls {
-        let (cert, key) = (config.folder.join(&tls.cert), config.folder.join(&tls.key));
-        wrong.note(tenantscope_wire::tls::ServerTls::load(&cert, &key), ToString::to_string);
+    if let Some(address) = config.plain_over_a_network() {
+        wrong.0.push(in_file(&format_args!("{PLAIN_OFF_LOOPBACK}: {address}")));
     }
+    wrong.note(Certificates::open(&config), ToString::to_string);
     if let Some(endpoint) = &config.traces.otlp_grpc {
         wrong.note(telemetry::check_endpoint(endpoint), |error| in_file(error));
     }
@@ -42,6 +43,10 @@ pub fn check(path: &Path) -> Vec<String> {
 /// Why a collector without a registry does not start.
 pub const OPEN_OFF_LOOPBACK: &str =
     "without a registry the collector is open to everybody, so it listens on loopback addresses alone";
+
+/// Why a collector does not start that would take credentials in plain text.
+pub const PLAIN_OFF_LOOPBACK: &str =
+    "credentials would go in plain text over a network; give listen.tls, or listen.plain_text: behind_a_proxy";
 
 /// The rule groups of all rule files and objectives.
 pub fn groups(config: &Config) -> Result<(Groups, Objectives), LoadError> {

@@ -1,6 +1,7 @@
 //! `collector.yaml`: read once, checked whole, with every file that it names.
 
 mod blocks;
+mod listen;
 mod problem;
 mod retention;
 mod stores;
@@ -14,6 +15,7 @@ use tenantscope_forward::TargetConfig;
 use tenantscope_tenancy::{IdentityConfig, Quotas, ReaderConfig, RegistryConfig};
 
 pub use blocks::{BlocksConfig, S3Config};
+pub use listen::{Listen, PlainText, Tls};
 pub use problem::Problem;
 pub use retention::{ClassConfig, ClassesConfig, RetentionConfig};
 pub use stores::{JournalConfig, LakeConfig, MetricsConfig, QueryConfig};
@@ -62,30 +64,6 @@ pub struct Config {
     /// The file's folder; what it names is relative to it.
     #[serde(skip)]
     pub folder: PathBuf,
-}
-
-/// `listen:`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Listen {
-    /// Readers, remote write, pages.
-    pub http: Option<SocketAddr>,
-    /// OTLP over gRPC.
-    pub otlp_grpc: Option<SocketAddr>,
-    /// OTLP over HTTP.
-    pub otlp_http: Option<SocketAddr>,
-    /// Certificate and key of all listeners.
-    pub tls: Option<Tls>,
-}
-
-/// `listen.tls:`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// The certificate chain, PEM.
-    pub cert: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
 }
 
 /// `traces:`
@@ -154,6 +132,11 @@ impl Config {
     /// Whether every listener is on loopback, where no other machine reaches it.
     pub fn on_loopback(&self) -> bool {
         [self.http(), self.otlp_grpc(), self.otlp_http()].iter().all(|address| address.ip().is_loopback())
+    }
+
+    /// An address at which credentials would go in plain text over a network, where that is not allowed.
+    pub fn plain_over_a_network(&self) -> Option<SocketAddr> {
+        self.listen.plain_over_a_network([self.http(), self.otlp_grpc(), self.otlp_http()])
     }
 
     /// The files that a list of patterns names, sorted; a pattern without `*` must name a file.

@@ -18,7 +18,9 @@ pub mod serve;
 pub mod telemetry;
 pub mod tenants;
 
+mod certificates;
 mod front;
+mod keys;
 mod organizations;
 mod own_routes;
 mod reload;

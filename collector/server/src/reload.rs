@@ -1,4 +1,4 @@
-//! What a reload exchanges: rules, objectives, registry, readers, quotas. Everything is read and checked before anything changes.
+//! What a reload exchanges: rules, objectives, registry, senders' and readers' credentials, certificates, quotas. Everything is read and checked before anything changes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use tenantscope_api::{Gate, ObjectivesInForce};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::Intake;
 use tenantscope_rules::Runner;
-use tenantscope_tenancy::{Exposure, Readers, Registry};
+use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
 
+use crate::certificates::Certificates;
 use crate::check::groups;
 use crate::config::Config;
 
@@ -18,8 +19,14 @@ use crate::config::Config;
 pub(crate) struct Reload {
     /// The configuration file; without one there is nothing to reload.
     pub(crate) file: Option<PathBuf>,
+    /// Where everything is stored.
+    pub(crate) data_dir: PathBuf,
     /// Where the listener for readers is.
     pub(crate) exposure: Exposure,
+    /// The certificates of the listeners.
+    pub(crate) certificates: Certificates,
+    /// Who may send.
+    pub(crate) identity: Arc<Identity>,
     /// The way in, for tenants' quotas.
     pub(crate) intake: Arc<Intake>,
     /// The registry.
@@ -54,6 +61,9 @@ impl Reload {
         let Some(file) = &self.file else { return Ok(()) };
         let config = Config::read(file)?;
         let readers = Readers::try_new(&config.readers, &config.folder, self.exposure)?;
+        let readers = readers.with_registry(self.registry.clone());
+        self.certificates.check()?;
+        let identity = self.identity.prepare(&config.identity, &config.folder, &self.data_dir)?;
         let (groups, objectives) = groups(&config)?;
         config.incidents.check()?;
         let query_limits = config.query_limits();
@@ -65,6 +75,8 @@ impl Reload {
         if let Some(registry) = &self.registry {
             registry.reload()?;
         }
+        self.certificates.reload()?;
+        self.identity.put_in_force(identity);
         self.objectives.replace(objectives);
         let (incidents, notifiers_and_routes) = (Arc::clone(&self.incidents), config.incidents);
         tokio::task::spawn_blocking(move || incidents.reload(notifiers_and_routes)).await?.context("incidents")?;

@@ -19,12 +19,13 @@ use tenantscope_wire::{Name, OtlpLimits, OtlpService};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::Certificates;
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::reload::Reload;
 use crate::rule_seams::{AlertIncidents, RuleResults};
 use crate::stores::Opened;
-use crate::{organizations, own_routes, request_spans, tenants};
+use crate::{keys, organizations, own_routes, request_spans, tenants};
 
 /// What runs, and what the listeners serve.
 pub(crate) struct Running {
@@ -49,6 +50,7 @@ impl Running {
         registry: Option<Arc<Registry>>,
         opened: Opened,
         (groups, objectives): (Groups, Objectives),
+        certificates: Certificates,
     ) -> Result<Self> {
         // Before anything is written: a removed target must not hold the journals' segments.
         let forwarder = start_forwarder(config, &opened.intake).await?;
@@ -56,11 +58,15 @@ impl Running {
         evaluation.rules.reload(groups).await.context("rules")?;
 
         let exposure = Exposure::of([config.http()]);
-        let gate = Gate::new(Readers::try_new(&config.readers, &config.folder, exposure)?);
+        let readers = Readers::try_new(&config.readers, &config.folder, exposure)?.with_registry(registry.clone());
+        let gate = Gate::new(readers);
         let prometheus = evaluation.prometheus(config, &opened, registry.as_ref());
         let reload = Arc::new(Reload {
             file: options.config.clone(),
+            data_dir: config.data_dir(),
             exposure,
+            certificates: certificates.clone(),
+            identity: Arc::clone(&opened.identity),
             intake: Arc::clone(&opened.intake),
             registry: registry.clone(),
             gate: gate.clone(),
@@ -80,6 +86,8 @@ impl Running {
 
         let stop = CancellationToken::new();
         let mut tasks = evaluation.spawn(&opened.intake, &stop);
+        tasks.spawn(certificates.follow(stop.clone()));
+        tasks.spawn(keys::rotate(Arc::clone(&opened.identity), stop.clone()));
         organizations::start(&mut tasks, reload.registry.as_ref(), &stop).await;
         Ok(Self { app, otlp, reload, opened, forwarder, tasks, stop })
     }

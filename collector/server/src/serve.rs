@@ -7,11 +7,11 @@ use tenantscope_journal::make_folder;
 use tenantscope_tenancy::{Identity, Registry};
 use tenantscope_wire::Listener;
 use tenantscope_wire::listener::ListenOptions;
-use tenantscope_wire::tls::ServerTls;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::check::{OPEN_OFF_LOOPBACK, groups};
+use crate::certificates::Certificates;
+use crate::check::{OPEN_OFF_LOOPBACK, PLAIN_OFF_LOOPBACK, groups};
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::front::Front;
@@ -24,12 +24,16 @@ pub async fn serve(options: &Serve, config: Config) -> Result<()> {
     if config.registry.is_none() && !config.on_loopback() {
         bail!("{OPEN_OFF_LOOPBACK}: {}, {}, {}", config.http(), config.otlp_grpc(), config.otlp_http());
     }
+    if let Some(address) = config.plain_over_a_network() {
+        bail!("{PLAIN_OFF_LOOPBACK}: {address}");
+    }
     let mut signals = Signals::try_new().context("signals")?;
     // Addresses first: one that is taken is told at once, not after a replay, and whoever asks is told how far we are.
-    let listeners = Listeners::bind(&config).await?;
+    let certificates = Certificates::open(&config)?;
+    let listeners = Listeners::bind(&config, &certificates).await?;
     let served = Served::start(listeners);
     let running = tokio::select! {
-        running = open(options, config) => running?,
+        running = open(options, config, certificates) => running?,
         () = signals.end() => {
             tracing::info!("told to end before everything was open");
             return Ok(());
@@ -40,7 +44,7 @@ pub async fn serve(options: &Serve, config: Config) -> Result<()> {
 }
 
 /// Opens everything, which may take long: what the stores' files lack is replayed.
-async fn open(options: &Serve, config: Config) -> Result<Running> {
+async fn open(options: &Serve, config: Config, certificates: Certificates) -> Result<Running> {
     let (registry, identity) = identity(&config)?;
     let config = Arc::new(config);
     let (groups, opened) = {
@@ -52,7 +56,7 @@ async fn open(options: &Serve, config: Config) -> Result<Running> {
         };
         tokio::task::spawn_blocking(open).await??
     };
-    Running::start(options, &config, registry, opened, groups).await
+    Running::start(options, &config, registry, opened, groups, certificates).await
 }
 
 fn identity(config: &Config) -> Result<(Option<Arc<Registry>>, Arc<Identity>)> {
@@ -72,17 +76,13 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(config: &Config) -> Result<Self> {
-        let tls = config
-            .listen
-            .tls
-            .as_ref()
-            .map(|tls| ServerTls::load(&config.folder.join(&tls.cert), &config.folder.join(&tls.key)));
-        let options = ListenOptions { tls: tls.transpose()?, ..ListenOptions::default() };
+    async fn bind(config: &Config, certificates: &Certificates) -> Result<Self> {
+        let [http, otlp_grpc, otlp_http] = certificates.of_each();
+        let options = |tls| ListenOptions { tls, ..ListenOptions::default() };
         let listeners = Self {
-            http: Listener::bind(config.http(), options.clone()).await?,
-            otlp_grpc: Listener::bind(config.otlp_grpc(), options.clone()).await?,
-            otlp_http: Listener::bind(config.otlp_http(), options).await?,
+            http: Listener::bind(config.http(), options(http)).await?,
+            otlp_grpc: Listener::bind(config.otlp_grpc(), options(otlp_grpc)).await?,
+            otlp_http: Listener::bind(config.otlp_http(), options(otlp_http)).await?,
         };
         tracing::info!(
             http = %listeners.http.local_address(), otlp_grpc = %listeners.otlp_grpc.local_address(),

@@ -20,6 +20,8 @@ pub(crate) struct Opened {
     pub(crate) lake: Arc<Lake>,
     /// The way in.
     pub(crate) intake: Arc<Intake>,
+    /// Who may use it.
+    pub(crate) identity: Arc<Identity>,
 }
 
 /// Opens the stores, then the journals, which replays into the stores what their files lack. Blocks, possibly for long.
@@ -38,9 +40,16 @@ pub(crate) fn open(config: &Config, identity: Arc<Identity>, registry: Option<Ar
     let ids = Journals { logs: journal_id(&journals, Signal::Logs)?, spans: journal_id(&journals, Signal::Spans)? };
     let lake = Arc::new(Lake::open(&dir.join("lake"), ids, config.lake.options()).context("lake")?);
     let stores = Stores::new(Arc::clone(&metrics), lake.logs(), lake.spans());
-    let intake = Intake::open(&journals, &stores, identity, registry, config.limits.clone(), &config.journal.options())
-        .context("journals")?;
-    Ok(Opened { metrics, lake, intake: Arc::new(intake) })
+    let intake = Intake::open(
+        &journals,
+        &stores,
+        Arc::clone(&identity),
+        registry,
+        config.limits.clone(),
+        &config.journal.options(),
+    )
+    .context("journals")?;
+    Ok(Opened { metrics, lake, intake: Arc::new(intake), identity })
 }
 
 impl Opened {

@@ -1,9 +1,16 @@
 //! The blocks `identity:`, `registry:` and `readers:` of `collector.yaml`.
 
+mod certificates;
 mod identity;
+mod jwt;
 mod readers;
 mod registry;
+mod revoked;
 
+pub use certificates::CertificateConfig;
+pub(crate) use certificates::CertificateOf;
 pub use identity::{FirehoseKeyConfig, IdentityConfig, StaticTokenConfig, StsConfig};
-pub use readers::{ReaderConfig, ScopeConfig};
+pub use jwt::{AccountOf, Algorithm, ClaimPath, IssuerConfig, JwtConfig, OneOrMany, ReaderJwtConfig};
+pub use readers::{ReaderConfig, ReaderCredential, ScopeConfig};
 pub use registry::{OrganizationsConfig, RegistryConfig, Unknown, Untagged};
+pub use revoked::RevokedConfig;

@@ -1,5 +1,6 @@
 //! Asking others over HTTP: no proxies, no redirects, answers of bounded size, TLS except to this machine.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::{StatusCode, header};
@@ -61,4 +62,12 @@ pub(crate) fn allowed_url(text: &str) -> Option<Url> {
     let allowed = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
     let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
     (allowed && plain && url.fragment().is_none()).then_some(url)
+}
+
+/// The authorities of a PEM file.
+pub(crate) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(&error))?;
+    if found.is_empty() { Err(wrong(&"there is no certificate in the file")) } else { Ok(found) }
 }

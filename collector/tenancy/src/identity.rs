@@ -1,23 +1,33 @@
 //! Who sends: from headers for each batch, from a proof once in fifteen minutes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use tenantscope_model::{AccountId, TenantId};
-use tenantscope_wire::{Name, Peer, Proof, ProofOfAccount, Refused};
+use moka::sync::Cache;
+use parking_lot::RwLock;
+use tenantscope_model::{AccountId, TenantId, TimeSpan};
+use tenantscope_wire::{Name, Peer, ProofOfAccount, Refused};
 
 use crate::config::IdentityConfig;
 use crate::credential;
-use crate::holders::{Holder, Holders, InvalidHolder};
+use crate::holders::InvalidHolder;
+use crate::jwt::InvalidIssuer;
+use crate::key_file::{KeyError, KeyFile};
 use crate::nonces::Nonces;
 use crate::readers::Exposure;
-use crate::registry::{AccountRefused, Registry};
-use crate::sender::{ProvedAgent, Sender};
-use crate::sts::{InvalidSts, ProofRefused, Sts};
+use crate::registry::Registry;
+use crate::sender::Sender;
+use crate::strict::{Parts, Strict};
+use crate::sts::InvalidSts;
 use crate::telemetry;
-use crate::token::{KeyError, PREFIX, TOKEN_LIFETIME, TokenClaims, TokenKey, TokenRefused};
+use crate::token::{TOKEN_LIFETIME, TokenClaims, TokenKeys, lifetime_ms};
+
+/// How long the key in the data directory signs, where the configuration does not say.
+const KEY_ROTATION: TimeSpan = TimeSpan::from_secs(30 * 86_400);
+/// Agents whose newest epoch is remembered.
+const MAX_FENCES: u64 = 200_000;
 
 /// Checks who sends, and gives out tokens. Shared by all listeners; holds no lock while it waits.
 #[derive(Debug)]
@@ -25,18 +35,31 @@ pub struct Identity(Mode);
 
 #[derive(Debug)]
 enum Mode {
-    Open { key: TokenKey },
-    Strict(Box<Strict>),
+    Open { keys: TokenKeys },
+    Strict(Box<Governed>),
 }
 
+/// What is in force, and what outlives a reload.
 #[derive(Debug)]
-struct Strict {
+struct Governed {
     registry: Arc<Registry>,
-    key: TokenKey,
-    sts: Option<Sts>,
-    tokens: Holders,
-    firehose: Holders,
+    nonces: Arc<Nonces>,
+    /// The newest epoch of each agent (by the account and its name) that was given one. It need be known only as long as
+    /// tokens of an older one hold; the lanes fence what is stored.
+    fences: Cache<(String, Name), u64>,
+    in_force: RwLock<InForce>,
 }
+
+#[derive(Debug, Clone)]
+struct InForce {
+    strict: Arc<Strict>,
+    keys: Arc<TokenKeys>,
+    key_file: KeyFile,
+}
+
+/// A configuration that was read and found right; see [`Identity::prepare`].
+#[derive(Debug)]
+pub struct Prepared(Option<InForce>);
 
 /// Why an identity can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -50,14 +73,20 @@ pub enum InvalidIdentity {
     /// The key of our tokens.
     #[error("identity key: {0}")]
     Key(#[from] KeyError),
+    /// Whoever keeps the key file rotates it.
+    #[error("identity.key_rotation is for the key in the data directory, not for one of identity.key_file")]
+    RotationOfKeyFile,
     /// A static token.
     #[error("identity.tokens: {0}")]
     Token(#[source] InvalidHolder),
     /// A Firehose access key.
     #[error("identity.firehose: {0}")]
     Firehose(#[source] InvalidHolder),
-    /// A token and an access key have one name, so they would share lanes.
-    #[error("the name {0:?} is given in identity.tokens and in identity.firehose")]
+    /// An issuer of web identity tokens.
+    #[error("identity.jwt: {0}")]
+    Jwt(#[source] InvalidIssuer),
+    /// Two credentials have one name, so they would share lanes.
+    #[error("the name {0:?} is given twice in identity.tokens, identity.firehose and identity.certificates")]
     NameShared(String),
 }
 
@@ -90,7 +119,7 @@ pub struct IssuedToken {
 impl Identity {
     /// Open mode: everybody who reaches us may send, so only loopback addresses may be listened on.
     pub fn open() -> Self {
-        Self(Mode::Open { key: TokenKey::random() })
+        Self(Mode::Open { keys: TokenKeys::random() })
     }
 
     /// By proofs and tokens. `base` is the configuration file's folder; the key is made in `data_dir` at the first
@@ -101,18 +130,53 @@ impl Identity {
         base: &Path,
         data_dir: &Path,
     ) -> Result<Self, InvalidIdentity> {
-        let now_ms = system_now_ms();
-        let nonces = Nonces::open(&data_dir.join("identity.nonces"), now_ms).map_err(InvalidIdentity::Nonces)?;
-        let sts = sts(config, &Arc::new(nonces))?;
-        let (tokens, firehose) = holders(config, base)?;
-        let key = TokenKey::open(&key_path(config, base, data_dir))?;
-        Ok(Self(Mode::Strict(Box::new(Strict { registry, key, sts, tokens, firehose }))))
+        let now = SystemTime::now();
+        let nonces = Nonces::open(&data_dir.join("identity.nonces"), ms(now)).map_err(InvalidIdentity::Nonces)?;
+        let nonces = Arc::new(nonces);
+        let strict = Arc::new(Strict::try_new(config, Arc::clone(&registry), &nonces, base)?);
+        let key_file = key_file(config, base, data_dir)?;
+        let keys = Arc::new(key_file.open(now)?);
+        let fences = Cache::builder().max_capacity(MAX_FENCES).time_to_live(TOKEN_LIFETIME).build();
+        let in_force = RwLock::new(InForce { strict, keys, key_file });
+        Ok(Self(Mode::Strict(Box::new(Governed { registry, nonces, fences, in_force }))))
     }
 
     /// Checks what [`Identity::try_new`] would, without making a key: for `check`.
     pub fn check(config: &IdentityConfig, base: &Path) -> Result<(), InvalidIdentity> {
-        sts(config, &Arc::new(Nonces::in_memory()))?;
-        holders(config, base).map(drop)
+        key_file(config, base, Path::new(""))?;
+        Parts::try_new(config, &Arc::new(Nonces::in_memory()), base).map(drop)
+    }
+
+    /// Reads another configuration, with its files and keys; changes nothing yet. Blocks on files.
+    pub fn prepare(&self, config: &IdentityConfig, base: &Path, data_dir: &Path) -> Result<Prepared, InvalidIdentity> {
+        let Mode::Strict(governed) = &self.0 else { return Self::check(config, base).map(|()| Prepared(None)) };
+        let strict = Strict::try_new(config, Arc::clone(&governed.registry), &governed.nonces, base)?;
+        let key_file = key_file(config, base, data_dir)?;
+        let keys = Arc::new(key_file.open(SystemTime::now())?);
+        Ok(Prepared(Some(InForce { strict: Arc::new(strict), keys, key_file })))
+    }
+
+    /// Puts it in force, for requests that come from now on.
+    pub fn put_in_force(&self, prepared: Prepared) {
+        if let (Mode::Strict(governed), Some(in_force)) = (&self.0, prepared.0) {
+            *governed.in_force.write() = in_force;
+        }
+    }
+
+    /// Makes the next key of our tokens where it is time; to be called now and then. Blocks on files.
+    pub fn rotate_key_if_due(&self, now: SystemTime) -> Result<bool, KeyError> {
+        let Mode::Strict(governed) = &self.0 else { return Ok(false) };
+        let key_file = governed.in_force.read().key_file.clone();
+        if !key_file.rotate_if_due(now)? {
+            return Ok(false);
+        }
+        let keys = Arc::new(key_file.open(now)?);
+        let mut in_force = governed.in_force.write();
+        // A reload that came meanwhile read the same files, or names others.
+        if in_force.key_file == key_file {
+            in_force.keys = keys;
+        }
+        Ok(true)
     }
 
     /// Refuses open mode where others than this machine can reach us. To be asked before listening.
@@ -125,11 +189,15 @@ impl Identity {
         matches!(self.0, Mode::Open { .. })
     }
 
-    /// Who sends with these headers.
-    pub fn sender(&self, headers: &HeaderMap, now_ms: i64) -> Result<Sender, Refused> {
+    /// Who sends with these headers, over a connection of this peer.
+    pub async fn sender(&self, headers: &HeaderMap, peer: &Peer, now_ms: i64) -> Result<Sender, Refused> {
         let sender = match &self.0 {
             Mode::Open { .. } => open_sender(headers),
-            Mode::Strict(strict) => strict.sender(headers, now_ms),
+            Mode::Strict(governed) => {
+                let InForce { strict, keys, .. } = governed.in_force();
+                let fence = |account: &str, agent: &Name| governed.fences.get(&(account.to_owned(), agent.clone()));
+                strict.sender(&keys, headers, peer, fence, now_ms).await
+            }
         };
         sender.inspect_err(|refused| telemetry::sender_refused(refused.reason))
     }
@@ -139,36 +207,54 @@ impl Identity {
         let sender = match &self.0 {
             // Firehose can't name a tenant in open mode, others that speak its protocol can.
             Mode::Open { .. } => open_sender(headers),
-            Mode::Strict(strict) => strict.firehose_sender(headers),
+            Mode::Strict(governed) => governed.in_force().strict.firehose_sender(headers),
         };
         sender.inspect_err(|refused| telemetry::sender_refused(refused.reason))
     }
 
-    /// Checks a proof; asks STS for it where it is one.
+    /// Checks a proof; asks STS for it, or an issuer for its keys, where it needs that.
     pub async fn prove(&self, proof: &ProofOfAccount, peer: &Peer, now_ms: i64) -> Result<Proved, Refused> {
         let proved = match &self.0 {
             Mode::Open { .. } => Ok(Proved { account: None, tenant: Some(TenantId::anonymous()), relay: None }),
-            Mode::Strict(strict) => strict.prove(proof, peer, now_ms).await,
+            Mode::Strict(governed) => governed.in_force().strict.prove(proof, peer, now_ms).await,
         };
         telemetry::proof(proved.as_ref().map_or_else(|refused| refused.reason, |_| "accepted"));
         proved
     }
 
-    /// The token for what was proved.
+    /// The token for what was proved. With an epoch, tokens of the agent with older ones end.
     pub fn issue(&self, proved: &Proved, agent: &Name, epoch: Option<u64>, now_ms: i64) -> IssuedToken {
-        let key = match &self.0 {
-            Mode::Open { key } => key,
-            Mode::Strict(strict) => &strict.key,
-        };
-        let lifetime_ms = i64::try_from(TOKEN_LIFETIME.as_millis()).unwrap_or(i64::MAX);
-        let expires_at_ms = now_ms.saturating_add(lifetime_ms);
+        let expires_at_ms = now_ms.saturating_add(lifetime_ms());
         let (account, relay) = (proved.account, proved.relay.clone());
-        let token = key.sign(&TokenClaims { account, relay, agent: agent.clone(), epoch, expires_at_ms });
+        let claims = TokenClaims { account, relay, agent: agent.clone(), epoch, expires_at_ms };
+        let token = match &self.0 {
+            Mode::Open { keys } => keys.sign(&claims),
+            Mode::Strict(governed) => {
+                if let (Some(account), Some(epoch)) = (account, epoch) {
+                    governed.fences.insert((account.to_string(), agent.clone()), epoch);
+                }
+                governed.in_force().keys.sign(&claims)
+            }
+        };
         IssuedToken { token, expires_at_ms, valid_for: TOKEN_LIFETIME }
     }
 }
 
+impl Governed {
+    fn in_force(&self) -> InForce {
+        self.in_force.read().clone()
+    }
+}
+
 impl Proved {
+    pub(crate) fn account(account: AccountId, tenant: Option<TenantId>) -> Self {
+        Self { account: Some(account), tenant, relay: None }
+    }
+
+    pub(crate) fn relay(name: &str) -> Self {
+        Self { account: None, tenant: None, relay: Some(name.to_owned()) }
+    }
+
     /// The part of a lane's key that the credential gives, as [`Sender::lane_owner`] has it.
     pub fn lane_owner(&self) -> String {
         match (&self.account, &self.relay) {
@@ -179,149 +265,23 @@ impl Proved {
     }
 }
 
-impl Strict {
-    fn sender(&self, headers: &HeaderMap, now_ms: i64) -> Result<Sender, Refused> {
-        let malformed = |error: credential::MalformedAuthorization| {
-            Refused::unauthenticated("malformed_authorization", error.to_string())
-        };
-        let token = credential::token(headers).map_err(malformed)?;
-        let token = token.ok_or_else(|| Refused::unauthenticated("no_credential", "a bearer token is needed"))?;
-        if !token.starts_with(PREFIX) {
-            return self.static_sender(self.static_token(&token)?);
-        }
-        let claims = self.key.verify(&token, now_ms).map_err(|refused| token_refused(&refused))?;
-        match (claims.account, claims.relay) {
-            (Some(account), None) => {
-                let owner = self.registry.owner(account).map_err(account_refused)?;
-                let agent = Some(ProvedAgent { name: claims.agent, epoch: claims.epoch });
-                Ok(Sender::Account { account, owner, agent })
-            }
-            (None, Some(name)) => {
-                // Removing a static token ends the tokens that were given out for it.
-                let found = self.tokens.named(&name);
-                self.static_sender(found.ok_or_else(|| token_refused(&TokenRefused::NotOurs))?)
-            }
-            _ => Err(token_refused(&TokenRefused::NotOurs)),
-        }
-    }
-
-    fn firehose_sender(&self, headers: &HeaderMap) -> Result<Sender, Refused> {
-        let malformed =
-            |error: credential::MalformedAccessKey| Refused::unauthenticated("malformed_access_key", error.to_string());
-        let key = credential::access_key(headers).map_err(malformed)?;
-        let key = key.ok_or_else(|| Refused::unauthenticated("no_access_key", "an access key is needed"))?;
-        let holder = self.firehose.holder(key);
-        self.static_sender(
-            holder.ok_or_else(|| Refused::unauthenticated("unknown_access_key", "the access key is not known"))?,
-        )
-    }
-
-    fn static_token(&self, token: &str) -> Result<&Holder, Refused> {
-        let holder = self.tokens.holder(token);
-        holder.ok_or_else(|| Refused::unauthenticated("unknown_token", "the token is not known"))
-    }
-
-    fn static_sender(&self, holder: &Holder) -> Result<Sender, Refused> {
-        match holder.single_account() {
-            Some(account) => {
-                let owner = self.registry.owner(account).map_err(account_refused)?;
-                Ok(Sender::Account { account, owner, agent: None })
-            }
-            None => Ok(Sender::Relay {
-                name: Arc::clone(&holder.name),
-                accounts: Arc::clone(&holder.accounts),
-                registry: Arc::clone(&self.registry),
-            }),
-        }
-    }
-
-    async fn prove(&self, proof: &ProofOfAccount, peer: &Peer, now_ms: i64) -> Result<Proved, Refused> {
-        let account = match proof {
-            ProofOfAccount::Sts(proof) => self.prove_by_sts(proof, peer, now_ms).await?,
-            ProofOfAccount::Token { token } => {
-                let known = self.static_token(token)?;
-                match known.single_account() {
-                    Some(account) => account,
-                    None => {
-                        return Ok(Proved { account: None, tenant: None, relay: Some(known.name.to_string()) });
-                    }
-                }
-            }
-            _ => return Err(Refused::invalid("unknown_proof", "this kind of proof is not known here")),
-        };
-        let owner = self.registry.owner(account).map_err(account_refused)?;
-        Ok(Proved { account: Some(account), tenant: Some(owner.tenant), relay: None })
-    }
-
-    async fn prove_by_sts(&self, proof: &Proof, peer: &Peer, now_ms: i64) -> Result<AccountId, Refused> {
-        let Some(sts) = &self.sts else {
-            return Err(Refused::forbidden("no_sts", "this collector takes no proofs by STS"));
-        };
-        let caller = sts.verify(proof, peer.address.ip(), now_ms).await.map_err(|refused| proof_refused(&refused))?;
-        tracing::debug!(account = %caller.account, arn = caller.arn, "proof accepted");
-        Ok(caller.account)
-    }
-}
-
-fn key_path(config: &IdentityConfig, base: &Path, data_dir: &Path) -> PathBuf {
-    config.key_file.as_ref().map_or_else(|| data_dir.join("identity.key"), |file| base.join(file))
-}
-
 fn open_sender(headers: &HeaderMap) -> Result<Sender, Refused> {
     let tenant = credential::written_tenant(headers);
     tenant.map(|tenant| Sender::Open { tenant }).map_err(|error| Refused::invalid("org_id", error.to_string()))
 }
 
-/// Static tokens and Firehose access keys.
-fn holders(config: &IdentityConfig, base: &Path) -> Result<(Holders, Holders), InvalidIdentity> {
-    let tokens = Holders::of_tokens(&config.tokens, base).map_err(InvalidIdentity::Token)?;
-    let firehose = Holders::of_firehose(&config.firehose, base).map_err(InvalidIdentity::Firehose)?;
-    if let Some(shared) = firehose.names().find(|name| tokens.named(name).is_some()) {
-        return Err(InvalidIdentity::NameShared(shared.to_string()));
-    }
-    Ok((tokens, firehose))
-}
-
-fn sts(config: &IdentityConfig, nonces: &Arc<Nonces>) -> Result<Option<Sts>, InvalidSts> {
-    let of = |sts| Sts::try_new(config.server_name.as_deref(), sts, Arc::clone(nonces));
-    config.sts.as_ref().map(of).transpose()
-}
-
-fn system_now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn token_refused(refused: &TokenRefused) -> Refused {
-    let reason = match refused {
-        TokenRefused::NotOurs => "unknown_token",
-        TokenRefused::Expired => "expired_token",
-    };
-    Refused::unauthenticated(reason, refused.to_string())
-}
-
-#[allow(clippy::needless_pass_by_value)] // for map_err
-fn account_refused(refused: AccountRefused) -> Refused {
-    let (reason, message) = (refused.reason(), refused.to_string());
-    match refused {
-        AccountRefused::NotReadYet(_) => Refused::unavailable(reason, message, Duration::from_secs(5)),
-        AccountRefused::Unknown(_) | AccountRefused::WrongHome { .. } => Refused::forbidden(reason, message),
-    }
-}
-
-fn proof_refused(refused: &ProofRefused) -> Refused {
-    let (reason, message) = (refused.reason(), refused.to_string());
-    match refused {
-        ProofRefused::Invalid(_) => Refused::invalid(reason, message),
-        ProofRefused::OtherServer
-        | ProofRefused::OtherHost
-        | ProofRefused::UnknownRegion(_)
-        | ProofRefused::OtherPartition
-        | ProofRefused::WrongRole => Refused::forbidden(reason, message),
-        ProofRefused::Stale { .. } | ProofRefused::Replayed | ProofRefused::Rejected => {
-            Refused::unauthenticated(reason, message)
+fn key_file(config: &IdentityConfig, base: &Path, data_dir: &Path) -> Result<KeyFile, InvalidIdentity> {
+    match (&config.key_file, config.key_rotation) {
+        (Some(_), Some(_)) => Err(InvalidIdentity::RotationOfKeyFile),
+        (Some(file), None) => Ok(KeyFile { path: base.join(file), rotation: None }),
+        (None, rotation) => {
+            let rotation = rotation.unwrap_or(KEY_ROTATION).0;
+            Ok(KeyFile { path: data_dir.join("identity.key"), rotation: Some(rotation) })
         }
-        ProofRefused::Busy => Refused::unavailable(reason, message, Duration::from_secs(2)),
-        ProofRefused::Unreachable(_) => Refused::unavailable(reason, message, Duration::from_secs(5)),
     }
+}
+
+fn ms(time: SystemTime) -> i64 {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }

@@ -19,12 +19,16 @@
 
 mod arn;
 mod caller;
+mod certificate;
 mod config;
 mod credential;
 mod fetch;
 mod holders;
 mod identity;
+mod jwks;
+mod jwt;
 mod kept;
+mod key_file;
 mod merge;
 mod nonces;
 mod organization;
@@ -32,11 +36,14 @@ mod organizations;
 mod pace;
 mod quota;
 mod readers;
+mod refusals;
 mod registry;
 mod registry_telemetry;
+mod revoked;
 mod secret;
 mod sender;
 mod slots;
+mod strict;
 mod sts;
 mod telemetry;
 mod tenants;
@@ -47,12 +54,15 @@ mod token;
 mod tests;
 
 pub use config::{
-    FirehoseKeyConfig, IdentityConfig, OrganizationsConfig, ReaderConfig, RegistryConfig, ScopeConfig, StaticTokenConfig,
-    StsConfig, Unknown, Untagged,
+    AccountOf, Algorithm, CertificateConfig, ClaimPath, FirehoseKeyConfig, IdentityConfig, IssuerConfig, JwtConfig,
+    OneOrMany, OrganizationsConfig, ReaderConfig, ReaderCredential, ReaderJwtConfig, RegistryConfig, RevokedConfig,
+    ScopeConfig, StaticTokenConfig, StsConfig, Unknown, Untagged,
 };
 pub use credential::{InvalidOrgId, SCOPE_ORG_ID};
 pub use holders::InvalidHolder;
-pub use identity::{Identity, InvalidIdentity, IssuedToken, OpenBeyondLoopback, Proved};
+pub use identity::{Identity, InvalidIdentity, IssuedToken, OpenBeyondLoopback, Prepared, Proved};
+pub use jwt::InvalidIssuer;
+pub use key_file::KeyError;
 pub use merge::{Conflict, ConflictKind};
 pub use organization::AccountState;
 pub use organizations::OrganizationsReader;
@@ -64,4 +74,4 @@ pub use sender::{ProvedAgent, Sender};
 pub use sts::{InvalidSts, ProofRefused};
 pub use tenants::{Account, AccountSource, TENANT_INFO, Tenant, Tenants, UNIT_ATTRIBUTE};
 pub use tenants_file::RegistryError;
-pub use token::{KeyError, TOKEN_LIFETIME, TokenClaims, TokenKey, TokenRefused};
+pub use token::{TOKEN_LIFETIME, TokenClaims, TokenKeys, TokenRefused};

@@ -17,7 +17,7 @@ const NOW_MS: i64 = 1_790_000_000_000;
 const NONCE: &str = "0123456789abcdef";
 
 fn peer() -> Peer {
-    Peer { address: "192.0.2.1:5000".parse().unwrap(), tls: true }
+    Peer::new("192.0.2.1:5000".parse().unwrap(), true)
 }
 
 fn proof(server: &str, region: &str, nonce: &str) -> ProofOfAccount {
@@ -141,11 +141,11 @@ async fn a_proof_becomes_a_token_once() {
     assert_eq!(proved.tenant.as_ref().unwrap().as_str(), "acme");
     let token = identity.issue(&proved, &Name::try_new("a1").unwrap(), Some(3), NOW_MS).token;
 
-    let sender = identity.sender(&bearer(&token), NOW_MS + 1).unwrap();
+    let sender = identity.sender(&bearer(&token), &peer(), NOW_MS + 1).await.unwrap();
     assert_eq!(sender.lane_owner(), proved.lane_owner());
     let decision = sender.decide(&claim(Some("222222222222"), Some("us-east-1")));
     assert_eq!(stamped(decision), ("acme".into(), Some("123456789012".into()), Some("us-east-1".into())));
-    let late = identity.sender(&bearer(&token), NOW_MS + 900_000).unwrap_err();
+    let late = identity.sender(&bearer(&token), &peer(), NOW_MS + 900_000).await.unwrap_err();
     assert_eq!((late.kind, late.reason), (RefusedKind::Unauthenticated, "expired_token"));
 
     assert_eq!(identity.prove(&proof, &peer(), NOW_MS).await.unwrap_err().reason, "replayed_proof");
@@ -183,7 +183,7 @@ async fn a_flood_from_one_address_leaves_room_for_others() {
     let prove = |i: usize, address: &str| {
         let (identity, address) = (Arc::clone(&identity), address.parse().unwrap());
         let proof = proof("collector.example.com", "eu-west-1", &format!("{NONCE}{i}"));
-        async move { identity.prove(&proof, &Peer { address, tls: true }, NOW_MS).await.unwrap_err().reason }
+        async move { identity.prove(&proof, &Peer::new(address, true), NOW_MS).await.unwrap_err().reason }
     };
     // Two of four places, by the configuration below.
     let flood: Vec<_> = (0..10).map(|i| tokio::spawn(prove(i, "198.51.100.1:1"))).collect();
@@ -251,11 +251,11 @@ async fn what_sts_says_counts() {
 #[tokio::test]
 async fn static_tokens_hold_for_their_accounts_only() {
     let Setup { identity, .. } = setup("http://127.0.0.1:9", Unknown::Refuse);
-    let one = identity.sender(&bearer("one-account"), NOW_MS).unwrap();
+    let one = identity.sender(&bearer("one-account"), &peer(), NOW_MS).await.unwrap();
     let decision = one.decide(&claim(Some("123456789012"), Some("us-east-1")));
     assert_eq!(stamped(decision), ("beta".into(), Some("222222222222".into()), None), "the region is not listed");
 
-    let two = identity.sender(&bearer("two-accounts"), NOW_MS).unwrap();
+    let two = identity.sender(&bearer("two-accounts"), &peer(), NOW_MS).await.unwrap();
     assert!(matches!(two, Sender::Relay { .. }));
     assert_eq!(stamped(two.decide(&claim(Some("123456789012"), None))).0, "acme");
     for (account, reason) in [
@@ -269,10 +269,10 @@ async fn static_tokens_hold_for_their_accounts_only() {
     let proof = ProofOfAccount::Token { token: "two-accounts".into() };
     let proved = identity.prove(&proof, &peer(), NOW_MS).await.unwrap();
     let token = identity.issue(&proved, &Name::try_new("gw").unwrap(), None, NOW_MS).token;
-    assert_eq!(identity.sender(&bearer(&token), NOW_MS).unwrap().lane_owner(), "relay/two");
+    assert_eq!(identity.sender(&bearer(&token), &peer(), NOW_MS).await.unwrap().lane_owner(), "relay/two");
 
-    assert_eq!(identity.sender(&bearer("guess-guess"), NOW_MS).unwrap_err().reason, "unknown_token");
-    assert_eq!(identity.sender(&HeaderMap::new(), NOW_MS).unwrap_err().reason, "no_credential");
+    assert_eq!(identity.sender(&bearer("guess-guess"), &peer(), NOW_MS).await.unwrap_err().reason, "unknown_token");
+    assert_eq!(identity.sender(&HeaderMap::new(), &peer(), NOW_MS).await.unwrap_err().reason, "no_credential");
 }
 
 #[tokio::test]
@@ -295,7 +295,7 @@ async fn firehose_shows_its_access_key() {
     assert_eq!(reason(&["access-key", "access-key"]), "malformed_access_key");
     // A token opens no other door than its own, nor does an access key.
     assert_eq!(reason(&["one-account"]), "unknown_access_key");
-    assert_eq!(identity.sender(&bearer("access-key"), NOW_MS).unwrap_err().reason, "unknown_token");
+    assert_eq!(identity.sender(&bearer("access-key"), &peer(), NOW_MS).await.unwrap_err().reason, "unknown_token");
     assert!(matches!(Identity::open().firehose_sender(&HeaderMap::new(), NOW_MS).unwrap(), Sender::Open { .. }));
 }
 
@@ -304,13 +304,13 @@ async fn open_mode_takes_the_tenant_from_the_header() {
     let identity = Identity::open();
     assert!(identity.check_exposure(Exposure::Loopback).is_ok() && identity.check_exposure(Exposure::Network).is_err());
     let mut headers = HeaderMap::new();
-    let anonymous = identity.sender(&headers, NOW_MS).unwrap();
+    let anonymous = identity.sender(&headers, &peer(), NOW_MS).await.unwrap();
     let decision = anonymous.decide(&claim(Some("123456789012"), Some("eu-west-1")));
     assert_eq!(stamped(decision), ("anonymous".into(), None, Some("eu-west-1".into())));
     headers.insert("x-scope-orgid", "a|b".parse().unwrap());
-    assert_eq!(identity.sender(&headers, NOW_MS).unwrap_err().kind, RefusedKind::Invalid);
+    assert_eq!(identity.sender(&headers, &peer(), NOW_MS).await.unwrap_err().kind, RefusedKind::Invalid);
     headers.insert("x-scope-orgid", "acme".parse().unwrap());
-    assert_eq!(stamped(identity.sender(&headers, NOW_MS).unwrap().decide(&claim(None, None))).0, "acme");
+    assert_eq!(stamped(identity.sender(&headers, &peer(), NOW_MS).await.unwrap().decide(&claim(None, None))).0, "acme");
 }
 
 #[tokio::test]
@@ -324,10 +324,16 @@ async fn a_restart_keeps_tokens_and_a_reload_moves_accounts() {
     let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
     let config = IdentityConfig::default();
     let identity = Identity::try_new(&config, Arc::clone(&registry), Path::new("."), dir.path()).unwrap();
-    assert_eq!(stamped(identity.sender(&bearer(&token), NOW_MS).unwrap().decide(&claim(None, None))).0, "beta");
+    assert_eq!(
+        stamped(identity.sender(&bearer(&token), &peer(), NOW_MS).await.unwrap().decide(&claim(None, None))).0,
+        "beta"
+    );
     std::fs::write(dir.path().join("tenants.yaml"), r#"tenants: [{id: new, accounts: ["222222222222"]}]"#).unwrap();
     registry.reload().unwrap();
-    assert_eq!(stamped(identity.sender(&bearer(&token), NOW_MS).unwrap().decide(&claim(None, None))).0, "new");
+    assert_eq!(
+        stamped(identity.sender(&bearer(&token), &peer(), NOW_MS).await.unwrap().decide(&claim(None, None))).0,
+        "new"
+    );
 }
 
 #[test]

@@ -1,9 +1,5 @@
 //! Our own short-lived tokens: `ts1.<claims>.<mac>`, claims in JSON, HMAC-SHA256, both base64url.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,7 +15,9 @@ pub const TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// What every token of ours begins with.
 pub(crate) const PREFIX: &str = "ts1.";
 
-const KEY_BYTES: usize = 32;
+pub(crate) const KEY_BYTES: usize = 32;
+/// How far our clock may have been set back since a token was given out.
+const CLOCK_STEP_MS: i64 = 60_000;
 /// Longer than any token that we make, so that nothing larger is decoded.
 const MAX_TOKEN_BYTES: usize = 1024;
 
@@ -55,58 +53,32 @@ pub enum TokenRefused {
     Expired,
 }
 
-/// Signs and verifies tokens.
+/// Signs tokens, and verifies those that it or the key before it signed.
 #[derive(Debug)]
-pub struct TokenKey(hmac::Key);
-
-/// Why the key can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// It can't be read or made.
-    #[error("{path}: {source}", path = path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// It is too short to be a key.
-    #[error("{path}: {bytes} bytes are no key; {KEY_BYTES} or more are needed", path = path.display())]
-    TooShort {
-        /// The file.
-        path: PathBuf,
-        /// What it holds.
-        bytes: usize,
-    },
+pub struct TokenKeys {
+    signing: hmac::Key,
+    previous: Option<Previous>,
 }
 
-impl TokenKey {
+/// A key that signs no more; its tokens hold until they end.
+#[derive(Debug)]
+struct Previous {
+    key: hmac::Key,
+    until_ms: i64,
+}
+
+impl TokenKeys {
     /// A key for this start only.
     pub fn random() -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &random_bytes()))
+        Self::new(&rand::random::<[u8; KEY_BYTES]>(), None)
     }
 
-    /// The key in a file, which is made (readable by its owner only) if it is not there, so that a restart keeps
-    /// tokens in force. Blocks.
-    pub fn open(path: &Path) -> Result<Self, KeyError> {
-        let at = |source| KeyError::Io { path: path.to_owned(), source };
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let bytes = random_bytes();
-                write_secret(path, &bytes).map_err(at)?;
-                bytes.to_vec()
-            }
-            Err(error) => return Err(at(error)),
-        };
-        if bytes.len() < KEY_BYTES {
-            return Err(KeyError::TooShort { path: path.to_owned(), bytes: bytes.len() });
-        }
-        let mode = fs::metadata(path).map_err(at)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others may read the token key");
-        }
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    /// `previous` is the key before, and when it ceased to sign.
+    pub(crate) fn new(signing: &[u8], previous: Option<(&[u8], i64)>) -> Self {
+        let key = |bytes: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, bytes);
+        let previous = previous
+            .map(|(bytes, ceased_ms)| Previous { key: key(bytes), until_ms: ceased_ms.saturating_add(lifetime_ms()) });
+        Self { signing: key(signing), previous }
     }
 
     /// The token for these claims.
@@ -114,7 +86,7 @@ impl TokenKey {
         // Names and numbers always serialize; an empty text would be refused by `verify`.
         let json = serde_json::to_vec(claims).unwrap_or_default();
         let signed = format!("{PREFIX}{}", BASE64URL.encode(json));
-        let mac = hmac::sign(&self.0, signed.as_bytes());
+        let mac = hmac::sign(&self.signing, signed.as_bytes());
         format!("{signed}.{}", BASE64URL.encode(mac))
     }
 
@@ -126,30 +98,36 @@ impl TokenKey {
         let (signed, mac) = token.rsplit_once('.').ok_or(TokenRefused::NotOurs)?;
         let encoded = signed.strip_prefix(PREFIX).ok_or(TokenRefused::NotOurs)?;
         let mac = BASE64URL.decode(mac).map_err(|_| TokenRefused::NotOurs)?;
-        hmac::verify(&self.0, signed.as_bytes(), &mac).map_err(|_| TokenRefused::NotOurs)?;
+        if !self.in_force(now_ms).any(|key| hmac::verify(key, signed.as_bytes(), &mac).is_ok()) {
+            return Err(TokenRefused::NotOurs);
+        }
         let json = BASE64URL.decode(encoded).map_err(|_| TokenRefused::NotOurs)?;
         let claims: TokenClaims = serde_json::from_slice(&json).map_err(|_| TokenRefused::NotOurs)?;
         if claims.expires_at_ms <= now_ms {
             return Err(TokenRefused::Expired);
         }
+        // None is given for longer: whoever got hold of a key for a moment has no token for ever.
+        if claims.expires_at_ms.saturating_sub(now_ms) > lifetime_ms() + CLOCK_STEP_MS {
+            return Err(TokenRefused::NotOurs);
+        }
         Ok(claims)
+    }
+
+    fn in_force(&self, now_ms: i64) -> impl Iterator<Item = &hmac::Key> {
+        let previous = self.previous.iter().filter(move |previous| now_ms < previous.until_ms);
+        std::iter::once(&self.signing).chain(previous.map(|previous| &previous.key))
     }
 }
 
-fn random_bytes() -> [u8; KEY_BYTES] {
-    rand::random()
+impl TokenClaims {
+    /// When it was given out.
+    pub fn given_at_ms(&self) -> i64 {
+        self.expires_at_ms.saturating_sub(lifetime_ms())
+    }
 }
 
-/// Whole or not at all, under its name only when it is on the disk.
-fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let unfinished = path.with_extension("tmp");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()
+pub(crate) fn lifetime_ms() -> i64 {
+    i64::try_from(TOKEN_LIFETIME.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -167,20 +145,30 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_keeps_tokens_and_another_key_does_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("identity.key");
-        let token = TokenKey::open(&path).unwrap().sign(&claims());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let reopened = TokenKey::open(&path).unwrap();
-        assert_eq!(reopened.verify(&token, 999), Ok(claims()));
-        assert_eq!(reopened.verify(&token, 1_000), Err(TokenRefused::Expired));
-        assert_eq!(TokenKey::random().verify(&token, 0), Err(TokenRefused::NotOurs));
+    fn a_token_ends_and_none_is_for_longer() {
+        let keys = TokenKeys::random();
+        let token = keys.sign(&claims());
+        assert_eq!(keys.verify(&token, 999), Ok(claims()));
+        assert_eq!(keys.verify(&token, 1_000), Err(TokenRefused::Expired));
+        assert_eq!(TokenKeys::random().verify(&token, 0), Err(TokenRefused::NotOurs));
+        let for_ever = keys.sign(&TokenClaims { expires_at_ms: i64::MAX, ..claims() });
+        assert_eq!(keys.verify(&for_ever, 999), Err(TokenRefused::NotOurs));
+    }
+
+    #[test]
+    fn the_key_before_verifies_until_its_tokens_have_ended() {
+        let (old, new) = ([1; KEY_BYTES], [2; KEY_BYTES]);
+        let token = TokenKeys::new(&old, None).sign(&TokenClaims { expires_at_ms: lifetime_ms() + 10, ..claims() });
+        let rotated = TokenKeys::new(&new, Some((&old, 10)));
+        assert!(rotated.verify(&token, lifetime_ms() + 9).is_ok());
+        let forged = TokenKeys::new(&old, None).sign(&TokenClaims { expires_at_ms: lifetime_ms() + 99, ..claims() });
+        assert_eq!(rotated.verify(&forged, lifetime_ms() + 10), Err(TokenRefused::NotOurs));
+        assert!(TokenKeys::new(&old, None).verify(&rotated.sign(&claims()), 0).is_err(), "the new one signs");
     }
 
     #[test]
     fn a_changed_token_is_not_ours() {
-        let key = TokenKey::random();
+        let key = TokenKeys::random();
         let token = key.sign(&claims());
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
@@ -192,12 +180,5 @@ mod tests {
         for wrong in ["", "ts1.", "ts1..", "ts1.e30.AAAA", &"x".repeat(5_000)] {
             assert_eq!(key.verify(wrong, 0), Err(TokenRefused::NotOurs));
         }
-    }
-
-    #[test]
-    fn a_short_key_file_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("k"), "short").unwrap();
-        assert!(matches!(TokenKey::open(&dir.path().join("k")), Err(KeyError::TooShort { bytes: 5, .. })));
     }
 }

@@ -24,6 +24,13 @@ pub enum ProofOfAccount {
         /// The token.
         token: String,
     },
+    /// A web identity token (a JWT) of an issuer that the collector trusts.
+    Jwt {
+        /// The token.
+        token: String,
+    },
+    /// The certificate of the connection itself.
+    Certificate,
 }
 
 /// Tells the kind only.
@@ -32,6 +39,8 @@ impl fmt::Debug for ProofOfAccount {
         match self {
             Self::Sts(proof) => f.debug_tuple("Sts").field(proof).finish(),
             Self::Token { .. } => f.write_str("Token"),
+            Self::Jwt { .. } => f.write_str("Jwt"),
+            Self::Certificate => f.write_str("Certificate"),
         }
     }
 }

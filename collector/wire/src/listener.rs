@@ -14,9 +14,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::server::TlsStream;
 use tower::{Service, ServiceExt};
 
 use crate::Peer;
@@ -141,7 +143,7 @@ impl Listener {
                 service: service.clone(),
                 watcher: graceful.watcher(),
                 header_read_timeout: self.options.header_read_timeout,
-                peer: Peer { address, tls: self.options.tls.is_some() },
+                peer: Peer::new(address, self.options.tls.is_some()),
                 _permit: permit,
                 _open: OpenConnection::new(),
             };
@@ -188,6 +190,12 @@ fn connection_builder(options: &ListenOptions) -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// The certificate that the client showed, which the handshake verified.
+fn client_certificate(stream: &TlsStream<TcpStream>) -> Option<Arc<CertificateDer<'static>>> {
+    let (_, session) = stream.get_ref();
+    session.peer_certificates()?.first().map(|certificate| Arc::new(certificate.clone().into_owned()))
+}
+
 struct Connection<S> {
     builder: Arc<auto::Builder<TokioExecutor>>,
     service: S,
@@ -206,9 +214,12 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    async fn serve_tls(self, stream: TcpStream, tls: ServerTls) {
+    async fn serve_tls(mut self, stream: TcpStream, tls: ServerTls) {
         match tokio::time::timeout(self.header_read_timeout, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Ok(stream)) => {
+                self.peer.certificate = client_certificate(&stream);
+                self.serve(stream).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer.address, "tls handshake failed"),
             Err(_) => tracing::debug!(peer = %self.peer.address, "tls handshake timed out"),
         }
@@ -218,10 +229,10 @@ where
         // Until the first request's head is there, HTTP/2 has no time-out of its own, and HTTP/1's is the idle one.
         let started = Arc::new(AtomicBool::new(false));
         let service = {
-            let (started, service, peer) = (Arc::clone(&started), self.service, self.peer);
+            let (started, service, peer) = (Arc::clone(&started), self.service, self.peer.clone());
             service_fn(move |mut request: Request<Incoming>| {
                 started.store(true, Ordering::Relaxed);
-                request.extensions_mut().insert(peer);
+                request.extensions_mut().insert(peer.clone());
                 service.clone().oneshot(request)
             })
         };

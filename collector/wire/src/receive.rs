@@ -1,23 +1,41 @@
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use http::HeaderMap;
+use rustls::pki_types::CertificateDer;
 
 use crate::{BatchHeader, IdentityRequest, IdentityResponse, ReceivedBody, Refused};
 
 /// Who is at the other end of the connection. The listener puts it into the request's extensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// The remote address.
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
+    /// The certificate that it showed, by an authority that the listener trusts for clients.
+    pub certificate: Option<Arc<CertificateDer<'static>>>,
+}
+
+impl Peer {
+    /// A peer that showed no certificate.
+    pub fn new(address: SocketAddr, tls: bool) -> Self {
+        Self { address, tls, certificate: None }
+    }
+
+    /// Nobody in particular: for a service that is not behind our listener.
+    pub fn unknown() -> Self {
+        Self::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), false)
+    }
 }
 
 /// A batch that was taken: durable and queryable.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Accepted {
+    /// Data points, log records or spans that were stored; 0 where the receiver does not tell.
+    pub stored: u64,
     /// Data points, log records or spans that were left out of it (OTLP's partial success).
     pub rejected: u64,
     /// Why; empty where nothing was left out.

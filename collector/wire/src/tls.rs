@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hyper_rustls::ConfigBuilderExt;
 use parking_lot::RwLock;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
@@ -27,36 +29,83 @@ impl TlsError {
     }
 }
 
-/// A listener's certificate and key. Clones share them, so that a reload reaches every listener.
+/// The files of a listener's TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// The authorities of clients' certificates, PEM; without them none is asked for. A client may come without one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A listener's TLS. Clones share it, so that a reload reaches every listener.
 #[derive(Clone)]
 pub struct ServerTls {
-    cert: PathBuf,
-    key: PathBuf,
-    config: Arc<RwLock<Arc<ServerConfig>>>,
+    files: TlsFiles,
+    in_force: Arc<RwLock<InForce>>,
+}
+
+struct InForce {
+    config: Arc<ServerConfig>,
+    /// When the files were written that it is made of.
+    written: Vec<Option<SystemTime>>,
 }
 
 impl std::fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerTls").field("cert", &self.cert).field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("ServerTls").field("files", &self.files).finish_non_exhaustive()
     }
 }
 
 impl ServerTls {
     /// Reads a PEM certificate chain and its private key.
     pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        let config = Arc::new(RwLock::new(Arc::new(server_config(cert, key)?)));
-        Ok(Self { cert: cert.to_path_buf(), key: key.to_path_buf(), config })
+        Self::open(TlsFiles { cert: cert.to_path_buf(), key: key.to_path_buf(), client_ca: None })
     }
 
-    /// Reads the files again; if they are wrong, the old ones stay in force.
+    /// Reads the files.
+    pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
+        let in_force = Arc::new(RwLock::new(files.read()?));
+        Ok(Self { files, in_force })
+    }
+
+    /// Whether the files could be taken now; changes nothing.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.files.read().map(drop)
+    }
+
+    /// Reads the files again, for connections to come; if they are wrong, the old ones stay in force.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let config = Arc::new(server_config(&self.cert, &self.key)?);
-        *self.config.write() = config;
+        let read = self.files.read()?;
+        *self.in_force.write() = read;
         Ok(())
     }
 
+    /// The same if a file was written since; says whether it was. Whoever renews certificates need not tell us.
+    pub fn reload_if_written(&self) -> Result<bool, TlsError> {
+        if self.in_force.read().written == self.files.written() {
+            return Ok(false);
+        }
+        self.reload().map(|()| true)
+    }
+
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.config.read()))
+        TlsAcceptor::from(Arc::clone(&self.in_force.read().config))
+    }
+}
+
+impl TlsFiles {
+    fn read(&self) -> Result<InForce, TlsError> {
+        // Taken before the files are read: one that is written meanwhile is read again.
+        let written = self.written();
+        Ok(InForce { config: Arc::new(server_config(self)?), written })
+    }
+
+    fn written(&self) -> Vec<Option<SystemTime>> {
+        let paths = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten();
+        paths.map(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()).collect()
     }
 }
 
@@ -73,17 +122,32 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(certificates)
 }
 
-fn server_config(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let TlsFiles { cert, key, client_ca } = files;
     let chain = certificates(cert)?;
     let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::new(key, error))?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::new(cert, error))?
-        .with_no_client_auth()
-        .with_single_cert(chain, private_key)
         .map_err(|error| TlsError::new(cert, error))?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let roots = Arc::new(authorities(path)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).allow_unauthenticated();
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| TlsError::new(path, error))?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, private_key).map_err(|error| TlsError::new(cert, error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| TlsError::new(path, error))?;
+    }
+    Ok(roots)
 }
 
 /// A client's trust: the authorities in a PEM file, or else the public ones.
@@ -94,13 +158,7 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsE
         .map_err(|error| TlsError::new(name, error))?;
     let builder = match ca_file {
         None => builder.with_webpki_roots(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| TlsError::new(path, error))?;
-            }
-            builder.with_root_certificates(roots)
-        }
+        Some(path) => builder.with_root_certificates(authorities(path)?),
     };
     Ok(builder.with_no_client_auth())
 }

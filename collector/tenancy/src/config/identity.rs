@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tenantscope_model::{AccountId, Region, TimeSpan};
 
+use super::{CertificateConfig, JwtConfig, RevokedConfig};
 use crate::secret::{Secret, Secrets};
 
 /// `identity:`, how senders prove who they are.
@@ -20,9 +21,18 @@ pub struct IdentityConfig {
     pub tokens: Vec<StaticTokenConfig>,
     /// The access keys of Firehose's HTTP endpoint deliveries.
     pub firehose: Vec<FirehoseKeyConfig>,
+    /// Web identity tokens (JWTs) of these issuers.
+    pub jwt: Vec<JwtConfig>,
+    /// Clients' certificates, where the listeners have `client_ca`.
+    pub certificates: Vec<CertificateConfig>,
+    /// Accounts whose credentials no longer count.
+    pub revoked: Vec<RevokedConfig>,
     /// The key that signs our tokens, 32 bytes or more; default `identity.key` in the data directory, made at the
-    /// first start.
+    /// first start. A file beside it with `.previous` at its name's end holds the key before it, whose tokens hold until
+    /// they end.
     pub key_file: Option<PathBuf>,
+    /// How long the key in the data directory signs before another is made; 30 days by default.
+    pub key_rotation: Option<TimeSpan>,
 }
 
 /// `identity.sts:`, where and how a proof is checked.

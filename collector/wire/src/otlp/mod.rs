@@ -11,7 +11,6 @@ mod reply;
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -138,8 +137,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// Who sent a request; a service that is not behind our listener knows nobody.
 fn peer_of<B>(request: &Request<B>) -> Peer {
-    const NOBODY: Peer = Peer { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), tls: false };
-    request.extensions().get::<Peer>().copied().unwrap_or(NOBODY)
+    request.extensions().get::<Peer>().cloned().unwrap_or_else(Peer::unknown)
 }
 
 /// A header's value; of one that is there twice, the first.
