@@ -4,6 +4,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,7 @@ use crate::claims;
 use crate::decompress::decompress;
 use crate::footprint::{self, Shape};
 use crate::write::{self, WriteBody};
-use crate::{Rejected, loki};
+use crate::{Rejected, firehose, loki, resource};
 
 /// What a decoder may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl DecodeLimits {
     pub const REPLAY: Self = Self { max_decoded_bytes: 1 << 30 };
 
     /// What a decoded body may take in memory: telemetry takes two to five times its encoded size.
-    fn max_memory_bytes(&self) -> usize {
+    pub(crate) fn max_memory_bytes(&self) -> usize {
         self.max_decoded_bytes.saturating_mul(4)
     }
 }
@@ -99,6 +100,7 @@ pub struct Decoded {
     pub(crate) content: Content,
     /// What of the body has no meaning while the rest has.
     pub(crate) left_out: Rejected,
+    delivery_id: Option<String>,
     decompressed_bytes: usize,
 }
 
@@ -121,7 +123,7 @@ pub(crate) enum Content {
 pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
     let bytes = decompress(body, limits)?;
     let decompressed_bytes = bytes.len();
-    let mut left_out = Rejected::default();
+    let (mut left_out, mut delivery_id) = (Rejected::default(), None);
     let content = match (body.form, body.signal) {
         (BodyForm::OtlpProtobuf, Signal::Metrics) => {
             let request: ExportMetricsServiceRequest = protobuf(bytes, &footprint::METRICS, "OTLP metrics", limits)?;
@@ -160,9 +162,14 @@ pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, Dec
         (BodyForm::LokiJson, Signal::Logs) => {
             Content::Logs(loki::from_json(&bytes, limits.max_memory_bytes(), &mut left_out)?)
         }
+        (BodyForm::Firehose, Signal::Metrics | Signal::Logs) => {
+            let (content, id) = firehose::read(&bytes, body.signal, limits, &mut left_out)?;
+            delivery_id = Some(id);
+            content
+        }
         _ => return Err(DecodeError::Signal(body.signal)),
     };
-    Ok(Decoded { content, left_out, decompressed_bytes })
+    Ok(Decoded { content, left_out, delivery_id, decompressed_bytes })
 }
 
 /// Places in a remote write are numbers of 32 bits.
@@ -228,6 +235,25 @@ impl Decoded {
         u64::try_from(count).unwrap_or(u64::MAX).saturating_add(self.left_out.total())
     }
 
+    /// The id that a delivery of Firehose gives itself; its header must say the same.
+    pub fn delivery_id(&self) -> Option<&str> {
+        self.delivery_id.as_deref()
+    }
+
+    /// Gives each resource what came beside its delivery's body, where it does not say that itself.
+    pub fn add_attributes(&mut self, attributes: &[(String, String)]) {
+        if attributes.is_empty() {
+            return;
+        }
+        let add = |resource: &mut Option<Resource>| resource::add_missing(resource, attributes);
+        match &mut self.content {
+            Content::Metrics(resources) => resources.iter_mut().for_each(|item| add(&mut item.resource)),
+            Content::Logs(resources) => resources.iter_mut().for_each(|item| add(&mut item.resource)),
+            Content::Spans(resources) => resources.iter_mut().for_each(|item| add(&mut item.resource)),
+            Content::Series(_) => {}
+        }
+    }
+
     /// The body's size once decompressed; decoded it takes up to four times that.
     pub fn decompressed_bytes(&self) -> usize {
         self.decompressed_bytes
@@ -248,7 +274,7 @@ pub fn is_known(form: BodyForm, encoding: Encoding) -> bool {
         BodyForm::RemoteWriteV1 | BodyForm::RemoteWriteV2 => encoding == Encoding::Snappy,
         BodyForm::LokiProtobuf => encoding == Encoding::Snappy,
         BodyForm::OtlpProtobuf | BodyForm::OtlpJson => encoding != Encoding::Snappy,
-        BodyForm::LokiJson => matches!(encoding, Encoding::Identity | Encoding::Gzip),
+        BodyForm::LokiJson | BodyForm::Firehose => matches!(encoding, Encoding::Identity | Encoding::Gzip),
         _ => false,
     }
 }

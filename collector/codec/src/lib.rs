@@ -22,6 +22,7 @@ mod count;
 mod decode;
 mod decompress;
 mod exponential;
+mod firehose;
 mod footprint;
 mod labels;
 mod loki;
@@ -43,6 +44,7 @@ pub use claims::{
     TENANT_LABEL,
 };
 pub use decode::{DecodeError, DecodeLimits, Decoded, decode, is_known};
+pub use firehose::Delivery;
 pub use otlp::OtlpRequest;
 pub use record::{Record, RecordBody, RecordError};
 pub use series::{CADENCE_METADATA, CLOUDWATCH_SCOPE, DELAY_METADATA};

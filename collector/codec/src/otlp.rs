@@ -8,7 +8,7 @@ use prost::Message;
 use tenantscope_model::{Decision, Signal, Stamp, StampedBatch};
 
 use crate::decode::Content;
-use crate::{Accumulators, DecodeError, DecodeLimits, Record, RecordBody, count, decode, resource, series_otlp};
+use crate::{Accumulators, DecodeError, Record, RecordBody, count, resource, series_otlp};
 
 /// A stamped OTLP request.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,7 +60,7 @@ impl Record {
             Some(Decision::Stamp(stamp)) => Some(stamp),
             Some(Decision::Refuse { .. }) | None => None,
         };
-        let request = match decode(body, &DecodeLimits::REPLAY)?.content {
+        let request = match self.decoded(body)?.content {
             Content::Metrics(resources) => OtlpRequest::Metrics(ExportMetricsServiceRequest {
                 resource_metrics: stamped(resources, stamp, |item| &mut item.resource),
             }),

@@ -6,7 +6,8 @@ use tenantscope_model::{
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, Name, Positions, ReceivedBody};
 
 use crate::own;
-use crate::{Accumulators, DecodeError, DecodeLimits, Origin, Stamped, decode, stamp};
+use crate::remote_write::LabelPair;
+use crate::{Accumulators, DecodeError, DecodeLimits, Decoded, Delivery, Origin, Stamped, decode, stamp};
 
 /// The first byte of a record: its version.
 const VERSION: u8 = 1;
@@ -24,6 +25,8 @@ pub struct Record {
     pub latest_ms: Option<i64>,
     /// The batch's identity.
     pub header: Option<BatchHeader>,
+    /// What came beside the body of a Firehose delivery.
+    pub delivery: Option<Delivery>,
     /// What it holds.
     pub body: RecordBody,
 }
@@ -92,11 +95,20 @@ impl Record {
         Origin { from_agent: self.from_agent, received_at_ms: self.received_at_ms, latest_ms: self.latest_ms }
     }
 
+    /// The record's body as it was when it came, with what came beside it.
+    pub(crate) fn decoded(&self, body: &ReceivedBody) -> Result<Decoded, DecodeError> {
+        let mut decoded = decode(body, &DecodeLimits::REPLAY)?;
+        if let Some(delivery) = &self.delivery {
+            decoded.add_attributes(&delivery.attributes);
+        }
+        Ok(decoded)
+    }
+
     /// The stamped batch again, just as it was when it was received.
     pub fn replay(&self, accumulators: &Accumulators) -> Result<Stamped, DecodeError> {
         match &self.body {
             RecordBody::Received { decisions, body } => {
-                let decoded = decode(body, &DecodeLimits::REPLAY)?;
+                let decoded = self.decoded(body)?;
                 Ok(stamp(decoded, decisions, self.origin(), accumulators))
             }
             RecordBody::Own { series, metadata } => {
@@ -137,6 +149,8 @@ struct RecordMessage {
     body: Bytes,
     #[prost(int64, optional, tag = "11")]
     latest_ms: Option<i64>,
+    #[prost(message, optional, tag = "12")]
+    delivery: Option<DeliveryMessage>,
 }
 
 const OWN_FORM: u32 = 100;
@@ -158,6 +172,14 @@ struct HeaderMessage {
     positions: Vec<u8>,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct DeliveryMessage {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(message, repeated, tag = "2")]
+    attributes: Vec<LabelPair>,
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 struct StampMessage {
     #[prost(string, tag = "1")]
@@ -176,6 +198,7 @@ impl From<&Record> for RecordMessage {
             from_agent: record.from_agent,
             latest_ms: record.latest_ms,
             header: record.header.as_ref().map(HeaderMessage::from),
+            delivery: record.delivery.as_ref().map(DeliveryMessage::from),
             ..Self::default()
         };
         match &record.body {
@@ -247,6 +270,7 @@ impl TryFrom<RecordMessage> for Record {
             from_agent: message.from_agent,
             latest_ms: message.latest_ms,
             header: message.header.map(BatchHeader::try_from).transpose()?,
+            delivery: message.delivery.map(Delivery::from),
             body,
         })
     }
@@ -283,6 +307,20 @@ impl TryFrom<HeaderMessage> for BatchHeader {
             sequence: message.sequence,
             positions,
         })
+    }
+}
+
+impl From<&Delivery> for DeliveryMessage {
+    fn from(delivery: &Delivery) -> Self {
+        let pair = |(name, value): &(String, String)| LabelPair { name: name.clone(), value: value.clone() };
+        Self { id: delivery.id.clone(), attributes: delivery.attributes.iter().map(pair).collect() }
+    }
+}
+
+impl From<DeliveryMessage> for Delivery {
+    fn from(message: DeliveryMessage) -> Self {
+        let attributes = message.attributes.into_iter().map(|pair| (pair.name, pair.value)).collect();
+        Self { id: message.id, attributes }
     }
 }
 

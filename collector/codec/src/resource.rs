@@ -54,6 +54,16 @@ fn set(attributes: &mut Vec<KeyValue>, name: &str, stamped: Option<&str>) -> u64
     1
 }
 
+/// Adds attributes that the resource does not have.
+pub(crate) fn add_missing(resource: &mut Option<Resource>, more: &[(String, String)]) {
+    let attributes = &mut resource.get_or_insert_with(Resource::default).attributes;
+    for (key, value) in more {
+        if attributes.iter().all(|attribute| attribute.key != *key) {
+            attributes.push(string_attribute(key, value));
+        }
+    }
+}
+
 fn string_attribute(key: &str, value: &str) -> KeyValue {
     let value = Some(AnyValue { value: Some(Value::StringValue(value.to_owned())) });
     KeyValue { key: key.to_owned(), value, ..KeyValue::default() }

@@ -257,6 +257,7 @@ fn a_record_of_a_push_replays_and_forwards_as_stamped_logs() {
         from_agent: false,
         latest_ms: None,
         header: None,
+        delivery: None,
         body: RecordBody::Received { decisions: vec![decision.clone()], body: body.clone() },
     };
     let read = Record::from_bytes(record.to_bytes().into()).unwrap();

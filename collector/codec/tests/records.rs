@@ -188,6 +188,7 @@ fn record(body: ReceivedBody, decisions: Vec<Decision>) -> Record {
         from_agent: true,
         latest_ms: None,
         header: Some(header()),
+        delivery: None,
         body: RecordBody::Received { decisions, body },
     }
 }
@@ -231,6 +232,7 @@ fn series_of_our_own_are_a_form_of_their_own() {
         from_agent: false,
         latest_ms: None,
         header: None,
+        delivery: None,
         body: RecordBody::Own { series: vec![series.clone()], metadata: vec![metadata.clone()] },
     };
     let read = Record::from_bytes(Bytes::from(record.to_bytes())).unwrap();

@@ -373,6 +373,7 @@ fn starts_and_gauge_histograms_go_on_as_otlp() {
         from_agent: false,
         latest_ms: None,
         header: None,
+        delivery: None,
         body: RecordBody::Received {
             decisions: vec![Decision::Stamp(open("t"))],
             body: body(symbols, vec![counter, gauge]),

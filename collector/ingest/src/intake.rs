@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use tenantscope_codec::DecodeLimits;
+use tenantscope_codec::{DecodeLimits, Delivery};
 use tenantscope_journal::{Journal, Options, make_folder};
 use tenantscope_model::{Claim, FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
 use tenantscope_tenancy::{Identity, Registry, Sender};
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::clock::now_ms;
 use crate::counts::Counts;
+use crate::deliveries::DeliveryKey;
 use crate::epochs::Epochs;
 use crate::lanes::{Flight, LaneKey, Standing};
 use crate::limits::{InFlight, Limits, Permit};
@@ -227,24 +228,54 @@ impl Intake {
         }
     }
 
+    /// Takes a delivery, which is known by its id.
+    #[tracing::instrument(
+        name = "delivery",
+        skip_all,
+        fields(signal = %body.signal, bytes = body.bytes.len(), rejected, outcome, otel.status_code)
+    )]
+    pub(crate) async fn receive_delivery(
+        &self,
+        sender: Sender,
+        body: ReceivedBody,
+        delivery: Delivery,
+        permit: Permit,
+    ) -> Result<Accepted, Refused> {
+        self.take_counted(sender, body, KnownBy::Delivery(delivery), permit).await
+    }
+
+    async fn take_counted(
+        &self,
+        sender: Sender,
+        body: ReceivedBody,
+        known_by: KnownBy,
+        permit: Permit,
+    ) -> Result<Accepted, Refused> {
+        let signal = body.signal;
+        let tenant = sender.tenant().cloned();
+        let taken = self.take(sender, body, known_by, permit).await;
+        trace_outcome(&taken);
+        taken.inspect_err(|refused| {
+            telemetry::refused(signal, refused.reason);
+            self.counts.refused(tenant, signal, refused.reason);
+        })
+    }
+
     async fn take(
         &self,
         sender: Sender,
         body: ReceivedBody,
-        header: Option<BatchHeader>,
+        known_by: KnownBy,
         permit: Permit,
     ) -> Result<Accepted, Refused> {
         let line = Arc::clone(self.line(body.signal));
         let owner = sender.lane_owner();
-        let flight = match &header {
-            None => None,
-            Some(header) => {
-                check_agent(&sender, header)?;
-                match take_off(&line, &owner, header).await {
-                    Ok(flight) => Some(flight),
-                    Err(answer) => return answer,
-                }
-            }
+        if let KnownBy::Lane(header) = &known_by {
+            check_agent(&sender, header)?;
+        }
+        let flight = match take_off(&line, &owner, &known_by).await {
+            Ok(flight) => flight,
+            Err(answer) => return answer,
         };
         let slot = Arc::clone(&line.decoding).acquire_owned().await;
         let slot = slot.map_err(|_| Refused::unavailable("shutting_down", "shutting down", Duration::from_secs(5)))?;
@@ -255,7 +286,7 @@ impl Intake {
             blocking(move || {
                 let decide = |claim: &Claim| sender.decide(claim);
                 let from = Sending { tenant, owner, from_agent: sender.may_claim_cadence(), decide: &decide };
-                let admitted = line.admit(&from, body, header, now_ms(), (permit, flight))?;
+                let admitted = line.admit(&from, body, known_by, now_ms(), (permit, flight))?;
                 Ok((Step::first(&line, admitted)?, slot))
             })
             .await?
@@ -283,11 +314,32 @@ impl Intake {
         }
         self.counts.taken(tenant, line.signal, underway.stored, &underway.rejected);
         Ok(Accepted {
+            stored: underway.stored,
             rejected: underway.rejected.total(),
             message: underway.rejected.message(),
             written: underway.written,
         })
     }
+}
+
+/// By what a batch is known when it comes again.
+pub(crate) enum KnownBy {
+    /// It is not.
+    Nothing,
+    /// Its place in its lane.
+    Lane(BatchHeader),
+    /// Its own id.
+    Delivery(Delivery),
+}
+
+/// The right of a batch to be the only one of its lane, or of its id, that is under way.
+// Held for what happens when it is dropped.
+#[allow(dead_code)]
+pub(crate) enum Turn {
+    /// Others don't matter.
+    Any,
+    Lane(Flight<LaneKey>),
+    Delivery(Flight<DeliveryKey>),
 }
 
 /// How far the first stretch on a blocking thread got.
@@ -323,8 +375,31 @@ fn check_agent(sender: &Sender, header: &BatchHeader) -> Result<(), Refused> {
     }
 }
 
-/// Waits for the lane's turn. The error is the answer where there is nothing left to do.
-async fn take_off(line: &Line, owner: &str, header: &BatchHeader) -> Result<Flight, Result<Accepted, Refused>> {
+/// Waits for the turn of the batch's lane, or for the end of the same delivery. The error is the answer where there is
+/// nothing left to do.
+async fn take_off(line: &Line, owner: &str, known_by: &KnownBy) -> Result<Turn, Result<Accepted, Refused>> {
+    match known_by {
+        KnownBy::Nothing => Ok(Turn::Any),
+        KnownBy::Lane(header) => take_off_in_lane(line, owner, header).await.map(Turn::Lane),
+        KnownBy::Delivery(delivery) => {
+            let key = DeliveryKey::new(owner, &delivery.id);
+            let check = || {
+                if line.state.lock().deliveries.has(&key) {
+                    telemetry::repeat(line.signal);
+                    return Err(Ok(Accepted::default()));
+                }
+                Ok(())
+            };
+            line.delivery_flights.take_off(&key, check).await.map(Turn::Delivery)
+        }
+    }
+}
+
+async fn take_off_in_lane(
+    line: &Line,
+    owner: &str,
+    header: &BatchHeader,
+) -> Result<Flight<LaneKey>, Result<Accepted, Refused>> {
     let key = LaneKey::new(owner, header);
     let check = || match line.standing(&key, header) {
         Standing::New => Ok(()),
@@ -383,14 +458,8 @@ impl Receive for Intake {
         header: Option<BatchHeader>,
         permit: Permit,
     ) -> Result<Accepted, Refused> {
-        let signal = body.signal;
-        let tenant = sender.tenant().cloned();
-        let taken = self.take(sender, body, header, permit).await;
-        trace_outcome(&taken);
-        taken.inspect_err(|refused| {
-            telemetry::refused(signal, refused.reason);
-            self.counts.refused(tenant, signal, refused.reason);
-        })
+        let known_by = header.map_or(KnownBy::Nothing, KnownBy::Lane);
+        self.take_counted(sender, body, known_by, permit).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which batches were stored: the highest epoch and sequence of each lane, and the lanes' flights.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -103,21 +104,27 @@ impl Lanes {
     }
 }
 
-/// The lanes that have a batch under way. One at a time: the next one of the lane waits.
-#[derive(Debug, Default)]
-pub(crate) struct Flights(Arc<Mutex<HashMap<LaneKey, watch::Receiver<()>>>>);
+/// The lanes (or deliveries) that have a batch under way. One at a time: the next one of the lane waits.
+#[derive(Debug)]
+pub(crate) struct Flights<K: Eq + Hash>(Arc<Mutex<HashMap<K, watch::Receiver<()>>>>);
 
 /// A lane's right to have a batch under way; the next one goes when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Flight {
-    flights: Arc<Mutex<HashMap<LaneKey, watch::Receiver<()>>>>,
-    key: LaneKey,
+pub(crate) struct Flight<K: Eq + Hash> {
+    flights: Arc<Mutex<HashMap<K, watch::Receiver<()>>>>,
+    key: K,
     _landed: watch::Sender<()>,
 }
 
-impl Flights {
+impl<K: Eq + Hash> Default for Flights<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Flights<K> {
     /// Takes off once no other batch of the lane is under way, if `check` (asked then) allows it.
-    pub(crate) async fn take_off<E>(&self, key: &LaneKey, check: impl Fn() -> Result<(), E>) -> Result<Flight, E> {
+    pub(crate) async fn take_off<E>(&self, key: &K, check: impl Fn() -> Result<(), E>) -> Result<Flight<K>, E> {
         loop {
             let mut landed = {
                 let mut flights = self.0.lock();
@@ -137,7 +144,7 @@ impl Flights {
     }
 }
 
-impl Drop for Flight {
+impl<K: Eq + Hash> Drop for Flight<K> {
     fn drop(&mut self) {
         self.flights.lock().remove(&self.key);
     }

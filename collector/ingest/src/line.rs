@@ -11,7 +11,9 @@ use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, S
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused, Written};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::lanes::{Flight, Flights, LaneKey, Standing};
+use crate::deliveries::DeliveryKey;
+use crate::intake::{KnownBy, Turn};
+use crate::lanes::{Flights, LaneKey, Standing};
 use crate::limits::Permit;
 use crate::refusal;
 use crate::relief::Relief;
@@ -71,7 +73,8 @@ pub(crate) struct Line {
     pub(crate) journal: Journal,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) state: Arc<Mutex<State>>,
-    pub(crate) flights: Flights,
+    pub(crate) flights: Flights<LaneKey>,
+    pub(crate) delivery_flights: Flights<DeliveryKey>,
     pub(crate) decoding: Arc<Semaphore>,
     /// See [`Line::delta_turn`].
     deltas: Arc<tokio::sync::Mutex<()>>,
@@ -123,7 +126,7 @@ pub(crate) struct Admitted {
     records: u64,
     tenant: Option<TenantId>,
     record: Record,
-    held: (Permit, Option<Flight>),
+    held: (Permit, Turn),
 }
 
 impl Admitted {
@@ -180,6 +183,7 @@ impl Line {
             store,
             state: Arc::new(Mutex::new(state)),
             flights: Flights::default(),
+            delivery_flights: Flights::default(),
             decoding: Arc::new(Semaphore::new(options.max_decoding.max(1))),
             deltas: Arc::default(),
             delta_room: Arc::new(Semaphore::new(room_of(options.decode.max_decoded_bytes) as usize)),
@@ -201,11 +205,22 @@ impl Line {
         &self,
         from: &Sending<'_>,
         body: ReceivedBody,
-        header: Option<BatchHeader>,
+        known_by: KnownBy,
         received_at_ms: i64,
-        held: (Permit, Option<Flight>),
+        held: (Permit, Turn),
     ) -> Result<Option<Admitted>, Refused> {
-        let decoded = decode(&body, &self.limits)?;
+        let mut decoded = decode(&body, &self.limits)?;
+        let (header, delivery) = match known_by {
+            KnownBy::Nothing => (None, None),
+            KnownBy::Lane(header) => (Some(header), None),
+            KnownBy::Delivery(delivery) => (None, Some(delivery)),
+        };
+        if let Some(delivery) = &delivery {
+            if decoded.delivery_id() != Some(delivery.id.as_str()) {
+                return Err(Refused::invalid("request_id", "header and body name different request ids"));
+            }
+            decoded.add_attributes(&delivery.attributes);
+        }
         let claims = decoded.claims();
         let records = decoded.records();
         if records == 0 && claims.is_empty() && header.is_none() {
@@ -218,6 +233,7 @@ impl Line {
             from_agent: from.from_agent,
             latest_ms: self.max_ahead_ms.map(|ahead_ms| received_at_ms.saturating_add(ahead_ms)),
             header,
+            delivery,
             body: RecordBody::Received { decisions, body },
         };
         Ok(Some(Admitted { decoded, records, tenant: from.tenant.clone(), record, held }))
@@ -304,6 +320,7 @@ impl Line {
             from_agent: false,
             latest_ms: None,
             header: None,
+            delivery: None,
             body: RecordBody::Own { series, metadata },
         };
         let stamped = record.replay(&Accumulators::new(0))?;

@@ -9,12 +9,12 @@ use axum::routing::{post, post_service};
 use tenantscope_wire::{IDENTITY_PATH, Identify, OtlpLimits, OtlpService};
 
 use crate::intake::Intake;
-use crate::{loki_push, remote_write};
+use crate::{firehose, loki_push, remote_write};
 
 /// How long a body may take to come.
 pub(crate) const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Remote write, Loki push, OTLP over HTTP, and the identity exchange.
+/// Remote write, Loki push, Firehose, OTLP over HTTP, and the identity exchange.
 pub fn write_routes(intake: Arc<Intake>) -> Router {
     let otlp = otlp_service(&intake);
     Router::new()
@@ -24,6 +24,8 @@ pub fn write_routes(intake: Arc<Intake>) -> Router {
         .route(IDENTITY_PATH, post_service(otlp))
         .route("/api/v1/write", post(remote_write::write))
         .route("/loki/api/v1/push", post(loki_push::push))
+        .route("/firehose/metrics", post(firehose::metrics))
+        .route("/firehose/logs", post(firehose::logs))
         // Each route bounds its body by what was reserved for it.
         .layer(DefaultBodyLimit::disable())
         .with_state(intake)

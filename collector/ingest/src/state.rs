@@ -1,4 +1,5 @@
-//! What a line remembers of its journal beside the store: lanes, source positions, who reported, running totals.
+//! What a line remembers of its journal beside the store: lanes, deliveries, source positions, who reported, running
+//! totals.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,6 +10,7 @@ use tenantscope_codec::{Accumulators, Deltas, Record, RecordBody};
 use tenantscope_model::{AccountId, Decision, Stamp, TenantId};
 use tenantscope_wire::Name;
 
+use crate::deliveries::{self, Deliveries, DeliveryKey};
 use crate::lanes::{LaneKey, Lanes, Newest};
 
 /// The state as of a journal position: exactly what the records up to there, in order, make of an empty one.
@@ -18,6 +20,7 @@ pub(crate) struct State {
     pub(crate) position: u64,
     pub(crate) lanes: Lanes,
     pub(crate) accumulators: Accumulators,
+    pub(crate) deliveries: Deliveries,
     sources: HashMap<AgentKey, BTreeMap<String, SourcePosition>>,
     seen: BTreeMap<Reporter, i64>,
 }
@@ -56,6 +59,7 @@ pub(crate) struct Reporter {
 pub(crate) struct Change {
     received_at_ms: i64,
     lane: Option<(LaneKey, u64, u64)>,
+    delivery: Option<DeliveryKey>,
     sources: BTreeMap<String, Value>,
     reporters: Vec<Reporter>,
 }
@@ -64,6 +68,7 @@ impl Change {
     pub(crate) fn of(record: &Record) -> Self {
         let header = record.header.as_ref();
         let lane = header.map(|header| (LaneKey::new(&record.sender, header), header.epoch, header.sequence));
+        let delivery = record.delivery.as_ref().map(|delivery| DeliveryKey::new(&record.sender, &delivery.id));
         let sources = header.map(|header| header.positions.by_source().clone()).unwrap_or_default();
         let mut reporters = match &record.body {
             RecordBody::Received { decisions, .. } => decisions.iter().filter_map(reporter).collect(),
@@ -72,7 +77,7 @@ impl Change {
         };
         reporters.sort_unstable();
         reporters.dedup();
-        Self { received_at_ms: record.received_at_ms, lane, sources, reporters }
+        Self { received_at_ms: record.received_at_ms, lane, delivery, sources, reporters }
     }
 }
 
@@ -89,6 +94,7 @@ impl Default for State {
             position: 0,
             lanes: Lanes::default(),
             accumulators: Accumulators::new(MAX_DELTA_SERIES),
+            deliveries: Deliveries::default(),
             sources: HashMap::new(),
             seen: BTreeMap::new(),
         }
@@ -102,6 +108,12 @@ impl State {
         if let Some((key, epoch, sequence)) = change.lane {
             self.move_sources(&key, change.sources, position);
             self.lanes.advance(key, Newest { epoch, sequence, position });
+        }
+        if let Some(key) = change.delivery {
+            self.deliveries.add(key, change.received_at_ms);
+            if position.is_multiple_of(256) {
+                self.deliveries.expire(change.received_at_ms);
+            }
         }
         for reporter in change.reporters {
             let last_ms = self.seen.entry(reporter).or_insert(change.received_at_ms);
@@ -168,6 +180,8 @@ struct Document {
     lanes: Vec<(LaneKey, Newest)>,
     sources: Vec<(AgentKey, BTreeMap<String, SourcePosition>)>,
     seen: Vec<(Reporter, i64)>,
+    #[serde(default)]
+    deliveries: Vec<deliveries::Written>,
 }
 
 /// The first bytes of a state file: what it is, and its version.
@@ -192,6 +206,7 @@ impl State {
             lanes: self.lanes.iter().map(|(key, newest)| (key.clone(), *newest)).collect(),
             sources: self.sources.iter().map(|(key, sources)| (key.clone(), sources.clone())).collect(),
             seen: self.seen.iter().map(|(reporter, last_ms)| (reporter.clone(), *last_ms)).collect(),
+            deliveries: self.deliveries.to_written(),
         };
         let json = serde_json::to_vec(&document)?;
         let accumulators = self.accumulators.to_bytes();
@@ -226,6 +241,8 @@ impl State {
             serde_json::from_slice(&json).map_err(|error| StateError::Damaged(error.to_string()))?;
         let accumulators =
             Accumulators::from_bytes(rest, MAX_DELTA_SERIES).map_err(|error| StateError::Damaged(error.to_string()))?;
+        let deliveries =
+            Deliveries::from_written(document.deliveries).ok_or_else(|| damaged("a delivery's id is none"))?;
         let mut lanes = Lanes::default();
         for (key, newest) in document.lanes {
             lanes.advance(key, newest);
@@ -234,6 +251,7 @@ impl State {
             position: document.position,
             lanes,
             accumulators,
+            deliveries,
             sources: document.sources.into_iter().collect(),
             seen: document.seen.into_iter().collect(),
         })
@@ -256,6 +274,7 @@ mod tests {
             from_agent: true,
             latest_ms: None,
             header: Some(BatchHeader { agent: name("a"), lane: name("l"), epoch: 1, sequence, positions }),
+            delivery: None,
             body: RecordBody::Received {
                 decisions: vec![Decision::Stamp(stamp), Decision::Refuse { reason: "x" }],
                 body: ReceivedBody {

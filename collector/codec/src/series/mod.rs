@@ -26,12 +26,7 @@ use crate::labels::{MAX_LABELS, StampLabels, TOO_MANY_LABELS};
 use crate::stamp::{Origin, Rejected, Stamped, TOO_FAR_AHEAD};
 use crate::{Accumulators, count, resource};
 
-/// The scope whose metrics are named as YACE names them.
-pub const CLOUDWATCH_SCOPE: &str = "tenantscope.cloudwatch";
-/// Metric metadata: time between two points, in milliseconds.
-pub const CADENCE_METADATA: &str = "tenantscope.cadence_ms";
-/// Metric metadata: how late a point may come, in milliseconds.
-pub const DELAY_METADATA: &str = "tenantscope.delay_ms";
+pub use tenantscope_wire::cloudwatch::{CADENCE_METADATA, DELAY_METADATA, METRICS_SCOPE as CLOUDWATCH_SCOPE};
 
 /// Collects the series of a batch.
 pub(crate) struct SeriesBuilder<'a> {
