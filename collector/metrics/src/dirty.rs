@@ -189,7 +189,7 @@ impl ReportDirty for MetricStore {
         let is_new = {
             // No batch is half applied: each came before this, or is looked at with it in force.
             let applied = self.applied.lock();
-            self.dirty.rise(Summed { until_ms: t_ms, position: applied.position }, self.durable_position())
+            self.dirty.rise(Summed { until_ms: t_ms, position: applied.whole_until() }, self.durable_position())
         };
         // The commit of one that is known may have failed.
         if !is_new && self.is_kept_as_summed(t_ms) {

@@ -88,8 +88,7 @@ impl MetricStore {
     /// Begins a new generation. From now on the writer leaves alone what was written before.
     fn freeze(&self) -> Option<Frozen> {
         let mut applied = self.applied.lock();
-        // What a panic kept from being applied comes again from the journal, so its position is not passed.
-        let position = applied.failed_at.map_or(applied.position, |failed| applied.position.min(failed - 1));
+        let position = applied.whole_until();
         if position == self.durable_position().0 && applied.touched.is_empty() {
             return None;
         }

@@ -81,6 +81,14 @@ pub(crate) struct Applied {
     pub(crate) from_blocks: Vec<SeriesId>,
 }
 
+impl Applied {
+    /// Up to where everything was applied. What a panic kept from being applied comes again from the journal, so its
+    /// position is not passed.
+    pub(crate) fn whole_until(&self) -> u64 {
+        self.failed_at.map_or(self.position, |failed| self.position.min(failed.saturating_sub(1)))
+    }
+}
+
 #[derive(Debug)]
 struct Committed {
     manifest: Manifest,

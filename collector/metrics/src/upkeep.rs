@@ -236,7 +236,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use tenantscope_model::{Labels, Position, Refusal, Sample, Sink, StampedBatch, StampedSeries};
+    use tenantscope_model::{Labels, Position, Refusal, ReportDirty, Sample, Sink, StampedBatch, StampedSeries};
 
     use super::*;
     use crate::options::Options;
@@ -272,6 +272,22 @@ mod tests {
         assert!(matches!(refused, Refusal::Unavailable { reason: "store_failed", .. }));
         store.flush().unwrap();
         assert_eq!(store.durable(), Position(1));
+    }
+
+    #[test]
+    fn a_batch_that_was_not_applied_is_late_for_what_was_summed_without_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { retention: None, future_max: None, ..Options::default() };
+        let store = MetricStore::open(dir.path(), options.clone()).unwrap();
+        let later = store.prepare(batch(3)).unwrap();
+        store.stop_before(Position(1));
+        store.apply(later, Position(2));
+        store.summed_until(100).unwrap();
+        drop(store);
+        let store = MetricStore::open(dir.path(), options).unwrap();
+        store.apply(store.prepare_replay(batch(1)), Position(1));
+        let told = store.dirty().ranges;
+        assert_eq!(told.iter().map(|range| (range.from_ms, range.to_ms)).collect::<Vec<_>>(), [(1, 1)]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tenantscope_tenancy::Quotas;
 pub struct JournalConfig {
     /// A segment that has grown to this is closed; default 64 MiB.
     pub segment_max_bytes: Option<Bytes>,
-    /// All segments of one journal; at this size batches get 503; default 4 GiB.
+    /// All segments of one journal; at half of it the store flushes, at this size batches get 503; default 4 GiB.
     pub max_bytes: Option<Bytes>,
 }
 
