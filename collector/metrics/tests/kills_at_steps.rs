@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{HOUR_MS, MINUTE_MS, always, copy_folder, files_with, options, preloadable, range, stamped, tenant};
-use tenantscope_metrics::{BlockOptions, ClassOf, MetricStore, Options, Retention, RetentionClass};
+use tenantscope_metrics::{BlockOptions, ClassOf, MetricStore, OpenError, Options, Retention, RetentionClass};
 use tenantscope_model::{
     FamilyMetadata, Labels, Metadata, MetadataRequest, MetricKind, Position, Scope, Select, Sink, StampedBatch,
     StampedSeries,
@@ -31,6 +31,8 @@ const AT_ONCE: usize = 6;
 /// More than any of the works has.
 const MAX_STEPS: usize = 400;
 const SIGKILL: i32 = 9;
+/// How long something may take that takes seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is read of a series, by tenant and host.
 type Answer = BTreeMap<(String, String), Vec<(i64, f64)>>;
@@ -50,10 +52,21 @@ fn answer(store: &MetricStore) -> Answer {
         .collect()
 }
 
+/// Opens a store. Programs that other threads start at this moment hold the lock of one that was just closed until they begin.
+fn open(dir: &Path, options: &Options) -> Arc<MetricStore> {
+    let begun = Instant::now();
+    loop {
+        match MetricStore::open(dir, options.clone()) {
+            Err(OpenError::Locked { .. }) if begun.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "still not so: {what}");
+        assert!(begun.elapsed() < PATIENCE, "still not so: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -160,7 +173,7 @@ fn newcomer() -> StampedSeries {
 }
 
 fn open_with_journal(dir: &Path) -> Arc<MetricStore> {
-    let store = MetricStore::open(dir, options()).unwrap();
+    let store = open(dir, &options());
     for (position, batch) in (1..).zip(journal()).skip(store.durable().0 as usize) {
         store.apply(store.prepare_replay(batch), Position(position));
     }
@@ -168,7 +181,7 @@ fn open_with_journal(dir: &Path) -> Arc<MetricStore> {
 }
 
 fn begin_removal(dir: &Path) {
-    let store = MetricStore::open(dir, options()).unwrap();
+    let store = open(dir, &options());
     for (position, batch) in (1..).zip(journal()) {
         store.apply(store.prepare(batch).unwrap(), Position(position));
         match position {
@@ -219,7 +232,7 @@ fn end_removal(dir: &Path, step: usize) {
     expected.insert(("goner".to_owned(), "same-host".to_owned()), samples);
     assert_eq!(answer(&store), expected, "before step {step}");
     drop(store);
-    let store = MetricStore::open(dir, options()).unwrap();
+    let store = open(dir, &options());
     assert_eq!(answer(&store), expected, "before step {step}, after another start");
     let families = |id: &str| {
         let request = MetadataRequest { family: None, limit: 10, budget: always(&[]).budget };
@@ -269,7 +282,7 @@ fn at_day_95() -> i64 {
 fn open_at_day_100(dir: &Path) -> Arc<MetricStore> {
     let mut options = retention_options(dir, || 100 * DAY_MS);
     options.blocks.enabled = false;
-    MetricStore::open(dir.join("store"), options).unwrap()
+    open(&dir.join("store"), &options)
 }
 
 fn on_day(tenant: &str, day: i64) -> StampedSeries {
@@ -278,7 +291,7 @@ fn on_day(tenant: &str, day: i64) -> StampedSeries {
 
 fn begin_retention(dir: &Path) {
     let write = |now_ms: fn() -> i64, position: u64, series: Vec<StampedSeries>| {
-        let store = MetricStore::open(dir.join("store"), retention_options(dir, now_ms)).unwrap();
+        let store = open(&dir.join("store"), &retention_options(dir, now_ms));
         let batch = StampedBatch::Metrics { series, metadata: Vec::new() };
         store.apply(store.prepare(batch).unwrap(), Position(position));
         store.flush().unwrap();
