@@ -1,5 +1,5 @@
-//! kill -9 before each durable step of a tenant's removal and of retention: the store opens, has what is to be kept, and
-//! ends by itself what was begun.
+//! kill -9 before each durable step of a tenant's removal and of retention: the store opens, has what is to be kept,
+//! and ends by itself what was begun.
 //!
 //! The steps are counted by a library preloaded into the test's own program, which runs once more for each of them.
 
@@ -52,7 +52,8 @@ fn answer(store: &MetricStore) -> Answer {
         .collect()
 }
 
-/// Opens a store. Programs that other threads start at this moment hold the lock of one that was just closed until they begin.
+/// Opens a store. A program that another thread starts at this moment has the lock of one that was just closed until the
+/// program begins.
 fn open(dir: &Path, options: &Options) -> Arc<MetricStore> {
     let begun = Instant::now();
     loop {
@@ -71,8 +72,8 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Kills a piece of work before its first durable step, its second and so on, until it comes to its end. It begins anew on a
-/// copy of a folder each time, which is looked at after it.
+/// Kills a piece of work before its first durable step, its second and so on, until it comes to its end. Each time it
+/// begins on a new copy of a folder, which is looked at afterwards.
 fn kill_before_each_step(work: &str, begun: &Path, look_at: impl Fn(&Path, usize) + Sync) {
     let tools = tempfile::tempdir().unwrap();
     // Without a C compiler nobody counts the steps.
