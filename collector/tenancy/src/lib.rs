@@ -51,6 +51,8 @@ mod tenants_file;
 mod token;
 
 #[cfg(test)]
+mod jwt_tests;
+#[cfg(test)]
 mod tests;
 
 pub use config::{

@@ -357,3 +357,73 @@ fn only_https_or_loopback_is_an_sts_endpoint() {
     let unnamed = serde_saphyr::from_str("{sts: {endpoints: {eu-west-1: \"https://x\"}}}").unwrap();
     assert!(Identity::check(&unnamed, Path::new(".")).is_err());
 }
+
+/// Writes `identity:` and puts it in force as a reload does.
+fn reload(setup: &Setup, text: &str) {
+    let config: IdentityConfig = serde_saphyr::from_str(text).unwrap();
+    let prepared = setup.identity.prepare(&config, setup.dir.path(), setup.dir.path()).unwrap();
+    setup.identity.put_in_force(prepared);
+}
+
+#[tokio::test]
+async fn a_revoked_account_loses_its_credentials_at_once() {
+    let setup = setup("http://127.0.0.1:9", Unknown::Refuse);
+    let tokens = "tokens: [{name: one, token_file: one, accounts: [\"222222222222\"]}, \
+                  {name: two, token_file: two, accounts: [\"222222222222\", \"123456789012\"]}]";
+    reload(&setup, &format!("{{{tokens}}}"));
+    let identity = &setup.identity;
+    let proof = ProofOfAccount::Token { token: "one-account".into() };
+    let give = async |now_ms: i64| {
+        let proved = identity.prove(&proof, &peer(), now_ms).await?;
+        Ok::<_, Refused>(identity.issue(&proved, &Name::try_new("a1").unwrap(), None, now_ms).token)
+    };
+    let sent = async |token: &str, now_ms: i64| {
+        identity.sender(&bearer(token), &peer(), now_ms).await.map(drop).map_err(|refused| refused.reason)
+    };
+    let now_ms: i64 = 1_764_500_400_000;
+    let (before, after) = (give(now_ms - 1_000).await.unwrap(), give(now_ms + 1_000).await.unwrap());
+    assert_eq!((sent(&before, now_ms).await, sent(&after, now_ms).await), (Ok(()), Ok(())));
+
+    reload(&setup, &format!("{{{tokens}, revoked: [{{account: \"222222222222\", before: \"2025-11-30T11:00:00Z\"}}]}}"));
+    assert_eq!((sent(&before, now_ms).await, sent(&after, now_ms).await), (Err("revoked_token"), Ok(())));
+    assert_eq!(sent("one-account", now_ms).await, Ok(()), "its proof gives new ones");
+
+    reload(&setup, &format!("{{{tokens}, revoked: [{{account: \"222222222222\"}}]}}"));
+    for token in [&*before, &*after, "one-account"] {
+        assert_eq!(sent(token, now_ms).await, Err("revoked_account"));
+    }
+    assert_eq!(give(now_ms).await.unwrap_err().reason, "revoked_account");
+    let relay = identity.sender(&bearer("two-accounts"), &peer(), now_ms).await.unwrap();
+    let foreign = Decision::Refuse { reason: "foreign_account" };
+    assert_eq!(relay.decide(&claim(Some("222222222222"), None)), foreign, "nor does a relay speak for it");
+    assert!(matches!(relay.decide(&claim(Some("123456789012"), None)), Decision::Stamp(_)));
+    reload(&setup, &format!("{{{tokens}}}"));
+    assert_eq!(sent(&before, now_ms).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_newer_start_of_an_agent_ends_the_tokens_of_an_older_one() {
+    let Setup { identity, .. } = setup("http://127.0.0.1:9", Unknown::Refuse);
+    let proved = identity.prove(&ProofOfAccount::Token { token: "one-account".into() }, &peer(), NOW_MS).await.unwrap();
+    let give = |agent: &str, epoch| identity.issue(&proved, &Name::try_new(agent).unwrap(), epoch, NOW_MS).token;
+    let (older, other, spooled) = (give("a1", Some(5)), give("a2", Some(5)), give("a1", None));
+    let newer = give("a1", Some(6));
+    let reason = async |token: &str| identity.sender(&bearer(token), &peer(), NOW_MS).await.err().map(|r| r.reason);
+    assert_eq!(reason(&older).await, Some("old_epoch"));
+    for token in [&other, &spooled, &newer] {
+        assert_eq!(reason(token).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_reload_keeps_nonces_and_what_is_wrong_changes_nothing() {
+    let (url, _) = answering("200 OK", answer("123456789012", "tenantscope-agent")).await;
+    let setup = setup(&url, Unknown::Refuse);
+    let used = proof("collector.example.com", "eu-west-1", NONCE);
+    setup.identity.prove(&used, &peer(), NOW_MS).await.unwrap();
+    let sts = format!("server_name: collector.example.com, sts: {{endpoints: {{eu-west-1: \"{url}\"}}}}");
+    reload(&setup, &format!("{{{sts}}}"));
+    assert_eq!(setup.identity.prove(&used, &peer(), NOW_MS).await.unwrap_err().reason, "replayed_proof");
+    let wrong = serde_saphyr::from_str("tokens: [{name: a, token_file: none, accounts: [\"111122223333\"]}]").unwrap();
+    assert!(setup.identity.prepare(&wrong, setup.dir.path(), setup.dir.path()).is_err());
+}

@@ -1,0 +1,126 @@
+"""Web identity tokens (JWTs): senders by an account's claim, readers by claims that map to a scope."""
+
+import identity
+import otlp
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from issuer import Issuer, of_account
+
+ACME, GLOBEX, STRANGER = "111122223333", "444455556666", "777788889999"
+
+
+@pytest.fixture
+def issuer():
+    running = Issuer()
+    running.add_key("first")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def strict(collectors, issuer):
+    """A collector that takes the issuer's tokens from senders, and from readers of two kinds."""
+    path = ["https://sts.amazonaws.com/", "aws_account"]
+    config = {"identity": {"jwt": [issuer.config(account_claim=path, subject="arn:aws:iam::*:role/tenantscope-agent")]},
+              "registry": {"file": "tenants.yaml"},
+              "readers": [{"name": "oncall", "jwt": issuer.config(claims={"groups": "oncall"}), "scope": "all"},
+                          {"name": "gold", "jwt": issuer.config(claims={"groups": "gold"}), "scope": {"attributes": {"tier": "gold"}}},
+                          {"name": "customers", "jwt": issuer.config(subject="customer-*"), "scope": {"claim": "tenants"}}]}
+    running = collectors(config, start=False)
+    running.folder.mkdir(parents=True)
+    (running.folder / "tenants.yaml").write_text(yaml.safe_dump({"tenants": [
+        {"id": "acme", "accounts": [ACME], "attributes": {"tier": "gold"}}, {"id": "globex", "accounts": [GLOBEX]}]}))
+    running.start()
+    return running
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+def sent(collector, token, body=None):
+    body = body or otlp.gauge_json("shop_carts", 1.0, {"cloud.account.id": GLOBEX, "tenant.id": "globex"})
+    return collector.send("metrics", body, headers=bearer(token)).status_code
+
+
+def seen(collector, token, tenant=None):
+    found = collector.query("shop_carts", tenant, headers=bearer(token))
+    return {series["metric"]["tenant"] for series in found}
+
+
+def test_the_account_comes_from_the_claim_in_a_batch_and_in_the_exchange(strict, issuer):
+    assert sent(strict, issuer.token("first", **of_account(ACME))) == 200
+    answer = identity.exchange(strict, {"kind": "jwt", "token": issuer.token("first", **of_account(GLOBEX))})
+    assert (answer.status_code, answer.json()["account"]) == (200, GLOBEX)
+    assert sent(strict, answer.json()["token"], otlp.gauge_json("shop_carts", 2.0)) == 200
+    oncall = issuer.token("first", groups=["oncall"])
+    stamps = {(s["metric"]["tenant"], s["metric"]["account_id"]) for s in strict.query("shop_carts", headers=bearer(oncall))}
+    assert stamps == {("acme", ACME), ("globex", GLOBEX)}
+    assert issuer.asked <= 4, "one fetch for each entry that needs the keys"
+
+
+def test_forged_tokens_are_refused(strict, issuer):
+    good = of_account(ACME)
+    assert sent(strict, issuer.token("first", **of_account(STRANGER))) == 403
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    head, claims, signature = issuer.token("first", **good).split(".")
+    _, other_claims, _ = issuer.token("first", **of_account(GLOBEX)).split(".")
+    for token in [issuer.token("first", key=stranger, **good),
+                  issuer.token("first", header={"kid": "second"}, **good),
+                  issuer.token("first", header={"alg": "none"}, **good),
+                  issuer.token("first", header={"alg": "HS256"}, **good),
+                  issuer.token("first", header={"crit": ["exp"]}, **good),
+                  issuer.token("first", header={"jku": issuer.url, "kid": None}, key=stranger, **good),
+                  issuer.token("first", aud="https://elsewhere.test", **good),
+                  issuer.token("first", iss="http://127.0.0.1:9", **good),
+                  issuer.token("first", sub="arn:aws:iam::111122223333:role/developer", **good),
+                  issuer.token("first", exp=1, **good),
+                  issuer.token("first", exp=None, **good),
+                  issuer.token("first", exp="99999999999", **good),
+                  issuer.token("first", nbf=99999999999, **good),
+                  issuer.token("first", aws_account=ACME),
+                  f"{head}.{other_claims}.{signature}", f"{head}.{claims}."]:
+        assert sent(strict, token) == 401, token
+        assert identity.exchange(strict, {"kind": "jwt", "token": token}).status_code == 401
+    assert strict.own_metric("tenantscope_tenancy_senders_refused_total", reason="jwt_signature") >= 2
+
+
+def test_an_issuers_new_key_counts_and_made_up_ones_make_nobody_ask(strict, issuer):
+    issuer.add_key("second")
+    assert sent(strict, issuer.token("second", **of_account(ACME))) == 200
+    before = issuer.asked
+    for kid in range(20):
+        assert sent(strict, issuer.token("first", header={"kid": f"made-up-{kid}"}, **of_account(ACME))) == 401
+    assert issuer.asked == before
+
+
+def test_a_readers_claims_are_its_scope(strict, issuer):
+    for account in (ACME, GLOBEX):
+        assert sent(strict, issuer.token("first", **of_account(account)), otlp.gauge_json("shop_carts", 1.0)) == 200
+    token = lambda **claims: issuer.token("first", **claims)
+    customer = lambda tenants: token(sub="customer-1", tenants=tenants)
+    assert seen(strict, token(groups=["oncall", "x"])) == {"acme", "globex"}
+    assert seen(strict, token(groups="gold")) == {"acme"}
+    assert seen(strict, customer("globex")) == {"globex"}
+    assert seen(strict, customer(["globex", "acme"])) == {"acme", "globex"}
+    # X-Scope-OrgID narrows and never widens.
+    assert seen(strict, customer(["globex", "acme"]), tenant="acme") == {"acme"}
+    assert seen(strict, customer("globex"), tenant="acme|globex") == {"globex"}
+    assert seen(strict, customer("globex"), tenant="acme") == set()
+    for nothing in (customer(None), customer([]), customer({"all": True}), customer("*"), customer("a|b")):
+        assert seen(strict, nothing) == set()
+    stranger = strict.get("/api/v1/query", query="shop_carts", headers=bearer(token(groups=["other"])))
+    assert stranger.status_code == 401 and "tenant" not in stranger.text
+
+
+def test_a_scope_by_attributes_follows_the_registry(strict, issuer):
+    from collector import eventually
+    for account in (ACME, GLOBEX):
+        assert sent(strict, issuer.token("first", **of_account(account)), otlp.gauge_json("shop_carts", 1.0)) == 200
+    gold = issuer.token("first", groups="gold")
+    assert seen(strict, gold) == {"acme"}
+    (strict.folder / "tenants.yaml").write_text(yaml.safe_dump({"tenants": [
+        {"id": "acme", "accounts": [ACME]}, {"id": "globex", "accounts": [GLOBEX], "attributes": {"tier": "gold"}}]}))
+    strict.reload()
+    eventually(lambda: seen(strict, gold) == {"globex"})
