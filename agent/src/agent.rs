@@ -28,6 +28,8 @@ use crate::{aws, telemetry_listener};
 
 /// How often the sources' progress is written down.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30);
+/// How often the agent looks whether its token is to be renewed, while it has nothing to deliver.
+const SHOW_INTERVAL: Duration = Duration::from_secs(60);
 /// How long `once` tries to be known to the collector before it gives up.
 const ONCE_IDENTITY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the end of `run` delivers, unless the configuration says otherwise.
@@ -90,6 +92,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let stop = CancellationToken::new();
     let mut tasks = agent.listeners(&stop).await?;
     tasks.spawn(checkpoints(agent.spool.clone(), stop.clone()));
+    tasks.spawn(show(Arc::clone(&agent.session), stop.clone()));
     tasks.spawn(collection::collect(agent.surroundings(), stop.clone()));
     tracing::info!(name = %agent.config.name, collector = %agent.config.collector, "agent runs");
     shutdown.await;
@@ -195,6 +198,20 @@ async fn join(tasks: &mut JoinSet<()>) {
     if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
         tracing::warn!(tasks = tasks.len(), "tasks did not end in time");
         tasks.shutdown().await;
+    }
+}
+
+/// Renews the token while there is nothing to deliver too, so that the collector can tell an idle account from a silent one.
+async fn show(session: Arc<Session>, stop: CancellationToken) {
+    loop {
+        // Whoever delivers says what is wrong; here it is only tried again.
+        if let Err(error) = session.standing().await {
+            tracing::debug!(%error, "not known to the collector now");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SHOW_INTERVAL) => {}
+        }
     }
 }
 

@@ -80,7 +80,7 @@ class Page(html.parser.HTMLParser):
         return sum(1 for name, _ in self.tags if name == tag)
 
 
-PAGES = ["/", f"/tenants/{BAD}", "/incidents", "/slo"]
+PAGES = ["/", f"/tenants/{BAD}", "/accounts", "/incidents", "/slo"]
 
 
 AXE = "4.10.3"

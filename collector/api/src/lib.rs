@@ -15,6 +15,7 @@
 mod clock;
 pub mod loki;
 mod objectives;
+pub mod openapi;
 pub mod pages;
 pub mod prometheus;
 mod reader;

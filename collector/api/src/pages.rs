@@ -1,6 +1,7 @@
-//! The built-in pages: the fleet, a tenant, incidents, objectives. They work without scripts, and show what the reader's
+//! The built-in pages: the fleet, a tenant, accounts, incidents, objectives. They work without scripts, and show what the reader's
 //! scope allows and nothing else.
 
+mod accounts;
 mod fleet;
 mod incidents;
 mod layout;
@@ -58,6 +59,7 @@ pub fn routes(sources: Sources) -> Router {
     Router::new()
         .route("/", get(fleet::show))
         .route("/tenants/{tenant}", get(tenant::show))
+        .route("/accounts", get(accounts::show))
         .route("/traces/{trace}", get(trace::show))
         .route("/incidents", get(incidents::show))
         .route("/slo", get(objectives::show))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tenantscope_model::{Alert, Reporting, Scope, TenantId};
+use tenantscope_model::{AccountId, Alert, AlertState, Reporting, Scope, TenantId};
 use tenantscope_tenancy::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -97,10 +97,28 @@ impl Incidents {
     /// When it returns, the change and its notifications are durable. Blocks.
     pub fn take(&self, rule: &str, alerts: &[Alert], now_ms: i64) -> Result<(), StoreError> {
         let members = self.members(now_ms);
+        let alerts: Vec<Alert> = alerts.iter().filter(|alert| !self.is_quiet(alert, now_ms)).cloned().collect();
         let mut books = self.0.books.lock();
         let before = books.get(rule).cloned().unwrap_or_default();
-        let change = before.take(rule, alerts, &members, now_ms);
+        let change = before.take(rule, &alerts, &members, now_ms);
         self.commit(&mut books, rule, change, now_ms)
+    }
+
+    /// Whether an alert wakes nobody: it is about an account, or about a tenant all of whose accounts settle in or are on
+    /// their way out. One that ended is told all the same.
+    fn is_quiet(&self, alert: &Alert, now_ms: i64) -> bool {
+        let Some(registry) = self.0.registry.as_ref().filter(|_| alert.state != AlertState::Resolved) else {
+            return false;
+        };
+        let account = alert.labels.get("account_id").and_then(|text| AccountId::try_new(text).ok());
+        let tenant = alert.labels.get("tenant").and_then(|text| TenantId::try_new(text).ok());
+        let quiet = match (account, tenant) {
+            (Some(account), _) => registry.is_quiet(account, now_ms),
+            (None, Some(tenant)) => registry.is_quiet_tenant(&tenant, now_ms),
+            (None, None) => false,
+        };
+        Telemetry::get().quiet(u64::from(quiet));
+        quiet
     }
 
     /// Ends alerts of which nothing was heard in time. Blocks.

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounterVec, IntGauge, register_int_counter_vec, register_int_gauge};
+use prometheus::{
+    IntCounter, IntCounterVec, IntGauge, register_int_counter, register_int_counter_vec, register_int_gauge,
+};
 
 static TELEMETRY: LazyLock<Telemetry> = LazyLock::new(Telemetry::register);
 
@@ -11,6 +13,7 @@ pub(crate) struct Telemetry {
     notifications: Option<IntCounterVec>,
     incidents: Option<IntCounterVec>,
     dropped: Option<IntCounterVec>,
+    quiet: Option<IntCounter>,
     waiting: Option<IntGauge>,
 }
 
@@ -39,6 +42,11 @@ impl Telemetry {
                 &["what"]
             )
             .ok(),
+            quiet: register_int_counter!(
+                "tenantscope_incidents_quiet_alerts_total",
+                "Alerts that woke nobody since their account settles in or is on its way out."
+            )
+            .ok(),
             waiting: register_int_gauge!("tenantscope_incidents_outbox_entries", "Notifications that wait.").ok(),
         }
     }
@@ -52,6 +60,12 @@ impl Telemetry {
     pub(crate) fn changed(&self, change: &str) {
         if let Some(counter) = &self.incidents {
             counter.with_label_values(&[change]).inc();
+        }
+    }
+
+    pub(crate) fn quiet(&self, count: u64) {
+        if let Some(counter) = &self.quiet {
+            counter.inc_by(count);
         }
     }
 

@@ -12,6 +12,10 @@ use crate::intake::Intake;
 impl Intake {
     async fn exchange(&self, request: IdentityRequest, peer: Peer) -> Result<IdentityResponse, Refused> {
         let proved = self.identity.prove(&request.proof, &peer, now_ms()).await?;
+        if let (Some(registry), Some(account)) = (&self.registry, proved.account) {
+            // An idle account's agent has nothing to send but shows itself here.
+            registry.contacted(account, now_ms());
+        }
         let owner = proved.lane_owner();
         let epoch = if request.wants_epoch { Some(self.new_epoch(&owner, &request.agent)?) } else { None };
         let issued = self.identity.issue(&proved, &request.agent, epoch, now_ms());

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use tenantscope_codec::{DecodeLimits, Delivery};
+use tenantscope_codec::{DecodeLimits, Decoded, Delivery};
 use tenantscope_journal::{Journal, Options, make_folder};
-use tenantscope_model::{Claim, FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
+use tenantscope_model::{FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
 use tenantscope_tenancy::{Identity, Registry, Sender};
 use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
 use tokio::sync::Notify;
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 use crate::clock::now_ms;
 use crate::counts::Counts;
+use crate::coverage::Coverage;
+use crate::deciding;
 use crate::deliveries::DeliveryKey;
 use crate::epochs::Epochs;
 use crate::lanes::{Flight, LaneKey, Standing};
@@ -34,6 +36,7 @@ pub struct Intake {
     pub(crate) epochs: Epochs,
     pub(crate) limits: Limits,
     pub(crate) tenant_info: TenantInfo,
+    pub(crate) coverage: Coverage,
     pub(crate) counts: Counts,
     usage: Arc<Usage>,
     in_flight: InFlight,
@@ -101,8 +104,8 @@ impl Intake {
         };
         let lines = [open(Signal::Metrics)?, open(Signal::Logs)?, open(Signal::Spans)?];
         let in_flight = InFlight::new(&limits);
-        let (tenant_info, counts) = (TenantInfo::default(), Counts::default());
-        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, counts, usage, in_flight, asked_for_room })
+        let (tenant_info, coverage, counts) = (TenantInfo::default(), Coverage::default(), Counts::default());
+        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, coverage, counts, usage, in_flight, asked_for_room })
     }
 
     /// The journal of a signal, for forward targets.
@@ -202,6 +205,7 @@ impl Intake {
 
     async fn write_own_round(&self) {
         self.write_tenant_info().await;
+        self.write_coverage().await;
         self.write_counts().await;
     }
 
@@ -269,6 +273,7 @@ impl Intake {
         permit: Permit,
     ) -> Result<Accepted, Refused> {
         let line = Arc::clone(self.line(body.signal));
+        deciding::check_room(self.registry.as_deref(), &sender, now_ms())?;
         let owner = sender.lane_owner();
         if let KnownBy::Lane(header) = &known_by {
             check_agent(&sender, header)?;
@@ -282,11 +287,12 @@ impl Intake {
         let tenant = sender.tenant().cloned();
         // Runs to its end even if the sender goes away: queued is queued, and the lane must know.
         let (step, slot) = {
-            let (line, tenant) = (Arc::clone(&line), tenant.clone());
+            let (line, tenant, registry) = (Arc::clone(&line), tenant.clone(), self.registry.clone());
             blocking(move || {
-                let decide = |claim: &Claim| sender.decide(claim);
+                let (registry, at_ms) = (registry.as_deref(), now_ms());
+                let decide = |decoded: &Decoded, bytes| deciding::decide(&sender, registry, decoded, bytes, at_ms);
                 let from = Sending { tenant, owner, from_agent: sender.may_claim_cadence(), decide: &decide };
-                let admitted = line.admit(&from, body, known_by, now_ms(), (permit, flight))?;
+                let admitted = line.admit(&from, body, known_by, at_ms, (permit, flight))?;
                 Ok((Step::first(&line, admitted)?, slot))
             })
             .await?

@@ -23,6 +23,8 @@ mod answers;
 mod bodies;
 mod clock;
 mod counts;
+mod coverage;
+mod deciding;
 mod deliveries;
 mod epochs;
 mod exchange;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
 use tenantscope_journal::{Append, AppendError, Cursor, CursorError, Journal, OpenError, Options};
-use tenantscope_model::{Claim, Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
+use tenantscope_model::{Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused, Written};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -62,7 +62,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) tenant: Option<TenantId>,
     pub(crate) owner: String,
     pub(crate) from_agent: bool,
-    pub(crate) decide: &'a (dyn Fn(&Claim) -> Decision + Send + Sync),
+    /// Of a decoded body of so many bytes, one decision for each of its claims.
+    pub(crate) decide: &'a (dyn Fn(&Decoded, usize) -> Vec<Decision> + Send + Sync),
 }
 
 /// Journal, store and state of one signal. Shared by all receivers.
@@ -221,12 +222,11 @@ impl Line {
             }
             decoded.add_attributes(&delivery.attributes);
         }
-        let claims = decoded.claims();
         let records = decoded.records();
-        if records == 0 && claims.is_empty() && header.is_none() {
+        let decisions = (from.decide)(&decoded, body.bytes.len());
+        if records == 0 && decisions.is_empty() && header.is_none() {
             return Ok(None);
         }
-        let decisions: Vec<Decision> = claims.iter().map(from.decide).collect();
         let record = Record {
             received_at_ms,
             sender: from.owner.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tenantscope_rules::{Clock as _, SystemClock};
 use tenantscope_tenancy::{OrganizationsReader, Registry};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -12,10 +13,26 @@ use tokio_util::sync::CancellationToken;
 const FIRST_READING_WAIT: Duration = Duration::from_secs(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Starts reading, and waits a while for the first reading where nothing is known from before.
+/// Starts reading, and waits a while for the first reading where nothing is known from before. Then it is noted which
+/// accounts are there.
 pub(crate) async fn start(tasks: &mut JoinSet<()>, registry: Option<&Arc<Registry>>, stop: &CancellationToken) {
     let Some(registry) = registry else { return };
-    let Some(reader) = OrganizationsReader::load(Arc::clone(registry)).await else { return };
+    if let Some(reader) = OrganizationsReader::load(Arc::clone(registry)).await {
+        read(tasks, registry, reader, stop).await;
+    }
+    let registry = Arc::clone(registry);
+    let noted = tokio::task::spawn_blocking(move || registry.keep(SystemClock.now_ms()));
+    if let Err(error) = noted.await {
+        tracing::error!(%error, "accounts could not be noted");
+    }
+}
+
+async fn read(
+    tasks: &mut JoinSet<()>,
+    registry: &Arc<Registry>,
+    reader: OrganizationsReader,
+    stop: &CancellationToken,
+) {
     tasks.spawn(reader.run(stop.clone().cancelled_owned()));
     let complete = async {
         while !registry.is_complete() {

@@ -72,8 +72,8 @@ impl Reload {
         }
         // Everything was checked above; what can fail all the same goes first.
         self.rules.reload(groups).await.context("rules")?;
-        if let Some(registry) = &self.registry {
-            registry.reload()?;
+        if let (Some(registry), Some(config)) = (&self.registry, &config.registry) {
+            registry.reload_with(config)?;
         }
         self.certificates.reload()?;
         self.identity.put_in_force(identity);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::Router;
 use tenantscope_api::prometheus::{self, PrometheusApi};
-use tenantscope_api::{Gate, ObjectivesInForce, loki, pages, registry as registry_api, tempo, tenantscope};
+use tenantscope_api::{Gate, ObjectivesInForce, loki, openapi, pages, registry as registry_api, tempo, tenantscope};
 use tenantscope_forward::{Forwarder, Journals};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::{Intake, write_routes};
@@ -168,7 +168,7 @@ impl Evaluation {
             reporting: Arc::clone(&reporting),
             registry: registry.clone(),
         };
-        let registry_routes = registry_api::routes(registry.clone());
+        let of_registry = registry_api::Sources { registry: registry.clone(), reporting: Arc::clone(&reporting) };
         let sources = pages::Sources {
             incidents: Arc::clone(&self.incidents),
             objectives: self.objectives.clone(),
@@ -180,7 +180,8 @@ impl Evaluation {
         };
         pages::routes(sources)
             .merge(tenantscope::routes(own))
-            .merge(registry_routes)
+            .merge(registry_api::routes(of_registry))
+            .merge(openapi::routes())
             .merge(prometheus::routes(prometheus))
             .merge(loki::routes(Arc::clone(&opened.lake)))
             .merge(tempo::routes(Arc::clone(&opened.lake)))

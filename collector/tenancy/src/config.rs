@@ -12,5 +12,7 @@ pub(crate) use certificates::CertificateOf;
 pub use identity::{FirehoseKeyConfig, IdentityConfig, StaticTokenConfig, StsConfig};
 pub use jwt::{AccountOf, Algorithm, ClaimPath, IssuerConfig, JwtConfig, OneOrMany, ReaderJwtConfig};
 pub use readers::{ReaderConfig, ReaderCredential, ScopeConfig};
-pub use registry::{OrganizationsConfig, RegistryConfig, Unknown, Untagged};
+pub use registry::{
+    CoverageConfig, OrganizationsConfig, QuarantineConfig, RegistryConfig, RequiredTag, Unknown, Untagged,
+};
 pub use revoked::RevokedConfig;

@@ -82,6 +82,9 @@ pub(crate) fn merge(file: Option<&Tenants>, organization: &Organization, rules: 
     for account in file.into_iter().flat_map(Tenants::all_accounts) {
         merging.merged.tenants.add_account((**account).clone());
     }
+    for (_, pooled) in file.into_iter().flat_map(Tenants::pooled_accounts) {
+        merging.merged.tenants.add_pooled((**pooled).clone());
+    }
     for (id, account) in &organization.accounts {
         if rules.under.is_empty() || rules.under.iter().any(|path| is_under(&account.unit, path)) {
             merging.add(*id, account);
@@ -119,10 +122,21 @@ impl Merging<'_> {
         }
     }
 
-    /// The file's tenant, else the tag's, else as an account without a tag is taken.
+    /// The file's tenant, else the tag's, else as an account without a tag is taken. A pooled account has none of its own.
     fn tenant_of(&mut self, id: AccountId, account: &OrganizationAccount) -> Option<TenantId> {
         let owner = self.file.and_then(|file| file.owner(id)).map(|tenant| tenant.id.clone());
         let tagged = account.tags.get(&self.rules.tenant_tag).map(|text| text.trim()).filter(|text| !text.is_empty());
+        if self.file.is_some_and(|file| file.pooled(id).is_some()) {
+            let conflict = |text: &str| Conflict {
+                kind: ConflictKind::Tenant,
+                account: id,
+                attribute: None,
+                in_force: Some("pooled".to_owned()),
+                ignored: text.to_owned(),
+            };
+            self.merged.conflicts.extend(tagged.map(conflict));
+            return None;
+        }
         let Some(text) = tagged else {
             let own = || match self.rules.untagged {
                 Untagged::Account => TenantId::try_new(id.as_str()).ok(),

@@ -10,6 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -89,7 +90,8 @@ impl OrganizationsReader {
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
         // Organizations has one endpoint for each partition; the region only says which.
-        let region = RegionProviderChain::default_provider().or_else(Region::from_static("us-east-1"));
+        let from_environment = EnvironmentVariableRegionProvider::new();
+        let region = RegionProviderChain::first_try(from_environment).or_else(Region::from_static("us-east-1"));
         let config = aws_config::defaults(BehaviorVersion::latest())
             .http_client(client)
             .retry_config(retries)

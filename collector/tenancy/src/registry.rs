@@ -1,15 +1,20 @@
 //! The registry in force, and how it is replaced.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use tenantscope_model::{AccountId, Region, TenantId};
+use tenantscope_model::{AccountId, Claim, Region, Scope, Seen, TenantId};
 
-use crate::config::{OrganizationsConfig, RegistryConfig, Unknown};
+use crate::config::{CoverageConfig, OrganizationsConfig, QuarantineConfig, RegistryConfig, RequiredTag, Unknown};
+use crate::coverage::{self, AccountCoverage};
+use crate::ledger::{Ledger, Quarantined};
 use crate::merge::{Conflict, ConflictKind, Merged, merge};
 use crate::organization::Organization;
+use crate::pooled::Pooled;
 use crate::registry_telemetry as telemetry;
+use crate::tag_policy::{self, TagReport};
 use crate::tenants::Tenants;
 use crate::tenants_file::RegistryError;
 
@@ -25,7 +30,24 @@ pub struct Registry {
     /// Locked while a change of either becomes the registry in force, so that changes come one after another.
     sources: Mutex<Sources>,
     current: RwLock<InForce>,
+    settings: RwLock<Arc<Settings>>,
+    ledger: Ledger,
     failure: Mutex<Option<OrganizationFailure>>,
+}
+
+/// What a reload exchanges beside the tenants.
+#[derive(Debug, Default)]
+struct Settings {
+    tag_policy: Vec<RequiredTag>,
+    coverage: CoverageConfig,
+    quarantine: QuarantineConfig,
+}
+
+impl Settings {
+    fn of(config: &RegistryConfig) -> Self {
+        let RegistryConfig { tag_policy, coverage, quarantine, .. } = config.clone();
+        Self { tag_policy, coverage, quarantine }
+    }
 }
 
 /// Why the organization can't be read at present.
@@ -67,10 +89,24 @@ struct InForce {
 /// Who owns an account, as senders need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// The tenant; `unassigned` for an unknown account in quarantine.
+    /// The tenant; `unassigned` for an unknown account in quarantine, and for one that several tenants share.
     pub tenant: TenantId,
     /// The regions that senders other than agents may claim; any, where absent.
     pub regions: Option<Vec<Region>>,
+    /// How the resources of an account that several tenants share name theirs.
+    pub pooled: Option<Arc<Pooled>>,
+}
+
+impl Owner {
+    /// The tenant of all the account's data; absent where several share it.
+    pub fn single(&self) -> Option<&TenantId> {
+        self.pooled.is_none().then_some(&self.tenant)
+    }
+
+    /// Whose a resource is, or a fixed word that says why it is refused.
+    pub fn tenant_of(&self, claim: &Claim) -> Result<TenantId, &'static str> {
+        self.pooled.as_ref().map_or_else(|| Ok(self.tenant.clone()), |pooled| pooled.tenant_of(claim))
+    }
 }
 
 /// Why no data of an account is taken.
@@ -104,19 +140,19 @@ impl AccountRefused {
 }
 
 impl Registry {
-    /// Reads the file that the configuration names; `base` is the configuration file's folder. Without a place for the
-    /// organization's copy.
+    /// Reads the file that the configuration names; `base` is the configuration file's folder. Nothing is kept on disk.
     pub fn open(config: &RegistryConfig, base: &Path) -> Result<Self, RegistryError> {
-        Self::open_with_copy(config, base, None)
+        Self::open_kept(config, base, None)
     }
 
-    /// The same, with the organization as it was read last, of which the copy lies in `data_dir`.
+    /// The same, with what is kept in `data_dir`: the organization as it was read last, and what was known of accounts.
     pub fn open_in(config: &RegistryConfig, base: &Path, data_dir: &Path) -> Result<Self, RegistryError> {
-        let copy = config.organizations.is_some().then(|| data_dir.join("registry").join("organization"));
-        Self::open_with_copy(config, base, copy)
+        Self::open_kept(config, base, Some(&data_dir.join("registry")))
     }
 
-    fn open_with_copy(config: &RegistryConfig, base: &Path, copy: Option<PathBuf>) -> Result<Self, RegistryError> {
+    fn open_kept(config: &RegistryConfig, base: &Path, folder: Option<&Path>) -> Result<Self, RegistryError> {
+        let copy = config.organizations.as_ref().and(folder).map(|folder| folder.join("organization"));
+        let ledger = Ledger::open(folder.map(|folder| folder.join("accounts")));
         let path = config.file.as_ref().map(|file| base.join(file));
         let file = path.as_deref().map(Tenants::read).transpose()?;
         let organization = copy.as_deref().and_then(Organization::load).unwrap_or_default();
@@ -128,6 +164,8 @@ impl Registry {
             copy,
             sources: Mutex::new(Sources { file, organization }),
             current: RwLock::default(),
+            settings: RwLock::new(Arc::new(Settings::of(config))),
+            ledger,
             failure: Mutex::default(),
         };
         registry.put_in_force(&registry.sources.lock());
@@ -150,6 +188,80 @@ impl Registry {
         let tenants = self.tenants();
         tracing::info!(tenants = tenants.len(), accounts = tenants.accounts(), "registry reloaded");
         Ok(tenants)
+    }
+
+    /// The same with what else the configuration says now. Where accounts come from, and what becomes of unknown ones, holds
+    /// until the next start.
+    pub fn reload_with(&self, config: &RegistryConfig) -> Result<Arc<Tenants>, RegistryError> {
+        let tenants = self.reload()?;
+        *self.settings.write() = Arc::new(Settings::of(config));
+        Ok(tenants)
+    }
+
+    /// Which accounts of a scope lack, misspell or mistake a required tag. Takes a moment where there are many.
+    pub fn tag_report(&self, scope: &Scope) -> TagReport {
+        let settings = Arc::clone(&self.settings.read());
+        tag_policy::report(&self.tenants(), &settings.tag_policy, self.rules.as_ref(), scope)
+    }
+
+    /// An agent of the account proved itself.
+    pub fn contacted(&self, account: AccountId, now_ms: i64) {
+        self.ledger.contacted(account, now_ms);
+    }
+
+    /// How each account of a scope reports; `seen` is who has data.
+    pub fn coverage(&self, seen: &[Seen], scope: &Scope, now_ms: i64) -> Vec<AccountCoverage> {
+        let settings = Arc::clone(&self.settings.read());
+        let mut covered = coverage::coverage(&self.tenants(), &self.ledger, seen, &settings.coverage, now_ms);
+        covered.retain(|one| scope.allows(Some(&one.tenant)));
+        covered
+    }
+
+    /// Whether nobody is to be woken for an account: it settles in, or is on its way out. Of an account that is not known
+    /// nothing is said.
+    pub fn is_quiet(&self, account: AccountId, now_ms: i64) -> bool {
+        let tenants = self.tenants();
+        let Some(known) = tenants.account(account) else { return false };
+        let settings = Arc::clone(&self.settings.read());
+        let (arrived_ms, _) = self.ledger.times(account);
+        coverage::quiet_state(known.state, arrived_ms, &settings.coverage, now_ms).is_some()
+    }
+
+    /// The same of a tenant: of all its accounts.
+    pub fn is_quiet_tenant(&self, tenant: &TenantId, now_ms: i64) -> bool {
+        let tenants = self.tenants();
+        let Some(known) = tenants.get(tenant).filter(|known| !known.accounts.is_empty()) else { return false };
+        known.accounts.iter().all(|account| self.is_quiet(*account, now_ms))
+    }
+
+    /// Whether more of an account that no tenant has may be held in quarantine today; a refusal is counted.
+    pub fn may_hold(&self, account: AccountId, now_ms: i64) -> bool {
+        let settings = Arc::clone(&self.settings.read());
+        self.ledger.may_hold(account, &settings.quarantine, now_ms)
+    }
+
+    /// So much of an account that no tenant has is held.
+    pub fn hold(&self, account: AccountId, records: u64, bytes: u64, now_ms: i64) {
+        self.ledger.hold(account, records, bytes, now_ms);
+    }
+
+    /// The accounts in quarantine, and what is held of each.
+    pub fn quarantined(&self) -> BTreeMap<AccountId, Quarantined> {
+        self.ledger.quarantined()
+    }
+
+    /// How much may be held.
+    pub fn quarantine_limits(&self) -> QuarantineConfig {
+        self.settings.read().quarantine.clone()
+    }
+
+    /// Brings what is known of accounts up to the registry in force, and writes it down. Blocks; called now and then.
+    pub fn keep(&self, now_ms: i64) {
+        if self.is_complete() {
+            self.ledger.keep(&self.tenants(), now_ms);
+        }
+        let held = self.ledger.quarantined();
+        telemetry::quarantine(held.len(), held.values().map(|held| held.records).sum());
     }
 
     /// How accounts of the organization become tenants'; `None` without one.
@@ -197,7 +309,10 @@ impl Registry {
     fn put_in_force(&self, sources: &Sources) {
         let no_rules = OrganizationsConfig::default();
         let rules = self.rules.as_ref().unwrap_or(&no_rules);
-        let Merged { tenants, conflicts } = merge(sources.file.as_ref(), &sources.organization, rules);
+        let Merged { mut tenants, conflicts } = merge(sources.file.as_ref(), &sources.organization, rules);
+        if let Some(home) = &self.home {
+            tenants.settle_homes(home);
+        }
         telemetry::in_force(tenants.len(), tenants.accounts());
         let before = Arc::clone(&self.current.read().conflicts);
         if self.rules.is_some() {
@@ -237,16 +352,20 @@ impl Registry {
             let current = self.current.read();
             (Arc::clone(&current.tenants), current.incomplete)
         };
+        if let Some(pooled) = tenants.pooled(account) {
+            let (tenant, pooled) = (TenantId::unassigned(), Some(Arc::clone(pooled)));
+            return Ok(Owner { tenant, regions: None, pooled });
+        }
         let Some(tenant) = tenants.owner(account) else {
             return match self.unknown {
                 _ if incomplete => Err(AccountRefused::NotReadYet(account)),
                 Unknown::Refuse => Err(AccountRefused::Unknown(account)),
-                Unknown::Quarantine => Ok(Owner { tenant: TenantId::unassigned(), regions: None }),
+                Unknown::Quarantine => Ok(Owner { tenant: TenantId::unassigned(), regions: None, pooled: None }),
             };
         };
         match (&self.home, &tenant.home) {
             (Some(ours), Some(home)) if ours != home => Err(AccountRefused::WrongHome { account, home: home.clone() }),
-            _ => Ok(Owner { tenant: tenant.id.clone(), regions: tenant.regions.clone() }),
+            _ => Ok(Owner { tenant: tenant.id.clone(), regions: tenant.regions.clone(), pooled: None }),
         }
     }
 }

@@ -47,6 +47,12 @@ static LAST_READ: LazyLock<Option<IntGauge>> = LazyLock::new(|| {
     gauge("tenantscope_tenancy_organizations_read_timestamp_seconds", help)
 });
 
+static QUARANTINED_ACCOUNTS: LazyLock<Option<IntGauge>> = LazyLock::new(|| {
+    gauge("tenantscope_tenancy_quarantined_accounts", "Accounts that no tenant has and whose data is held.")
+});
+static QUARANTINED_RECORDS: LazyLock<Option<IntGauge>> =
+    LazyLock::new(|| gauge("tenantscope_tenancy_quarantined_records", "Records that were held of these accounts."));
+
 fn set(gauge: Option<&IntGauge>, value: usize) {
     if let Some(gauge) = gauge {
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -84,4 +90,9 @@ pub(crate) fn round(outcome: &'static str) {
 
 pub(crate) fn last_read(at_ms: i64) {
     set(LAST_READ.as_ref(), usize::try_from(at_ms / 1000).unwrap_or(0));
+}
+
+pub(crate) fn quarantine(accounts: usize, records: u64) {
+    set(QUARANTINED_ACCOUNTS.as_ref(), accounts);
+    set(QUARANTINED_RECORDS.as_ref(), usize::try_from(records).unwrap_or(usize::MAX));
 }

@@ -67,10 +67,23 @@ impl Sender {
         }
     }
 
-    /// The tenant of all its data; absent for a relay, which sends for several.
+    /// The resource attribute that names the tenant of a resource, which then counts as its claim of one: where it comes
+    /// from an account that several tenants share.
+    pub fn naming_attribute(&self, claim: &Claim) -> Option<Arc<str>> {
+        match self {
+            Self::Account { owner, .. } => owner.pooled.as_ref().map(|pooled| Arc::clone(&pooled.attribute)),
+            Self::Relay { registry, .. } => {
+                let account = claim.account.as_deref().and_then(|text| AccountId::try_new(text).ok())?;
+                registry.tenants().pooled(account).map(|pooled| Arc::clone(&pooled.attribute))
+            }
+            Self::Open { .. } => None,
+        }
+    }
+
+    /// The tenant of all its data; absent for a relay and for a pooled account, which send for several.
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
-            Self::Account { owner, .. } => Some(&owner.tenant),
+            Self::Account { owner, .. } => owner.single(),
             Self::Open { tenant } => Some(tenant),
             Self::Relay { .. } => None,
         }
@@ -89,7 +102,10 @@ fn account_stamp(account: AccountId, owner: &Owner, is_agent: bool, claim: &Clai
     let region = claimed_region(claim);
     // An agent knows its source's region; others only those that the registry lists, where it lists any.
     let region = if is_agent { region } else { region.filter(|region| allows(owner, region)) };
-    Decision::Stamp(Stamp { tenant: owner.tenant.clone(), account: Some(account), region })
+    match owner.tenant_of(claim) {
+        Ok(tenant) => Decision::Stamp(Stamp { tenant, account: Some(account), region }),
+        Err(reason) => Decision::Refuse { reason },
+    }
 }
 
 fn relay_stamp(accounts: &BTreeSet<AccountId>, registry: &Registry, claim: &Claim) -> Decision {

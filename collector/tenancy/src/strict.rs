@@ -163,7 +163,7 @@ impl Strict {
             Subject::Account(account) => {
                 self.revoked.check(account, given_at_ms).map_err(refusals::revoked)?;
                 let owner = self.registry.owner(account).map_err(refusals::account)?;
-                Ok(Proved::account(account, Some(owner.tenant)))
+                Ok(Proved::account(account, owner.single().cloned()))
             }
         }
     }

@@ -1,11 +1,12 @@
 //! The tenants in force and whose each account is: whole, valid, never changed once it is made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tenantscope_model::{AccountId, Labels, METRIC_NAME, Region, TenantId};
 
 use crate::organization::AccountState;
+use crate::pooled::Pooled;
 use crate::tenants_file::MAX_ATTRIBUTE_BYTES;
 
 /// A customer as the registry has it.
@@ -62,6 +63,7 @@ pub struct Tenants {
     by_id: BTreeMap<TenantId, Arc<Tenant>>,
     by_account: HashMap<AccountId, Arc<Tenant>>,
     accounts: BTreeMap<AccountId, Arc<Account>>,
+    pooled: BTreeMap<AccountId, Arc<Pooled>>,
 }
 
 /// The name of the series that carries the registry's attributes.
@@ -91,7 +93,36 @@ impl Tenants {
         self.accounts.insert(account.id, Arc::new(account));
     }
 
-    /// Whose account it is.
+    pub(crate) fn add_pooled(&mut self, pooled: Pooled) {
+        let pooled = Arc::new(pooled);
+        self.pooled.extend(pooled.accounts.iter().map(|account| (*account, Arc::clone(&pooled))));
+    }
+
+    /// Notes which tenants of pooled accounts belong to another collector than `home`.
+    pub(crate) fn settle_homes(&mut self, home: &str) {
+        for pooled in self.pooled.values_mut() {
+            let elsewhere = |id: &&TenantId| {
+                let home_of = self.by_id.get(*id).and_then(|tenant| tenant.home.as_deref());
+                home_of.is_some_and(|theirs| theirs != home)
+            };
+            let elsewhere: BTreeSet<TenantId> = pooled.tenants.iter().filter(elsewhere).cloned().collect();
+            if !elsewhere.is_empty() {
+                Arc::make_mut(pooled).elsewhere = elsewhere;
+            }
+        }
+    }
+
+    /// The rules of an account that several tenants share.
+    pub fn pooled(&self, account: AccountId) -> Option<&Arc<Pooled>> {
+        self.pooled.get(&account)
+    }
+
+    /// All accounts that several tenants share.
+    pub fn pooled_accounts(&self) -> impl Iterator<Item = (AccountId, &Arc<Pooled>)> {
+        self.pooled.iter().map(|(account, pooled)| (*account, pooled))
+    }
+
+    /// Whose account it is, where it is one tenant's alone.
     pub fn owner(&self, account: AccountId) -> Option<&Arc<Tenant>> {
         self.by_account.get(&account)
     }
@@ -126,15 +157,21 @@ impl Tenants {
         self.by_id.is_empty()
     }
 
-    /// How many accounts have a tenant.
+    /// How many accounts have a tenant, or several.
     pub fn accounts(&self) -> usize {
-        self.by_account.len()
+        self.by_account.len() + self.pooled.len()
     }
 
     /// `tenantscope_tenant_info{tenant, account_id, <attributes>}`, one for each account; each has the value 1. An account
-    /// that is on its way out has `account_state` as well.
+    /// that is on its way out has `account_state` as well. A pooled account has one for each of its tenants.
     pub fn info(&self) -> impl Iterator<Item = Labels> {
-        self.iter().flat_map(|tenant| tenant.accounts.iter().map(|account| self.account_info(tenant, *account)))
+        let owned = self.iter().flat_map(|tenant| tenant.accounts.iter().map(move |account| (tenant, *account)));
+        let sharing = |(account, pooled): (AccountId, &Arc<Pooled>)| {
+            let known: Vec<&Arc<Tenant>> = pooled.tenants.iter().filter_map(|id| self.get(id)).collect();
+            known.into_iter().map(move |tenant| (tenant, account))
+        };
+        let pooled = self.pooled_accounts().flat_map(sharing);
+        owned.chain(pooled).map(|(tenant, account)| self.account_info(tenant, account))
     }
 
     fn account_info(&self, tenant: &Tenant, id: AccountId) -> Labels {

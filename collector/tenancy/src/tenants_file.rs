@@ -8,6 +8,7 @@ use serde_saphyr::{Location, Spanned};
 use tenantscope_model::{AccountId, Region, TenantId};
 
 use crate::organization::AccountState;
+use crate::pooled::{Others, Pooled};
 use crate::tenants::{Account, AccountSource, Tenant, Tenants, check_attribute_name};
 
 /// What is wrong with a registry file, and where.
@@ -65,14 +66,16 @@ impl Tenants {
         };
         let document: Document =
             serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(path, &error))?;
+        let at_its_place = |(at, message): (Location, String)| {
+            let (path, line, column) = (path.to_owned(), at.line(), at.column());
+            RegistryError::Content { path, line, column, message }
+        };
         let mut tenants = Self::default();
         for entry in document.tenants {
-            add(&mut tenants, entry).map_err(|(at, message)| RegistryError::Content {
-                path: path.to_owned(),
-                line: at.line(),
-                column: at.column(),
-                message,
-            })?;
+            add(&mut tenants, entry).map_err(at_its_place)?;
+        }
+        for entry in document.pooled {
+            add_pooled(&mut tenants, entry).map_err(at_its_place)?;
         }
         Ok(tenants)
     }
@@ -115,10 +118,56 @@ fn add(tenants: &mut Tenants, entry: Entry) -> Result<(), (Location, String)> {
     Ok(())
 }
 
+fn add_pooled(tenants: &mut Tenants, entry: PooledEntry) -> Result<(), (Location, String)> {
+    for account in &entry.accounts {
+        let (account, at) = (account.value, account.referenced);
+        if let Some(owner) = tenants.owner(account) {
+            return Err((at, format!("account {account} belongs to tenant {}, so it is not pooled", owner.id)));
+        }
+        if tenants.pooled(account).is_some() {
+            return Err((at, format!("pooled account {account} is given twice")));
+        }
+    }
+    let (attribute, at) = (entry.attribute.value, entry.attribute.referenced);
+    if attribute.is_empty() || attribute.len() > MAX_ATTRIBUTE_BYTES {
+        return Err((at, format!("attribute is empty, or longer than {MAX_ATTRIBUTE_BYTES} bytes")));
+    }
+    let names = entry.tenants.value;
+    if names.is_empty() || names.contains(&TenantId::unassigned()) {
+        let message = format!("tenants is empty, or names {}, which is no tenant", TenantId::unassigned());
+        return Err((entry.tenants.referenced, message));
+    }
+    let accounts: Vec<AccountId> = entry.accounts.iter().map(|account| account.value).collect();
+    for account in &accounts {
+        tenants.add_account(Account::new(*account, AccountSource::File));
+    }
+    let (attribute, elsewhere) = (attribute.into(), BTreeSet::new());
+    tenants.add_pooled(Pooled { accounts, attribute, tenants: names, others: entry.others, elsewhere });
+    Ok(())
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(default)]
     tenants: Vec<Entry>,
+    #[serde(default)]
+    pooled: Vec<PooledEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PooledEntry {
+    accounts: Vec<Spanned<AccountId>>,
+    #[serde(default = "tenant_attribute")]
+    attribute: Spanned<String>,
+    tenants: Spanned<BTreeSet<TenantId>>,
+    #[serde(default)]
+    others: Others,
+}
+
+fn tenant_attribute() -> Spanned<String> {
+    Spanned::new("tenant.id".to_owned(), Location::UNKNOWN, Location::UNKNOWN)
 }
 
 #[derive(Deserialize)]
@@ -203,6 +252,12 @@ mod tests {
             ("tenants:\n  - id: unassigned\n", ":2:9:", "kept for"),
             ("tenants:\n  - id: a\n    closing: [\"111122223333\"]\n", ":3:15:", "closes, but"),
             ("tenants: [\n", ":1:10: unclosed", ""),
+            (
+                "tenants: [{id: a, accounts: [\"111122223333\"]}]\npooled:\n  - {accounts: [\"111122223333\"], tenants: [a]}\n",
+                ":3:17:",
+                "not pooled",
+            ),
+            ("pooled:\n  - {accounts: [\"111122223333\"], tenants: []}\n", ":2:43:", "is empty"),
         ] {
             let error = parse(wrong).err().unwrap();
             assert!(error.contains(place) && error.contains(says), "{error}");

@@ -10,6 +10,7 @@ const STYLE: &str = include_str!("style.css");
 pub(super) enum Place {
     Fleet,
     Tenant,
+    Accounts,
     Incidents,
     Objectives,
 }
@@ -18,6 +19,7 @@ pub(super) enum Place {
 pub(super) fn page(title: &str, place: Place, scope: &Scope, content: &Markup) -> Markup {
     let entries = [
         ("/", "Fleet", Place::Fleet),
+        ("/accounts", "Accounts", Place::Accounts),
         ("/incidents", "Incidents", Place::Incidents),
         ("/slo", "Objectives", Place::Objectives),
     ];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use tenantscope_model::TimeSpan;
+use tenantscope_model::{Bytes, TimeSpan};
 
 use crate::tenants::check_attribute_name;
 
@@ -20,6 +20,12 @@ pub struct RegistryConfig {
     pub unknown: Unknown,
     /// The name of this collector as tenants' `home` has it; data of tenants with another home is refused.
     pub home: Option<String>,
+    /// The tags that every account must have.
+    pub tag_policy: Vec<RequiredTag>,
+    /// When an account counts as silent, and how long it may take to settle in.
+    pub coverage: CoverageConfig,
+    /// How much of unknown accounts is held, where `unknown` is `quarantine`.
+    pub quarantine: QuarantineConfig,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +36,12 @@ struct RawRegistry {
     #[serde(default)]
     unknown: Unknown,
     home: Option<String>,
+    #[serde(default)]
+    tag_policy: Vec<RequiredTag>,
+    #[serde(default)]
+    coverage: CoverageConfig,
+    #[serde(default)]
+    quarantine: QuarantineConfig,
 }
 
 impl RegistryConfig {
@@ -45,8 +57,8 @@ impl TryFrom<RawRegistry> for RegistryConfig {
         if raw.file.is_none() && raw.organizations.is_none() {
             return Err("registry needs file, organizations or both".to_owned());
         }
-        let RawRegistry { file, organizations, unknown, home } = raw;
-        Ok(Self { file, organizations, unknown, home })
+        let RawRegistry { file, organizations, unknown, home, tag_policy, coverage, quarantine } = raw;
+        Ok(Self { file, organizations, unknown, home, tag_policy, coverage, quarantine })
     }
 }
 
@@ -95,6 +107,51 @@ pub enum Untagged {
     Account,
     /// Nobody's: it is an unknown account.
     Unknown,
+}
+
+/// One entry of `registry.tag_policy:`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequiredTag {
+    /// The tag's name, whose case counts as it does in AWS.
+    pub tag: String,
+    /// The values that are allowed; any but an empty one, where there are none.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+/// `registry.coverage:`, when somebody is to be woken for an account.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CoverageConfig {
+    /// How long after the last sign of its agent an account is silent; default 30m, twice a token's life.
+    pub silent_after: TimeSpan,
+    /// How long a new account may take to report, and its alerts wake nobody; default 1h.
+    pub settle: TimeSpan,
+}
+
+impl Default for CoverageConfig {
+    fn default() -> Self {
+        Self { silent_after: TimeSpan::from_secs(30 * 60), settle: TimeSpan::from_secs(3600) }
+    }
+}
+
+/// `registry.quarantine:`, how much is held of accounts that no tenant has, over all of them; one gets a quarter at most.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuarantineConfig {
+    /// Accounts; default 100.
+    pub max_accounts: usize,
+    /// Samples, log records and spans on one day, in UTC; default 1,000,000.
+    pub max_records_per_day: u64,
+    /// Bytes of bodies as they come, on one day; default 256 MiB.
+    pub max_bytes_per_day: Bytes,
+}
+
+impl Default for QuarantineConfig {
+    fn default() -> Self {
+        Self { max_accounts: 100, max_records_per_day: 1_000_000, max_bytes_per_day: Bytes(256 << 20) }
+    }
 }
 
 /// What happens to data of an account that no tenant has.

@@ -1,0 +1,263 @@
+//! What the registry remembers of accounts beside what its sources say: since when it knows them, when an agent last
+//! showed itself, and what is held in quarantine of accounts that no tenant has.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tenantscope_model::AccountId;
+
+use crate::config::QuarantineConfig;
+use crate::kept;
+use crate::tenants::Tenants;
+
+/// What stands in front of the file; FORMAT.md describes it.
+const MAGIC: &str = "TSACCOUNTS1";
+const DAY_MS: i64 = 24 * 3_600_000;
+/// One account gets at most this part of what is held on a day, so that one that floods leaves room for the others.
+const SHARE_OF_ONE: u64 = 4;
+
+/// An account whose data is held because no tenant has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Records held since the account appeared.
+    pub records: u64,
+    /// Bytes of the bodies in which they came.
+    pub bytes: u64,
+    /// Batches and resources that were refused since, because the quarantine is full.
+    pub refused: u64,
+    /// When the first of them came, in milliseconds since the epoch.
+    pub first_ms: i64,
+    /// When the last of them came, in milliseconds since the epoch.
+    pub last_ms: i64,
+    /// What of it came on its last day.
+    last_day: Day,
+}
+
+/// What came on one day, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Day {
+    day: i64,
+    records: u64,
+    bytes: u64,
+}
+
+impl Day {
+    fn at(self, now_ms: i64) -> Self {
+        let day = now_ms.div_euclid(DAY_MS);
+        if self.day == day { self } else { Self { day, ..Self::default() } }
+    }
+
+    fn is_below(self, limits: &QuarantineConfig, share: u64) -> bool {
+        self.records < limits.max_records_per_day / share && self.bytes < limits.max_bytes_per_day.0 / share
+    }
+
+    fn add(&mut self, records: u64, bytes: u64) {
+        self.records = self.records.saturating_add(records);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// The file's content.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Content {
+    /// Whether the accounts that were there at the very first start were noted. Those did not come just now, so they need
+    /// not settle in.
+    begun: bool,
+    /// When an account first stood in the registry; 0 for one that was there at the very first start.
+    arrived_ms: BTreeMap<AccountId, i64>,
+    /// When an agent of it was last given a token.
+    contact_ms: BTreeMap<AccountId, i64>,
+    quarantined: BTreeMap<AccountId, Quarantined>,
+    today: Day,
+}
+
+/// Shared by all who ask; written down by [`Ledger::keep`].
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    path: Option<PathBuf>,
+    now: Mutex<(Content, Changed)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Changed {
+    Yes,
+    No,
+}
+
+impl Ledger {
+    /// Reads what was kept. What can't be read is lost: accounts settle again, and the day's quarantine begins anew.
+    pub(crate) fn open(path: Option<PathBuf>) -> Self {
+        let read = path.as_deref().map_or(Ok(None), |path| kept::read(path, MAGIC));
+        let content = read.unwrap_or_else(|error| {
+            tracing::error!(%error, "what was known of accounts can't be read");
+            None
+        });
+        Self { path, now: Mutex::new((content.unwrap_or_default(), Changed::No)) }
+    }
+
+    /// Notes which accounts are there, forgets those that are gone, lets go of those that a tenant has now, and writes down
+    /// what changed. Blocks.
+    pub(crate) fn keep(&self, tenants: &Tenants, now_ms: i64) {
+        let content = {
+            let mut now = self.now.lock();
+            let (content, changed) = &mut *now;
+            let arrived_ms = if content.begun { now_ms } else { 0 };
+            if !content.begun {
+                content.begun = true;
+                *changed = Changed::Yes;
+            }
+            for account in tenants.all_accounts() {
+                content.arrived_ms.entry(account.id).or_insert_with(|| {
+                    *changed = Changed::Yes;
+                    arrived_ms
+                });
+            }
+            let known = |account: &AccountId| tenants.account(*account).is_some();
+            let before = (content.arrived_ms.len(), content.contact_ms.len(), content.quarantined.len());
+            content.arrived_ms.retain(|account, _| known(account));
+            content.contact_ms.retain(|account, _| known(account));
+            content.quarantined.retain(|account, held| {
+                let released = tenants.owner(*account).is_some();
+                if released {
+                    tracing::info!(%account, held.records, "released from quarantine: a tenant has the account");
+                }
+                !released
+            });
+            if before != (content.arrived_ms.len(), content.contact_ms.len(), content.quarantined.len()) {
+                *changed = Changed::Yes;
+            }
+            if *changed == Changed::No {
+                return;
+            }
+            *changed = Changed::No;
+            content.clone()
+        };
+        let written = self.path.as_deref().map_or(Ok(()), |path| kept::write(path, MAGIC, &content));
+        if let Err(error) = written {
+            self.now.lock().1 = Changed::Yes;
+            tracing::error!(%error, "what is known of accounts could not be written, trying again");
+        }
+    }
+
+    /// An agent of the account was given a token.
+    pub(crate) fn contacted(&self, account: AccountId, now_ms: i64) {
+        let mut now = self.now.lock();
+        let last_ms = now.0.contact_ms.entry(account).or_insert(now_ms);
+        *last_ms = now_ms.max(*last_ms);
+        now.1 = Changed::Yes;
+    }
+
+    /// Since when the account is in the registry, and when an agent of it last showed itself.
+    pub(crate) fn times(&self, account: AccountId) -> (Option<i64>, Option<i64>) {
+        let now = self.now.lock();
+        (now.0.arrived_ms.get(&account).copied(), now.0.contact_ms.get(&account).copied())
+    }
+
+    /// Whether more of the account may be held today. A refusal is counted.
+    pub(crate) fn may_hold(&self, account: AccountId, limits: &QuarantineConfig, now_ms: i64) -> bool {
+        let mut now = self.now.lock();
+        let content = &mut now.0;
+        let room = content.today.at(now_ms).is_below(limits, 1);
+        match content.quarantined.get_mut(&account) {
+            None => room && content.quarantined.len() < limits.max_accounts,
+            Some(held) => {
+                let may = room && held.last_day.at(now_ms).is_below(limits, SHARE_OF_ONE);
+                held.refused += u64::from(!may);
+                may
+            }
+        }
+    }
+
+    /// So much of the account is held.
+    pub(crate) fn hold(&self, account: AccountId, records: u64, bytes: u64, now_ms: i64) {
+        let mut now = self.now.lock();
+        let (content, changed) = &mut *now;
+        content.today = content.today.at(now_ms);
+        content.today.add(records, bytes);
+        let held = content.quarantined.entry(account).or_insert_with(|| Quarantined {
+            records: 0,
+            bytes: 0,
+            refused: 0,
+            first_ms: now_ms,
+            last_ms: now_ms,
+            last_day: Day::default(),
+        });
+        held.records = held.records.saturating_add(records);
+        held.bytes = held.bytes.saturating_add(bytes);
+        held.last_ms = now_ms.max(held.last_ms);
+        held.last_day = held.last_day.at(now_ms);
+        held.last_day.add(records, bytes);
+        *changed = Changed::Yes;
+    }
+
+    /// The accounts in quarantine.
+    pub(crate) fn quarantined(&self) -> BTreeMap<AccountId, Quarantined> {
+        self.now.lock().0.quarantined.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const NOW_MS: i64 = 1_790_000_000_000;
+
+    fn id(text: &str) -> AccountId {
+        AccountId::try_new(text).unwrap()
+    }
+
+    fn tenants(text: &str) -> Tenants {
+        Tenants::parse(Path::new("tenants.yaml"), text).unwrap()
+    }
+
+    #[test]
+    fn the_quarantine_is_bounded_and_the_next_day_begins_anew() {
+        let ledger = Ledger::open(None);
+        let limits: QuarantineConfig =
+            serde_saphyr::from_str("{max_accounts: 2, max_records_per_day: 100, max_bytes_per_day: 1MiB}").unwrap();
+        let (a, b, c) = (id("111111111111"), id("222222222222"), id("333333333333"));
+        assert!(ledger.may_hold(a, &limits, NOW_MS));
+        ledger.hold(a, 25, 10, NOW_MS);
+        assert!(!ledger.may_hold(a, &limits, NOW_MS), "a quarter of the day's is one account's");
+        ledger.hold(b, 1, 1 << 18, NOW_MS);
+        assert!(!ledger.may_hold(b, &limits, NOW_MS), "bytes count as well");
+        assert!(!ledger.may_hold(c, &limits, NOW_MS), "no more accounts");
+        assert!(ledger.may_hold(a, &limits, NOW_MS + DAY_MS));
+        let held = ledger.quarantined();
+        assert_eq!((held[&a].records, held[&a].refused, held.len()), (25, 1, 2));
+    }
+
+    #[test]
+    fn what_is_known_survives_and_a_tenant_releases_its_account() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("accounts");
+        let ledger = Ledger::open(Some(path.clone()));
+        ledger.keep(&Tenants::default(), NOW_MS - 1);
+        let (a, b) = (id("111111111111"), id("222222222222"));
+        let first = tenants("tenants: [{id: x, accounts: [\"111111111111\"]}]");
+        ledger.hold(b, 5, 50, NOW_MS);
+        ledger.keep(&first, NOW_MS);
+        ledger.contacted(a, NOW_MS + 5);
+        ledger.keep(&first, NOW_MS + 10);
+
+        let again = Ledger::open(Some(path));
+        assert_eq!(again.times(a), (Some(NOW_MS), Some(NOW_MS + 5)));
+        assert_eq!(again.quarantined()[&b].records, 5);
+        again.keep(&tenants("tenants: [{id: x, accounts: [\"222222222222\"]}]"), NOW_MS + 20);
+        assert!(again.quarantined().is_empty());
+        assert_eq!((again.times(a), again.times(b)), ((None, None), (Some(NOW_MS + 20), None)));
+    }
+
+    #[test]
+    fn accounts_of_the_very_first_start_are_not_new() {
+        let ledger = Ledger::open(None);
+        ledger.keep(&tenants("tenants: [{id: x, accounts: [\"111111111111\"]}]"), NOW_MS);
+        ledger.keep(&tenants("tenants: [{id: x, accounts: [\"111111111111\", \"222222222222\"]}]"), NOW_MS + 1);
+        let times = ["111111111111", "222222222222"].map(|account| ledger.times(id(account)).0);
+        assert_eq!(times, [Some(0), Some(NOW_MS + 1)]);
+    }
+}
