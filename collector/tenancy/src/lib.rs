@@ -5,7 +5,6 @@
 //!                   Identity::issue  ──→ token (15 minutes)
 //! batch's headers → Identity::sender, firehose_sender ──→ Sender ── decide(Claim) ──→ Stamp or refusal
 //! read's headers ─→ Readers::reading ──→ Reading (Scope)
-//! agents' documents → Agents::answer ──→ the document in force for the agent's wave; what agents report → Agents::step
 //! tenants.yaml, AWS Organizations (OrganizationsReader) ── merge, the file wins ─→ Registry
 //! ```
 //!
@@ -19,12 +18,10 @@
 //! - Without a credential a read sees everything only where nobody but this machine can ask; `X-Scope-OrgID` narrows.
 //! - Secrets are kept as digests and compared in constant time; neither they nor tokens or proofs are ever logged.
 
-mod agents;
 mod arn;
 mod caller;
 mod certificate;
 mod config;
-mod cost;
 mod coverage;
 mod credential;
 mod fetch;
@@ -63,17 +60,12 @@ mod jwt_tests;
 #[cfg(test)]
 mod tests;
 
-pub use agents::{
-    AgentState, AgentView, Agents, AgentsConfig, AgentsView, Asking, DocumentConfig, DocumentView, Halt, InvalidAgents,
-    NotKept, NotResumed, PreparedAgents, ResumeError, RolloutState, RolloutView, Selector, Summary, Told, WaveConfig, WaveView,
-};
 pub use config::{
     AccountOf, Algorithm, CertificateConfig, ClaimPath, CoverageConfig, FirehoseKeyConfig, IdentityConfig,
     IssuerConfig, JwtConfig, OneOrMany, OrganizationsConfig, QuarantineConfig, ReaderConfig, ReaderCredential,
     ReaderJwtConfig, RegistryConfig, RequiredTag, RevokedConfig, ScopeConfig, StaticTokenConfig, StsConfig, Unknown,
     Untagged,
 };
-pub use cost::{CostConfig, CostKind, Prices};
 pub use coverage::{AccountCoverage, CoverageState, SignalCoverage, TENANT_COVERAGE};
 pub use credential::{InvalidOrgId, SCOPE_ORG_ID};
 pub use holders::InvalidHolder;
