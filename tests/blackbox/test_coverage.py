@@ -8,6 +8,8 @@ import otlp
 import pytest
 import yaml
 from collector import eventually
+from conftest import program
+from processes import Process, free_port
 from test_registry_organizations import prove
 
 ACME, GLOBEX, POOL, STRANGER, OTHER = "111122223333", "444455556666", "777788889999", "121212121212", "343434343434"
@@ -97,6 +99,21 @@ def test_an_idle_account_is_told_from_a_silent_one_over_a_restart(collectors, mo
     running.stop()
     running.start()
     assert found() == expected
+
+
+def test_an_agent_with_nothing_to_send_shows_itself(started, tmp_path):
+    running = started(BOTH)
+    config = tmp_path / "agent.yaml"
+    config.write_text(yaml.safe_dump({
+        "collector": running.otlp_grpc, "name": "edge", "proof": "token", "token_env": "TOKEN", "spool": {"dir": str(tmp_path / "spool")},
+        "sources": {"otlp": {"http": f"127.0.0.1:{free_port()}"}}}))
+    agent = Process("agent", [program("tenantscope-agent"), "run", "--config", config], tmp_path / "agent.log", env={"TOKEN": "acme-token"})
+    try:
+        eventually(lambda: states(running)["acme"] == "idle", seconds=30)
+        assert all(signal["state"] == "idle" for signal in coverage(running)["acme", ACME]["signals"].values())
+        assert states(running)["globex"] == "never"
+    finally:
+        agent.stop()
 
 
 def test_a_new_account_settles_and_a_closing_one_wakes_nobody(started):

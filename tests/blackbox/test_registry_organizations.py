@@ -1,6 +1,7 @@
 """The registry from AWS Organizations: moto's organization, made by boto3, and agents' proofs from its accounts."""
 
 import subprocess
+import time
 
 import identity
 import organization
@@ -146,6 +147,64 @@ def test_organizations_away_changes_nothing(members, started, moto):
     eventually(lambda: registry(running)["organization"]["failure"] is None, seconds=20)
     members.account("Next", tenant="next")
     eventually(lambda: "next" in listed(running), seconds=20)
+
+
+@pytest.fixture
+def throttling(moto):
+    proxy = organization.Throttling(moto.url)
+    yield proxy
+    proxy.stop()
+
+
+def start_behind(collectors, moto, proxy, **organizations):
+    running = collectors(organization.config(moto.url, organizations), start=False)
+    running.env = organization.environment(proxy.url)
+    running.start()
+    return running
+
+
+def test_calls_that_are_throttled_are_made_again(members, collectors, moto, throttling):
+    made = {members.account(f"t{n}", tenant=f"t{n}") for n in range(8)}
+    throttling.refuses = lambda operation, number: number % 4 == 0
+    running = start_behind(collectors, moto, throttling)
+    eventually(lambda: made <= {account for tenant in listed(running).values() for account in tenant["accounts"]}, seconds=60)
+    assert registry(running)["organization"]["failure"] is None or registry(running)["organization"]["complete"]
+
+
+def test_too_many_calls_for_long_change_nothing_and_are_told(members, collectors, moto, throttling):
+    account = members.account("Acme", tenant="acme")
+    running = start_behind(collectors, moto, throttling)
+    assert tenant_of(running, moto, account) == "acme"
+    throttling.refuses = lambda operation, number: True
+    failure = eventually(lambda: registry(running)["organization"]["failure"], seconds=120)
+    assert "TooManyRequestsException" in failure["error"] and "acme" in listed(running)
+    assert running.own_metric("tenantscope_tenancy_organizations_calls_total", outcome="throttled") >= 1
+    assert running.own_metric("tenantscope_tenancy_organizations_rounds_total", outcome="failed") >= 1
+    assert "TooManyRequestsException" in running.get("/accounts").text
+    throttling.refuses = lambda operation, number: False
+    members.account("Next", tenant="next")
+    eventually(lambda: "next" in listed(running), seconds=60)
+    assert registry(running)["organization"]["failure"] is None
+
+
+def test_calls_come_no_faster_than_they_may(members, collectors, moto, throttling):
+    for number in range(20):
+        members.account(f"t{number}", tenant=f"t{number}")
+    start_behind(collectors, moto, throttling, refresh="10s", calls_per_second=5)
+    before, begun = len(throttling.calls), time.monotonic()
+    time.sleep(4)
+    assert len(throttling.calls) - before <= (time.monotonic() - begun) * 5 + 11, "the rate, and a burst of ten"
+
+
+def test_until_all_was_read_once_unknown_accounts_are_told_to_try_again(members, collectors, moto, throttling):
+    account = members.account("Acme", tenant="acme")
+    throttling.refuses = lambda operation, number: True
+    # The start waits 20 s for a first reading, then goes on without.
+    running = start_behind(collectors, moto, throttling)
+    answer = prove(running, moto, account)
+    assert answer.status_code == 503 and "Retry-After" in answer.headers
+    throttling.refuses = lambda operation, number: False
+    eventually(lambda: tenant_of(running, moto, account) == "acme", seconds=90)
 
 
 def test_check_is_offline_and_needs_a_source(collectors):

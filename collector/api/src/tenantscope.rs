@@ -60,6 +60,9 @@ struct TenantEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     accounts: BTreeSet<AccountId>,
+    /// Those that it shares with others.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pooled_accounts: BTreeSet<AccountId>,
     /// Of the accounts that are on their way out.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     account_states: BTreeMap<AccountId, AccountState>,
@@ -83,6 +86,8 @@ async fn tenants(State(sources): State<Sources>, Scoped(scope): Scoped) -> Json<
             entry.attributes.clone_from(&tenant.attributes);
             entry.name.clone_from(&tenant.name);
             let states = tenant.accounts.iter().filter_map(|id| Some((*id, tenants.account(*id)?.state)));
+            let shared = tenants.pooled_accounts().filter(|(_, pooled)| pooled.tenants.contains(&tenant.id));
+            entry.pooled_accounts.extend(shared.map(|(account, _)| account));
             entry.account_states.extend(states.filter(|(_, state)| state.is_closing()));
         }
     }
