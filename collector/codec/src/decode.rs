@@ -15,7 +15,7 @@ use crate::claims;
 use crate::decompress::decompress;
 use crate::footprint::{self, Shape};
 use crate::write::{self, WriteBody};
-use crate::{Rejected, firehose, loki, resource};
+use crate::{Rejected, firehose, loki, otlp_json, resource};
 
 /// What a decoder may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +138,10 @@ pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, Dec
             Content::Spans(request.resource_spans)
         }
         (BodyForm::OtlpJson, Signal::Metrics) => {
-            let request: ExportMetricsServiceRequest = json(&bytes, "OTLP metrics in JSON", limits)?;
+            const FORM: &str = "OTLP metrics in JSON";
+            let mut request: ExportMetricsServiceRequest = json(&bytes, FORM, limits)?;
+            otlp_json::complete(&bytes, &mut request.resource_metrics)
+                .map_err(|error| DecodeError::Form { form: FORM, message: error.to_string() })?;
             Content::Metrics(request.resource_metrics)
         }
         (BodyForm::OtlpJson, Signal::Logs) => {

@@ -28,6 +28,7 @@ mod labels;
 mod loki;
 mod native;
 mod otlp;
+mod otlp_json;
 mod own;
 mod record;
 mod remote_write;

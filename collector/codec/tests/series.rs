@@ -89,7 +89,7 @@ fn claims_in_a_points_attributes_never_become_the_stamp() {
     assert_eq!(
         lines(&result),
         [
-            r#"a{account_id="111122223333", exported_region="us-east-1", exported_tenant="other", key__name__="x", region="eu-west-1", tenant="acme"} 1 @1"#
+            r#"a{account_id="111122223333", exported_region="us-east-1", exported_tenant="other", key_name_="x", region="eu-west-1", tenant="acme"} 1 @1"#
         ]
     );
     assert_eq!(result.moved_claims, 3);
@@ -97,7 +97,7 @@ fn claims_in_a_points_attributes_never_become_the_stamp() {
     assert_eq!(
         lines(&in_open_mode),
         [
-            r#"a{exported_account_id="111122223333", exported_tenant="other", key__name__="x", region="us-east-1", tenant="anonymous"} 1 @1"#
+            r#"a{exported_account_id="111122223333", exported_tenant="other", key_name_="x", region="us-east-1", tenant="anonymous"} 1 @1"#
         ]
     );
 }

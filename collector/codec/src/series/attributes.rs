@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use tenantscope_model::{Label, LabelsBuilder};
@@ -104,18 +106,32 @@ impl Names {
     }
 }
 
-/// An attribute's value as text: scalars as they are, lists and maps as JSON.
+/// An attribute's value as text, by OpenTelemetry's rules for protocols without types: scalars as they are, bytes in
+/// base64, lists and maps as JSON.
 pub(super) fn text(attribute: &KeyValue) -> Cow<'_, str> {
     match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
         None => "".into(),
         Some(Value::StringValue(text)) => text.into(),
         Some(Value::BoolValue(value)) => value.to_string().into(),
         Some(Value::IntValue(value)) => value.to_string().into(),
-        Some(Value::DoubleValue(value)) => value.to_string().into(),
-        Some(Value::BytesValue(bytes)) => hex(bytes).into(),
+        Some(Value::DoubleValue(value)) => double(*value).into(),
+        Some(Value::BytesValue(bytes)) => BASE64.encode(bytes).into(),
         Some(value @ (Value::ArrayValue(_) | Value::KvlistValue(_))) => json(value, 0).to_string().into(),
         // A reference into a table that only profiles have.
         Some(Value::StringValueStrindex(_)) => "".into(),
+    }
+}
+
+/// A number as JSON writes it; what JSON has no number for has a name.
+fn double(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()
+    } else if value == 0.0 || (1e-6..1e21).contains(&value.abs()) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
     }
 }
 
@@ -136,8 +152,9 @@ fn json(value: &Value, depth: usize) -> serde_json::Value {
         Value::StringValue(text) => text.as_str().into(),
         Value::BoolValue(value) => (*value).into(),
         Value::IntValue(value) => (*value).into(),
-        Value::DoubleValue(value) => (*value).into(),
-        Value::BytesValue(bytes) => hex(bytes).into(),
+        Value::DoubleValue(value) if value.is_finite() => (*value).into(),
+        Value::DoubleValue(value) => double(*value).into(),
+        Value::BytesValue(bytes) => BASE64.encode(bytes).into(),
         Value::ArrayValue(array) => array.values.iter().map(|value| inner(Some(value))).collect(),
         Value::KvlistValue(list) => {
             let entry = |pair: &KeyValue| (pair.key.clone(), inner(pair.value.as_ref()));

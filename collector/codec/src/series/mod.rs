@@ -28,6 +28,9 @@ use crate::{Accumulators, count, resource};
 
 pub use tenantscope_wire::cloudwatch::{CADENCE_METADATA, DELAY_METADATA, METRICS_SCOPE as CLOUDWATCH_SCOPE};
 
+/// Stands before the names of a scope's labels.
+const SCOPE_PREFIX: &str = "otel_scope_";
+
 /// Collects the series of a batch.
 pub(crate) struct SeriesBuilder<'a> {
     origin: Origin,
@@ -91,7 +94,7 @@ impl<'a> SeriesBuilder<'a> {
             let verbatim = scope.is_some_and(|scope| scope.name == CLOUDWATCH_SCOPE);
             let mut shared = labels.identity.clone();
             if !verbatim {
-                shared.extend(self.scope_labels(scope));
+                shared.extend(self.scope_labels(scope, &scope_metrics.schema_url));
             }
             for metric in &scope_metrics.metrics {
                 let context = self.context(metric, &stamp_labels, &shared, verbatim);
@@ -121,20 +124,20 @@ impl<'a> SeriesBuilder<'a> {
         }
     }
 
-    fn scope_labels(&mut self, scope: Option<&InstrumentationScope>) -> Vec<Label> {
-        let Some(scope) = scope else { return Vec::new() };
-        let mut labels = Vec::new();
-        let mut add = |name: Arc<str>, value: &str| {
-            if !value.is_empty() {
-                labels.push(Label { name, value: value.into() });
-            }
-        };
-        for attribute in &scope.attributes {
-            add(format!("otel_scope_{}", name::label_name(&attribute.key)).into(), &attributes::text(attribute));
+    /// The scope's own labels; attributes that would take their place are dropped.
+    fn scope_labels(&mut self, scope: Option<&InstrumentationScope>, schema_url: &str) -> Vec<Label> {
+        let (name, version) = scope.map_or(("", ""), |scope| (&scope.name, &scope.version));
+        let own = [("otel_scope_name", name), ("otel_scope_version", version), ("otel_scope_schema_url", schema_url)];
+        let attributes = scope.map(|scope| scope.attributes.as_slice()).unwrap_or_default();
+        let prefixed =
+            |attribute: &KeyValue| KeyValue { key: format!("{SCOPE_PREFIX}{}", attribute.key), ..attribute.clone() };
+        let prefixed: Vec<KeyValue> = attributes.iter().map(prefixed).collect();
+        let mut labels = LabelsBuilder::default();
+        self.names.add_attributes(&mut labels, &prefixed, false);
+        for (name, value) in own {
+            labels.set(name, value);
         }
-        add("otel_scope_name".into(), &scope.name);
-        add("otel_scope_version".into(), &scope.version);
-        labels
+        labels.build().iter().cloned().collect()
     }
 
     fn context<'c>(
@@ -160,9 +163,13 @@ impl<'a> SeriesBuilder<'a> {
         let family = (tenant.clone(), Arc::clone(&context.name));
         self.metadata.entry(family).or_insert_with(|| Metadata {
             kind,
-            unit: metric.unit.as_str().into(),
+            unit: if context.verbatim { metric.unit.as_str().into() } else { name::unit_name(&metric.unit).into() },
             help: metric.description.as_str().into(),
         });
+        if has_no_temporality(metric) {
+            self.rejected.add("no_temporality", count::points_of_metric(metric));
+            return None;
+        }
         match metric.data.as_ref()? {
             Data::Gauge(gauge) => self.add_numbers(&gauge.data_points, false, context),
             Data::Sum(sum) => {
@@ -190,7 +197,9 @@ impl<'a> SeriesBuilder<'a> {
         let mut labels = LabelsBuilder::default();
         self.names.add_attributes(&mut labels, attributes, context.verbatim);
         for label in context.shared {
-            labels.set(Arc::clone(&label.name), Arc::clone(&label.value));
+            let own = labels.get(&label.name).filter(|_| label.name.starts_with(SCOPE_PREFIX));
+            let value = own.map_or_else(|| Arc::clone(&label.value), |own| format!("{own};{}", label.value).into());
+            labels.set(Arc::clone(&label.name), value);
         }
         self.moved_claims += context.stamp.apply(&mut labels);
         labels.set(self.names.shared(METRIC_NAME), Arc::clone(&context.name));
@@ -284,6 +293,17 @@ fn counts(metric: &Metric) -> bool {
     }
 }
 
+/// Whether the sender left out what it must say: whether points are totals or what came in between.
+fn has_no_temporality(metric: &Metric) -> bool {
+    let temporality = match &metric.data {
+        Some(Data::Sum(sum)) => sum.aggregation_temporality,
+        Some(Data::Histogram(histogram)) => histogram.aggregation_temporality,
+        Some(Data::ExponentialHistogram(histogram)) => histogram.aggregation_temporality,
+        Some(Data::Gauge(_) | Data::Summary(_)) | None => return false,
+    };
+    !is_delta(temporality) && temporality != AggregationTemporality::Cumulative as i32
+}
+
 fn is_delta(temporality: i32) -> bool {
     temporality == AggregationTemporality::Delta as i32
 }
@@ -299,10 +319,22 @@ fn name_kind(metric: &Metric) -> NameKind {
 fn kind_of(metric: &Metric) -> MetricKind {
     match &metric.data {
         Some(Data::Sum(sum)) if sum.is_monotonic => MetricKind::Counter,
-        Some(Data::Sum(_) | Data::Gauge(_)) => MetricKind::Gauge,
+        Some(Data::Sum(_) | Data::Gauge(_)) => kind_before(&metric.metadata),
         Some(Data::Histogram(_) | Data::ExponentialHistogram(_)) => MetricKind::Histogram,
         Some(Data::Summary(_)) => MetricKind::Summary,
         None => MetricKind::Unknown,
+    }
+}
+
+/// What a gauge was in Prometheus before it became OTLP.
+fn kind_before(metadata: &[KeyValue]) -> MetricKind {
+    let hint = metadata.iter().find(|attribute| attribute.key == "prometheus.type");
+    match hint.map(attributes::text).as_deref() {
+        // The specification itself spells it so.
+        Some("unknown" | "unkown") => MetricKind::Unknown,
+        Some("info") => MetricKind::Info,
+        Some("stateset") => MetricKind::StateSet,
+        _ => MetricKind::Gauge,
     }
 }
 

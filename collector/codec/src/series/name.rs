@@ -14,7 +14,7 @@ pub(crate) enum NameKind {
 }
 
 /// UCUM's units with the words that Prometheus uses.
-const UNITS: [(&str, &str); 28] = [
+const UNITS: [(&str, &str); 27] = [
     ("d", "days"),
     ("h", "hours"),
     ("min", "minutes"),
@@ -27,6 +27,8 @@ const UNITS: [(&str, &str); 28] = [
     ("MiBy", "mebibytes"),
     ("GiBy", "gibibytes"),
     ("TiBy", "tibibytes"),
+    ("kBy", "kilobytes"),
+    // Not UCUM's, but what Prometheus takes.
     ("KBy", "kilobytes"),
     ("MBy", "megabytes"),
     ("GBy", "gigabytes"),
@@ -41,8 +43,6 @@ const UNITS: [(&str, &str); 28] = [
     ("Hz", "hertz"),
     ("1", ""),
     ("%", "percent"),
-    ("$", "dollars"),
-    ("USD", "dollars"),
 ];
 
 /// The same after a slash.
@@ -61,7 +61,8 @@ pub(crate) fn metric_name(name: &str, unit: &str, kind: NameKind) -> String {
     if !main.is_empty() && !tokens.contains(&main) {
         tokens.push(main);
     }
-    if !per.is_empty() && !tokens.contains(&per) {
+    let is_per = |pair: &[Cow<'_, str>]| matches!(pair, [first, second] if first == "per" && *second == per);
+    if !per.is_empty() && !tokens.windows(2).any(is_per) {
         tokens.extend(["per".into(), per]);
     }
     let suffix = match kind {
@@ -77,6 +78,15 @@ pub(crate) fn metric_name(name: &str, unit: &str, kind: NameKind) -> String {
     match joined.bytes().next() {
         Some(b) if b.is_ascii_digit() => format!("_{joined}"),
         _ => joined,
+    }
+}
+
+/// A unit in words, as metadata tells it: `bytes_per_second`.
+pub(crate) fn unit_name(unit: &str) -> String {
+    match unit_words(unit) {
+        (main, per) if per.is_empty() => main.into_owned(),
+        (main, per) if main.is_empty() => format!("per_{per}"),
+        (main, per) => format!("{main}_per_{per}"),
     }
 }
 
@@ -100,16 +110,29 @@ fn unit_word<'a>(unit: &'a str, words: &[(&str, &'static str)]) -> Cow<'a, str> 
     cleaned.join("_").into()
 }
 
-/// A label's name: letters, digits and underscores; names that begin with two underscores are Prometheus's own.
+/// A label's name: letters, digits and single underscores; names that begin with underscores are Prometheus's own.
 pub(crate) fn label_name(key: &str) -> Cow<'_, str> {
-    let is_valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_valid = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let cleaned: Cow<'_, str> =
-        if key.chars().all(is_valid) { key.into() } else { key.replace(|c: char| !is_valid(c), "_").into() };
+        if key.bytes().all(is_valid) && !key.contains("__") { key.into() } else { with_single_underscores(key).into() };
     match cleaned.as_bytes() {
         [b'0'..=b'9', ..] => format!("key_{cleaned}").into(),
         [b'_', ..] => format!("key{cleaned}").into(),
         _ => cleaned,
     }
+}
+
+/// Runs of anything that a label's name can't have, and of underscores, become one underscore.
+fn with_single_underscores(key: &str) -> String {
+    let mut name = String::with_capacity(key.len());
+    for c in key.chars() {
+        if c.is_ascii_alphanumeric() {
+            name.push(c);
+        } else if !name.ends_with('_') {
+            name.push('_');
+        }
+    }
+    name
 }
 
 #[cfg(test)]
@@ -131,6 +154,15 @@ mod tests {
             ("a__b..c", "", NameKind::Gauge, "a_b_c"),
             ("rule:level:metric", "", NameKind::Gauge, "rule:level:metric"),
             ("temp", "foo.bar", NameKind::Gauge, "temp_foo_bar"),
+            ("network.bytes.per.second", "By/s", NameKind::Gauge, "network_bytes_per_second"),
+            ("seconds.late", "1/s", NameKind::Other, "seconds_late_per_second"),
+            ("speed", "m/s", NameKind::Gauge, "speed_meters_per_second"),
+            ("disk", "kBy", NameKind::Gauge, "disk_kilobytes"),
+            ("custom.metric", "By/{custom}", NameKind::Gauge, "custom_metric_bytes"),
+            ("items", "1", NameKind::Counter, "items_total"),
+            ("cpu.ratio", "1", NameKind::Gauge, "cpu_ratio"),
+            ("response.time.seconds", "s", NameKind::Other, "response_time_seconds"),
+            ("custom_metric", "custom_unit", NameKind::Other, "custom_metric_custom_unit"),
             ("...", "s", NameKind::Counter, ""),
         ] {
             assert_eq!(metric_name(name, unit, kind), expected, "{name} {unit}");
@@ -143,7 +175,13 @@ mod tests {
             ("http.method", "http_method"),
             ("dimension_FunctionName", "dimension_FunctionName"),
             ("1st", "key_1st"),
-            ("__name__", "key__name__"),
+            ("__name__", "key_name_"),
+            ("label!with&special$chars)", "label_with_special_chars_"),
+            ("label:with:colons", "label_with_colons"),
+            ("label.name__with&&special##chars", "label_name_with_special_chars"),
+            ("trailing_underscores___", "trailing_underscores_"),
+            (".foo", "key_foo"),
+            ("字符", "key_"),
             ("_a", "key_a"),
             ("ä", "key_"),
         ] {

@@ -69,7 +69,10 @@ impl SeriesBuilder<'_> {
             };
             let series = self.series_mut(labels, context.cadence);
             push_sample(series, time, value);
-            series.exemplars.extend(point.exemplars.iter().filter_map(exemplar_of));
+            // Gauges have none in Prometheus.
+            if context.counts {
+                series.exemplars.extend(point.exemplars.iter().filter_map(exemplar_of));
+            }
             newest_ms = newest_ms.max(Some(time.t_ms));
         }
         newest_ms
@@ -124,7 +127,8 @@ impl SeriesBuilder<'_> {
         let mut exemplars: Vec<Exemplar> = exemplars.iter().filter_map(exemplar_of).collect();
         let mut running = 0u64;
         let (bucket, le): (Arc<str>, Arc<str>) = (format!("{}_bucket", context.name).into(), self.names.shared("le"));
-        let finite = total.bounds.iter().copied().zip(&total.counts);
+        // The infinite one has a line of its own, whether or not it was written out.
+        let finite = total.bounds.iter().copied().zip(&total.counts).filter(|(bound, _)| *bound != f64::INFINITY);
         for (bound, count) in finite.map(|(bound, count)| (bound, *count)) {
             running = running.saturating_add(count);
             let labels = with(base, &bucket, Some((&le, &bound_text(bound))));
@@ -166,6 +170,10 @@ impl SeriesBuilder<'_> {
             let Some(labels) = self.point_labels(&point.attributes, context) else { continue };
             let labels = labels.build();
             let no_value = has_no_value(point.flags);
+            if point.sum.is_none() && !no_value {
+                self.rejected.add("no_sum", 1);
+                continue;
+            }
             let Some(mut histogram) = exponential::histogram_of(point, no_value) else {
                 self.rejected.add("invalid_histogram", 1);
                 continue;
@@ -261,7 +269,8 @@ fn exemplar_of(exemplar: &otlp::Exemplar) -> Option<Exemplar> {
     let mut chars = 0;
     let mut add = |name: &str, value: &str| {
         let more = name.chars().count() + value.chars().count();
-        if !value.is_empty() && chars + more <= MAX_EXEMPLAR_CHARS {
+        // The first of equal names counts: no attribute takes the ids' place.
+        if !value.is_empty() && chars + more <= MAX_EXEMPLAR_CHARS && labels.get(name).is_none() {
             chars += more;
             labels.set(name, value);
         }
