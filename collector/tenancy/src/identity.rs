@@ -35,7 +35,7 @@ pub struct Identity(Mode);
 
 #[derive(Debug)]
 enum Mode {
-    Open { keys: TokenKeys },
+    Open { keys: Box<TokenKeys> },
     Strict(Box<Governed>),
 }
 
@@ -119,7 +119,7 @@ pub struct IssuedToken {
 impl Identity {
     /// Open mode: everybody who reaches us may send, so only loopback addresses may be listened on.
     pub fn open() -> Self {
-        Self(Mode::Open { keys: TokenKeys::random() })
+        Self(Mode::Open { keys: Box::new(TokenKeys::random()) })
     }
 
     /// By proofs and tokens. `base` is the configuration file's folder; the key is made in `data_dir` at the first

@@ -131,7 +131,11 @@ impl Jwks {
                 let fetched = Fetched { keys: Arc::new(keys), at_ms: Some(now_ms), asked_at_ms: Some(now_ms) };
                 *set.fetched.write() = fetched;
             }
-            Err(error) => tracing::warn!(address, error, "an issuer's keys can't be had"),
+            // Where part of an issuer's name is anybody's to choose, only one that had keys is worth a line.
+            Err(error) if set.fetched.read().at_ms.is_some() => {
+                tracing::warn!(address, error, "an issuer's keys can't be had; those from before are used on for a day");
+            }
+            Err(error) => tracing::debug!(address, error, "an issuer's keys can't be had"),
         }
         match step() {
             Step::Use(key) | Step::UseAndFetch(key) => Ok(key),

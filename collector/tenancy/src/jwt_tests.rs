@@ -122,7 +122,8 @@ async fn forged_tokens() {
     let token = signed(&pair, &header("a"), &good);
     let (text, signature) = token.rsplit_once('.').unwrap();
     let (head, _) = text.split_once('.').unwrap();
-    let swapped = BASE64URL.encode(with(good.clone(), "sub", json!("arn:aws:iam::1:role/tenantscope-agent")).to_string());
+    let swapped =
+        BASE64URL.encode(with(good.clone(), "sub", json!("arn:aws:iam::1:role/tenantscope-agent")).to_string());
     let without_exp = {
         let mut claims = good.clone();
         claims.as_object_mut().unwrap().remove("exp");
@@ -175,7 +176,11 @@ async fn keys_rotate_and_strangers_do_not_make_us_ask() {
     assert_eq!(asked(), 1);
     assert!(verify_at(&issuer, &by(&new, "new", NOW_S), NOW_S + 31).await.is_ok());
     assert_eq!(asked(), 2);
-    assert_eq!(verify_at(&issuer, &by(&old, "old", NOW_S), NOW_S + 32).await, Err("jwt_unknown_key"), "it was withdrawn");
+    assert_eq!(
+        verify_at(&issuer, &by(&old, "old", NOW_S), NOW_S + 32).await,
+        Err("jwt_unknown_key"),
+        "it was withdrawn"
+    );
 
     // Keys are fetched again each hour, and used on for a day while the issuer is away.
     let later = NOW_S + 7200;
@@ -188,7 +193,8 @@ async fn keys_rotate_and_strangers_do_not_make_us_ask() {
 
 #[test]
 fn issuers_names() {
-    let issuer = |name: &str, jwks: &str| Issuer::try_new(&IssuerConfig { jwks: jwks.into(), ..config(name) }, Path::new("."));
+    let issuer =
+        |name: &str, jwks: &str| Issuer::try_new(&IssuerConfig { jwks: jwks.into(), ..config(name) }, Path::new("."));
     let aws = issuer("https://*.tokens.sts.global.api.aws", "/.well-known/jwks.json").unwrap();
     let is = |issuer: &Issuer, name: &str| {
         let text = BASE64URL.encode(json!({ "iss": name }).to_string());

@@ -384,7 +384,10 @@ async fn a_revoked_account_loses_its_credentials_at_once() {
     let (before, after) = (give(now_ms - 1_000).await.unwrap(), give(now_ms + 1_000).await.unwrap());
     assert_eq!((sent(&before, now_ms).await, sent(&after, now_ms).await), (Ok(()), Ok(())));
 
-    reload(&setup, &format!("{{{tokens}, revoked: [{{account: \"222222222222\", before: \"2025-11-30T11:00:00Z\"}}]}}"));
+    reload(
+        &setup,
+        &format!("{{{tokens}, revoked: [{{account: \"222222222222\", before: \"2025-11-30T11:00:00Z\"}}]}}"),
+    );
     assert_eq!((sent(&before, now_ms).await, sent(&after, now_ms).await), (Err("revoked_token"), Ok(())));
     assert_eq!(sent("one-account", now_ms).await, Ok(()), "its proof gives new ones");
 

@@ -14,16 +14,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::server::TlsStream;
 use tower::{Service, ServiceExt};
 
 use crate::Peer;
 use crate::telemetry::OpenConnection;
-use crate::tls::{ServerTls, TlsError};
+use crate::tls::{ClientCertificate, ServerTls, TlsError};
 
 /// What peers may hold.
 #[derive(Debug, Clone)]
@@ -144,6 +142,7 @@ impl Listener {
                 watcher: graceful.watcher(),
                 header_read_timeout: self.options.header_read_timeout,
                 peer: Peer::new(address, self.options.tls.is_some()),
+                certificate: None,
                 _permit: permit,
                 _open: OpenConnection::new(),
             };
@@ -190,18 +189,13 @@ fn connection_builder(options: &ListenOptions) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The certificate that the client showed, which the handshake verified.
-fn client_certificate(stream: &TlsStream<TcpStream>) -> Option<Arc<CertificateDer<'static>>> {
-    let (_, session) = stream.get_ref();
-    session.peer_certificates()?.first().map(|certificate| Arc::new(certificate.clone().into_owned()))
-}
-
 struct Connection<S> {
     builder: Arc<auto::Builder<TokioExecutor>>,
     service: S,
     watcher: hyper_util::server::graceful::Watcher,
     header_read_timeout: Duration,
     peer: Peer,
+    certificate: Option<ClientCertificate>,
     _permit: OwnedSemaphorePermit,
     _open: OpenConnection,
 }
@@ -217,7 +211,8 @@ where
     async fn serve_tls(mut self, stream: TcpStream, tls: ServerTls) {
         match tokio::time::timeout(self.header_read_timeout, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
-                self.peer.certificate = client_certificate(&stream);
+                let shown = stream.get_ref().1.peer_certificates();
+                self.certificate = shown.and_then(|chain| ClientCertificate::of(chain, tls.clone()));
                 self.serve(stream).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer.address, "tls handshake failed"),
@@ -230,9 +225,11 @@ where
         let started = Arc::new(AtomicBool::new(false));
         let service = {
             let (started, service, peer) = (Arc::clone(&started), self.service, self.peer.clone());
+            let certificate = self.certificate;
             service_fn(move |mut request: Request<Incoming>| {
                 started.store(true, Ordering::Relaxed);
-                request.extensions_mut().insert(peer.clone());
+                let certificate = certificate.as_ref().and_then(ClientCertificate::current);
+                request.extensions_mut().insert(Peer { certificate, ..peer.clone() });
                 service.clone().oneshot(request)
             })
         };

@@ -2,15 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper_rustls::ConfigBuilderExt;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
+
+/// How often the certificate of a client that stays connected is verified again.
+const VERIFY_EVERY: Duration = Duration::from_secs(60);
 
 /// What is wrong with TLS files.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +51,11 @@ pub struct ServerTls {
     in_force: Arc<RwLock<InForce>>,
 }
 
+#[derive(Clone)]
 struct InForce {
     config: Arc<ServerConfig>,
+    /// Of clients' certificates, where any are asked for.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// When the files were written that it is made of.
     written: Vec<Option<SystemTime>>,
 }
@@ -96,11 +103,59 @@ impl ServerTls {
     }
 }
 
+/// The certificate that the client of a connection showed. Connections are long: it is verified again when the authorities
+/// were exchanged, and now and then, since certificates end.
+pub(crate) struct ClientCertificate {
+    chain: Vec<CertificateDer<'static>>,
+    end_entity: Arc<CertificateDer<'static>>,
+    tls: ServerTls,
+    verified: Mutex<Verified>,
+}
+
+struct Verified {
+    by: Arc<ServerConfig>,
+    at: Instant,
+    holds: bool,
+}
+
+impl ClientCertificate {
+    /// Of a connection whose handshake verified it.
+    pub(crate) fn of(chain: &[CertificateDer<'_>], tls: ServerTls) -> Option<Self> {
+        let chain: Vec<_> = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        let end_entity = Arc::new(chain.first()?.clone());
+        // Verified at once by what is in force now, which may be newer than what the handshake had.
+        let never = Verified { by: tls.in_force.read().config.clone(), at: Instant::now(), holds: false };
+        let certificate = Self { chain, end_entity, tls, verified: Mutex::new(never) };
+        certificate.verify(&mut certificate.verified.lock());
+        Some(certificate)
+    }
+
+    /// The certificate, if it still holds.
+    pub(crate) fn current(&self) -> Option<Arc<CertificateDer<'static>>> {
+        let mut verified = self.verified.lock();
+        let exchanged = !Arc::ptr_eq(&verified.by, &self.tls.in_force.read().config);
+        if exchanged || verified.at.elapsed() >= VERIFY_EVERY {
+            self.verify(&mut verified);
+        }
+        verified.holds.then(|| Arc::clone(&self.end_entity))
+    }
+
+    fn verify(&self, verified: &mut Verified) {
+        let in_force = self.tls.in_force.read().clone();
+        let holds = in_force.verifier.is_some_and(|verifier| {
+            let intermediates = self.chain.get(1..).unwrap_or_default();
+            verifier.verify_client_cert(&self.end_entity, intermediates, UnixTime::now()).is_ok()
+        });
+        *verified = Verified { by: in_force.config, at: Instant::now(), holds };
+    }
+}
+
 impl TlsFiles {
     fn read(&self) -> Result<InForce, TlsError> {
         // Taken before the files are read: one that is written meanwhile is read again.
         let written = self.written();
-        Ok(InForce { config: Arc::new(server_config(self)?), written })
+        let verifier = self.client_ca.as_deref().map(client_verifier).transpose()?;
+        Ok(InForce { config: Arc::new(server_config(self, verifier.clone())?), verifier, written })
     }
 
     fn written(&self) -> Vec<Option<SystemTime>> {
@@ -122,24 +177,27 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(certificates)
 }
 
-fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let TlsFiles { cert, key, client_ca } = files;
+fn server_config(files: &TlsFiles, verifier: Option<Arc<dyn ClientCertVerifier>>) -> Result<ServerConfig, TlsError> {
+    let TlsFiles { cert, key, .. } = files;
     let chain = certificates(cert)?;
     let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::new(key, error))?;
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::new(cert, error))?;
-    let builder = match client_ca {
+    let builder = match verifier {
         None => builder.with_no_client_auth(),
-        Some(path) => {
-            let roots = Arc::new(authorities(path)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).allow_unauthenticated();
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| TlsError::new(path, error))?)
-        }
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
     let mut config = builder.with_single_cert(chain, private_key).map_err(|error| TlsError::new(cert, error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// A client may come without a certificate; with one, it must be by an authority of the file.
+fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let roots = Arc::new(authorities(path)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).allow_unauthenticated();
+    verifier.build().map_err(|error| TlsError::new(path, error))
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
