@@ -133,7 +133,7 @@ impl Agent {
         let spool_config = config.spool.clone();
         let opened = tokio::task::spawn_blocking(move || Spool::open(&spool_config)).await;
         let spool = opened.unwrap_or(Err(SpoolError::Stopped))?;
-        let needs_aws = config.sources.any_from_aws() || config.proof == Proof::Sts;
+        let needs_aws = config.collected.sources.any_from_aws() || config.proof == Proof::Sts;
         let aws = if needs_aws { Some(aws::load().await) } else { None };
         let mut options = ClientOptions::new(config.collector.to_string(), Protocol::Grpc);
         options.ca_file.clone_from(&config.tls_ca);
@@ -153,7 +153,7 @@ impl Agent {
 
     fn surroundings(&self) -> collection::Collection {
         collection::Collection {
-            sources: self.config.sources.clone(),
+            sources: self.config.collected.sources.clone(),
             compression: self.config.compression,
             spool: self.spool.clone(),
             session: Arc::clone(&self.session),
@@ -168,7 +168,7 @@ impl Agent {
             tracing::info!(address = %listener.local_address(), "own metrics");
             tasks.spawn(telemetry_listener::serve(listener, stop.clone()));
         }
-        let Some(otlp) = &self.config.sources.otlp else { return Ok(tasks) };
+        let Some(otlp) = &self.config.collected.sources.otlp else { return Ok(tasks) };
         let service = OtlpService::new(Arc::new(Receiver::new(self.spool.clone())), OtlpLimits::default());
         for address in [otlp.grpc, otlp.http].into_iter().flatten() {
             let listener = Listener::bind(address, ListenOptions::default()).await?;

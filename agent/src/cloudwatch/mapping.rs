@@ -128,8 +128,8 @@ mod tests {
         assert_eq!(metric.name, "aws_lambda_errors_sum");
         let metadata: Vec<_> =
             metric.metadata.iter().map(|m| (m.key.as_str(), m.value.clone().unwrap().value)).collect();
-        assert_eq!(metadata[0], (CADENCE, Some(Value::IntValue(300_000))));
-        assert_eq!(metadata[1], (DELAY, Some(Value::IntValue(180_000))));
+        assert_eq!(metadata[0], (CADENCE_METADATA, Some(Value::IntValue(300_000))));
+        assert_eq!(metadata[1], (DELAY_METADATA, Some(Value::IntValue(180_000))));
         let Some(metric::Data::Gauge(gauge)) = &metric.data else { panic!("no gauge") };
         assert_eq!(gauge.data_points.len(), 2);
         assert_eq!(gauge.data_points[0].time_unix_nano, 1_700_000_040_000_000_000);

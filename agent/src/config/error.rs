@@ -29,6 +29,9 @@ pub enum ConfigError {
         /// What was expected.
         message: String,
     },
+    /// What is to be collected makes no sense.
+    #[error(transparent)]
+    Document(#[from] tenantscope_wire::document::InvalidDocument),
 }
 
 impl ConfigError {

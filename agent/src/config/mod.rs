@@ -3,26 +3,27 @@
 
 mod document;
 mod error;
-mod glob;
 mod options;
-
 mod sources;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use http::Uri;
-use tenantscope_wire::Name;
+use tenantscope_wire::{AgentDocument, Name};
 
-pub use document::{Compression, Document, ProofKind, Statistic};
+pub use document::{Compression, Document, ProofKind};
 pub use error::ConfigError;
-pub use glob::Glob;
 pub use options::Options;
 pub use sources::{CloudWatch, Logs, OtlpReceiver, Sources, StatisticsRule, Xray};
 pub use tenantscope_model::{Bytes, InvalidQuantity, TimeSpan};
+pub use tenantscope_wire::document::{Glob, InvalidDocument, Statistic};
 
 /// The longest time that a shutdown may take to deliver what is spooled.
 const MAX_DRAIN: TimeSpan = TimeSpan::from_secs(600);
+
+/// Bounds of `--interval`; the file's and the document's are checked where they stand.
+const INTERVALS: std::ops::RangeInclusive<TimeSpan> = TimeSpan::from_secs(1)..=TimeSpan::from_secs(86_400);
 
 /// Everything that the agent goes by, checked.
 #[derive(Debug, Clone)]
@@ -41,16 +42,25 @@ pub struct Config {
     pub compression: Compression,
     /// The buffer on disk.
     pub spool: Spool,
-    /// What is collected.
-    pub sources: Sources,
-    /// What collection may cost in a month.
-    pub budget_usd_per_month: Option<f64>,
+    /// What is collected, as long as the collector has no document for this agent.
+    pub collected: Collected,
+    /// The agent's own file and options, over which the collector's document goes.
+    own: Box<(AgentDocument, Options)>,
     /// Address of the agent's own metrics.
     pub telemetry_listen: Option<SocketAddr>,
     /// Where the agent's own spans go.
     pub traces_endpoint: Option<String>,
     /// How long the end may take to deliver what is spooled. Default 10 s; 60 s for `once`.
     pub drain: Option<TimeSpan>,
+}
+
+/// What a document says, checked and with defaults filled in.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Collected {
+    /// The sources that are on.
+    pub sources: Sources,
+    /// What collection may cost in a month.
+    pub budget_usd_per_month: Option<f64>,
 }
 
 /// How the account is proved.
@@ -97,6 +107,7 @@ impl Config {
     }
 
     fn resolve(document: Document, options: &Options) -> Result<Self, ConfigError> {
+        let own = document.agent_document();
         let collector = collector_address(options.collector.clone().or(document.collector))?;
         let server_name = match options.server_name.clone().or(document.server_name) {
             Some(name) => name,
@@ -108,7 +119,10 @@ impl Config {
             options.token_env.clone().or(document.token_env),
         )?;
         let spool = spool(&document.spool, options)?;
-        let sources = Sources::resolve(document.sources, options)?;
+        if let Some(interval) = options.interval.filter(|interval| !INTERVALS.contains(interval)) {
+            return Err(ConfigError::option("interval", format!("{interval} is not between 1s and 1d")));
+        }
+        let collected = collected(own.clone(), options)?;
         let tls_ca = options.tls_ca.clone().or(document.tls.ca);
         if let Some(path) = tls_ca.as_deref().filter(|path| !path.is_file()) {
             return Err(ConfigError::option("tls.ca", format!("{} is no file", path.display())));
@@ -121,12 +135,26 @@ impl Config {
             tls_ca,
             compression: options.compression.or(document.compression).unwrap_or(Compression::Zstd),
             spool,
-            sources,
-            budget_usd_per_month: budget(options.budget_usd_per_month.or(document.budget_usd_per_month))?,
+            collected,
+            own: Box::new((own, options.clone())),
             telemetry_listen: options.telemetry_listen.or(document.listen.http),
             traces_endpoint: options.traces_endpoint.clone().or(document.traces.endpoint),
             drain: options.drain.or(document.drain).map(|drain| drain.min(MAX_DRAIN)),
         })
+    }
+}
+
+impl Config {
+    /// What is collected with this document of the collector's. A key that it leaves out stays as the agent's own file has
+    /// it; options and environment count before either.
+    pub fn collected_with(&self, document: AgentDocument) -> Result<Collected, ConfigError> {
+        let (own, options) = self.own.as_ref();
+        let merged = AgentDocument {
+            enabled: document.enabled,
+            sources: document.sources.or_else(|| own.sources.clone()),
+            budget_usd_per_month: document.budget_usd_per_month.or(own.budget_usd_per_month),
+        };
+        collected(merged, options)
     }
 }
 
@@ -204,13 +232,12 @@ fn spool(section: &document::SpoolSection, options: &Options) -> Result<Spool, C
     })
 }
 
-fn budget(usd: Option<f64>) -> Result<Option<f64>, ConfigError> {
-    match usd {
-        Some(usd) if !usd.is_finite() || usd < 0.0 => {
-            Err(ConfigError::option("budget_usd_per_month", format!("{usd} is not an amount")))
-        }
-        other => Ok(other),
+fn collected(document: AgentDocument, options: &Options) -> Result<Collected, ConfigError> {
+    let budget_usd_per_month = options.budget_usd_per_month.or(document.budget_usd_per_month);
+    if let Some(usd) = budget_usd_per_month.filter(|usd| !usd.is_finite() || *usd < 0.0) {
+        return Err(ConfigError::option("budget_usd_per_month", format!("{usd} is not an amount")));
     }
+    Ok(Collected { sources: Sources::resolve(document, options)?, budget_usd_per_month })
 }
 
 #[cfg(test)]

@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 
 use tenantscope_model::Region;
 
-use super::document::{CloudWatchSection, LogsSection, OtlpSection, SourcesSection, StatisticsSection, XraySection};
-use super::{ConfigError, Glob, Options, Statistic, TimeSpan};
+use tenantscope_wire::document::{
+    CloudWatchSource, InvalidDocument, LogsSource, OtlpSource, StatisticsChoice, XraySource,
+};
+use tenantscope_wire::{AgentDocument, document};
+
+use super::{Glob, Options, Statistic, TimeSpan};
 
 /// The sources that are on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     /// CloudWatch metrics.
     pub cloudwatch: Option<CloudWatch>,
@@ -21,7 +25,7 @@ pub struct Sources {
 }
 
 /// CloudWatch metrics.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudWatch {
     /// The regions; empty: the AWS configuration's own.
     pub regions: Vec<Region>,
@@ -40,7 +44,7 @@ pub struct CloudWatch {
 }
 
 /// Which statistics are asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatisticsRule {
     /// The namespaces that it is for.
     pub namespace: Glob,
@@ -53,7 +57,7 @@ pub struct StatisticsRule {
 }
 
 /// CloudWatch Logs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logs {
     /// The regions; empty: the AWS configuration's own.
     pub regions: Vec<Region>,
@@ -70,7 +74,7 @@ pub struct Logs {
 }
 
 /// X-Ray.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Xray {
     /// The regions; empty: the AWS configuration's own.
     pub regions: Vec<Region>,
@@ -85,7 +89,7 @@ pub struct Xray {
 }
 
 /// OTLP from applications. At least one address is set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtlpReceiver {
     /// Address for gRPC.
     pub grpc: Option<SocketAddr>,
@@ -94,50 +98,53 @@ pub struct OtlpReceiver {
 }
 
 impl Sources {
-    /// All AWS sources with their defaults, where the configuration names no sources at all.
-    pub(super) fn resolve(section: Option<SourcesSection>, options: &Options) -> Result<Self, ConfigError> {
-        let mut section = section.unwrap_or_else(|| SourcesSection {
-            cloudwatch: Some(CloudWatchSection::default()),
-            logs: Some(LogsSection::default()),
-            xray: Some(XraySection::default()),
+    /// What a document turns on, with defaults filled in; all AWS sources where it names none at all.
+    pub(super) fn resolve(document: AgentDocument, options: &Options) -> Result<Self, InvalidDocument> {
+        let mut document = document;
+        let mut sources = document.sources.take().unwrap_or_else(|| document::Sources {
+            cloudwatch: Some(CloudWatchSource::default()),
+            logs: Some(LogsSource::default()),
+            xray: Some(XraySource::default()),
             otlp: None,
         });
-        apply_options(&mut section, options);
-        let sources = Self {
-            cloudwatch: section.cloudwatch.map(|it| CloudWatch::resolve(it, options)).transpose()?,
-            logs: section.logs.map(|it| Logs::resolve(it, options)).transpose()?,
-            xray: section.xray.map(|it| Xray::resolve(it, options)).transpose()?,
-            otlp: section.otlp.as_ref().map(OtlpReceiver::resolve).transpose()?,
-        };
-        if sources.is_empty() {
-            return Err(ConfigError::option("sources", "no source is on"));
-        }
-        Ok(sources)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.cloudwatch.is_none() && self.logs.is_none() && self.xray.is_none() && self.otlp.is_none()
+        apply_options(&mut sources, options);
+        let document = AgentDocument { sources: Some(sources), ..document };
+        document.check()?;
+        let AgentDocument { enabled: true, sources: Some(sources), .. } = document else { return Ok(Self::default()) };
+        Ok(Self {
+            cloudwatch: sources.cloudwatch.map(|it| CloudWatch::resolve(it, options)),
+            logs: sources.logs.map(|it| Logs::resolve(it, options)),
+            xray: sources.xray.map(|it| Xray::resolve(it, options)),
+            otlp: sources.otlp.as_ref().map(OtlpReceiver::resolve),
+        })
     }
 
     /// Whether any source speaks to AWS.
     pub fn any_from_aws(&self) -> bool {
         self.cloudwatch.is_some() || self.logs.is_some() || self.xray.is_some()
     }
+
+    /// Whether a source relies on the AWS configuration's own region.
+    pub fn needs_region(&self) -> bool {
+        self.cloudwatch.as_ref().is_some_and(|it| it.regions.is_empty())
+            || self.logs.as_ref().is_some_and(|it| it.regions.is_empty())
+            || self.xray.as_ref().is_some_and(|it| it.regions.is_empty())
+    }
 }
 
 /// An option that belongs to a source turns it on.
-fn apply_options(section: &mut SourcesSection, options: &Options) {
+fn apply_options(sources: &mut document::Sources, options: &Options) {
     if let Some(namespaces) = &options.cloudwatch_namespaces {
-        section.cloudwatch.get_or_insert_default().namespaces = Some(Options::globs(namespaces));
+        sources.cloudwatch.get_or_insert_default().namespaces = Some(Options::globs(namespaces));
     }
     if let Some(groups) = &options.logs_groups {
-        section.logs.get_or_insert_default().groups = Some(Options::globs(groups));
+        sources.logs.get_or_insert_default().groups = Some(Options::globs(groups));
     }
     if let Some(address) = options.otlp_grpc {
-        section.otlp.get_or_insert_default().grpc = Some(address);
+        sources.otlp.get_or_insert_default().grpc = Some(address);
     }
     if let Some(address) = options.otlp_http {
-        section.otlp.get_or_insert_default().http = Some(address);
+        sources.otlp.get_or_insert_default().http = Some(address);
     }
 }
 
@@ -145,94 +152,64 @@ fn regions(own: Option<Vec<Region>>, options: &Options) -> Vec<Region> {
     own.or_else(|| options.regions.clone()).unwrap_or_default()
 }
 
-fn at_least(option: &'static str, value: TimeSpan, least: TimeSpan) -> Result<TimeSpan, ConfigError> {
-    if value < least {
-        return Err(ConfigError::option(option, format!("{:?} is less than {:?}", value.0, least.0)));
-    }
-    Ok(value)
-}
-
-fn at_most(option: &'static str, value: TimeSpan, most: TimeSpan) -> Result<TimeSpan, ConfigError> {
-    if value > most {
-        return Err(ConfigError::option(option, format!("{:?} is more than {:?}", value.0, most.0)));
-    }
-    Ok(value)
-}
-
-const SECOND: TimeSpan = TimeSpan::from_secs(1);
+const HALF_A_MINUTE: TimeSpan = TimeSpan::from_secs(30);
 const MINUTE: TimeSpan = TimeSpan::from_secs(60);
+const FIVE_MINUTES: TimeSpan = TimeSpan::from_secs(300);
+const TEN_MINUTES: TimeSpan = TimeSpan::from_secs(600);
 const HOUR: TimeSpan = TimeSpan::from_secs(3_600);
-const DAY: TimeSpan = TimeSpan::from_secs(86_400);
-/// CloudWatch keeps one-minute datapoints for 15 days.
-const METRICS_KEPT: TimeSpan = TimeSpan::from_secs(15 * 86_400);
 
 impl CloudWatch {
-    fn resolve(section: CloudWatchSection, options: &Options) -> Result<Self, ConfigError> {
-        let interval = section.interval.or(options.interval).unwrap_or(MINUTE);
-        let statistics = section.statistics.into_iter().map(StatisticsRule::resolve).collect::<Result<_, _>>()?;
-        Ok(Self {
-            regions: regions(section.regions, options),
-            namespaces: section.namespaces.unwrap_or_default(),
-            interval: at_least("sources.cloudwatch.interval", interval, SECOND)?,
-            lookback: at_most("sources.cloudwatch.lookback", section.lookback.unwrap_or(HOUR), METRICS_KEPT)?,
-            overlap: at_most("sources.cloudwatch.overlap", section.overlap.unwrap_or(TimeSpan::from_secs(600)), DAY)?,
-            max_metrics: section.max_metrics.unwrap_or(20_000),
-            statistics,
-        })
+    fn resolve(source: CloudWatchSource, options: &Options) -> Self {
+        Self {
+            regions: regions(source.regions, options),
+            namespaces: source.namespaces.unwrap_or_default(),
+            interval: source.interval.or(options.interval).unwrap_or(MINUTE),
+            lookback: source.lookback.unwrap_or(HOUR),
+            overlap: source.overlap.unwrap_or(TEN_MINUTES),
+            max_metrics: source.max_metrics.unwrap_or(20_000),
+            statistics: source.statistics.into_iter().map(StatisticsRule::resolve).collect(),
+        }
     }
 }
 
 impl StatisticsRule {
-    fn resolve(section: StatisticsSection) -> Result<Self, ConfigError> {
-        let period = section.period.unwrap_or(MINUTE);
-        let seconds = period.0.as_secs();
-        // What GetMetricData takes: 1, 5, 10, 20, 30 or a multiple of 60 seconds.
-        let allowed = matches!(seconds, 1 | 5 | 10 | 20 | 30) || (seconds > 0 && seconds.is_multiple_of(60));
-        if !allowed || period > DAY {
-            let message = "the period is not 1s, 5s, 10s, 20s, 30s or whole minutes up to a day";
-            return Err(ConfigError::option("sources.cloudwatch.statistics", message));
+    fn resolve(choice: StatisticsChoice) -> Self {
+        Self {
+            namespace: choice.namespace,
+            metric: choice.metric.unwrap_or_else(|| Glob::new("*")),
+            statistics: choice.statistics,
+            period: choice.period.unwrap_or(MINUTE),
         }
-        Ok(Self {
-            namespace: section.namespace,
-            metric: section.metric.unwrap_or_else(|| Glob::new("*")),
-            statistics: section.statistics,
-            period,
-        })
     }
 }
 
 impl Logs {
-    fn resolve(section: LogsSection, options: &Options) -> Result<Self, ConfigError> {
-        let interval = section.interval.or(options.interval).unwrap_or(TimeSpan::from_secs(30));
-        Ok(Self {
-            regions: regions(section.regions, options),
-            groups: section.groups.unwrap_or_else(|| vec![Glob::new("/aws/lambda/*")]),
-            interval: at_least("sources.logs.interval", interval, SECOND)?,
-            lookback: section.lookback.unwrap_or(HOUR),
-            overlap: at_most("sources.logs.overlap", section.overlap.unwrap_or(TimeSpan::from_secs(600)), DAY)?,
-            max_groups: section.max_groups.unwrap_or(500),
-        })
+    fn resolve(source: LogsSource, options: &Options) -> Self {
+        Self {
+            regions: regions(source.regions, options),
+            groups: source.groups.unwrap_or_else(|| vec![Glob::new("/aws/lambda/*")]),
+            interval: source.interval.or(options.interval).unwrap_or(HALF_A_MINUTE),
+            lookback: source.lookback.unwrap_or(HOUR),
+            overlap: source.overlap.unwrap_or(TEN_MINUTES),
+            max_groups: source.max_groups.unwrap_or(500),
+        }
     }
 }
 
 impl Xray {
-    fn resolve(section: XraySection, options: &Options) -> Result<Self, ConfigError> {
-        let interval = section.interval.or(options.interval).unwrap_or(TimeSpan::from_secs(30));
-        Ok(Self {
-            regions: regions(section.regions, options),
-            interval: at_least("sources.xray.interval", interval, SECOND)?,
-            lookback: section.lookback.unwrap_or(HOUR),
-            overlap: at_most("sources.xray.overlap", section.overlap.unwrap_or(TimeSpan::from_secs(300)), DAY)?,
-            filter: section.filter,
-        })
+    fn resolve(source: XraySource, options: &Options) -> Self {
+        Self {
+            regions: regions(source.regions, options),
+            interval: source.interval.or(options.interval).unwrap_or(HALF_A_MINUTE),
+            lookback: source.lookback.unwrap_or(HOUR),
+            overlap: source.overlap.unwrap_or(FIVE_MINUTES),
+            filter: source.filter,
+        }
     }
 }
 
 impl OtlpReceiver {
-    fn resolve(section: &OtlpSection) -> Result<Self, ConfigError> {
-        if section.grpc.is_none() && section.http.is_none() {
-            return Err(ConfigError::option("sources.otlp", "needs an address: grpc, http or both"));
-        }
-        Ok(Self { grpc: section.grpc, http: section.http })
+    fn resolve(source: &OtlpSource) -> Self {
+        Self { grpc: source.grpc, http: source.http }
     }
 }

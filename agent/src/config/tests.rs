@@ -26,9 +26,9 @@ budget_usd_per_month: 1.0
     assert_eq!(config.server_name, "collector.example.com");
     assert_eq!(config.spool.max_bytes, Bytes(512 << 20));
     assert_eq!(config.proof, Proof::Sts);
-    assert_eq!(config.sources.cloudwatch.unwrap().regions.len(), 1);
-    assert!(config.sources.xray.is_some());
-    assert_eq!(config.sources.otlp.unwrap().grpc, Some("127.0.0.1:4317".parse().unwrap()));
+    assert_eq!(config.collected.sources.cloudwatch.unwrap().regions.len(), 1);
+    assert!(config.collected.sources.xray.is_some());
+    assert_eq!(config.collected.sources.otlp.unwrap().grpc, Some("127.0.0.1:4317".parse().unwrap()));
 }
 
 #[test]
@@ -61,16 +61,6 @@ fn wrong_values_name_what_was_expected() {
 }
 
 #[test]
-fn statistics_as_cloudwatch_names_them() {
-    for name in ["Sum", "Average", "SampleCount", "p99", "p99.9", "tm90", "TM(10%:90%)", "PR(:300)", "IQM"] {
-        assert!(Statistic::try_new(name).is_ok(), "{name}");
-    }
-    for name in ["", "sum", "p", "p101", "Median", "TM()", "x99"] {
-        assert!(Statistic::try_new(name).is_err(), "{name}");
-    }
-}
-
-#[test]
 fn an_option_turns_its_source_on_and_counts_before_the_file() {
     let document = Document::parse("collector: \"http://c:4317\"\nsources: {xray: {}}", Path::new("a")).unwrap();
     let options = Options {
@@ -80,6 +70,34 @@ fn an_option_turns_its_source_on_and_counts_before_the_file() {
     };
     let config = Config::resolve(document, &options).unwrap();
     assert_eq!(config.collector.host(), Some("127.0.0.1"));
-    assert!(config.sources.otlp.is_some());
-    assert!(config.sources.cloudwatch.is_none());
+    assert!(config.collected.sources.otlp.is_some());
+    assert!(config.collected.sources.cloudwatch.is_none());
+}
+
+#[test]
+fn the_collectors_document_counts_before_the_file_and_options_before_both() {
+    let text = "collector: \"http://c:4317\"\nbudget_usd_per_month: 2\nsources: {xray: {}, logs: {interval: 5m}}";
+    let document = Document::parse(text, Path::new("a")).unwrap();
+    let options = Options { logs_groups: Some(vec!["/own/*".to_owned()]), ..Options::default() };
+    let config = Config::resolve(document, &options).unwrap();
+    let with = |json: &str| config.collected_with(serde_json::from_str(json).unwrap()).unwrap();
+
+    let replaced = with(r#"{"sources": {"logs": {"interval": "1m", "groups": ["/theirs/*"]}}}"#);
+    assert!(replaced.sources.xray.is_none(), "the document's sources take the place of the file's");
+    let logs = replaced.sources.logs.unwrap();
+    assert_eq!((logs.interval, logs.groups), (TimeSpan::from_secs(60), vec![Glob::new("/own/*")]));
+    assert_eq!(replaced.budget_usd_per_month, Some(2.0));
+
+    let only_budget = with(r#"{"budget_usd_per_month": 9}"#);
+    assert_eq!(only_budget.sources, config.collected.sources);
+    assert_eq!(only_budget.budget_usd_per_month, Some(9.0));
+    assert_eq!(with(r#"{"enabled": false}"#).sources, Sources::default());
+}
+
+#[test]
+fn an_agent_may_be_set_up_to_collect_nothing_until_it_is_told_to() {
+    let config = parsed("collector: \"http://c:4317\"\nenabled: false\n").unwrap();
+    assert_eq!(config.collected.sources, Sources::default());
+    let told = config.collected_with(serde_json::from_str(r#"{"sources": {"xray": {}}}"#).unwrap()).unwrap();
+    assert!(told.sources.xray.is_some());
 }

@@ -144,6 +144,7 @@ impl Session {
             proof,
             wants_epoch: self.spool.epoch().is_none(),
             document_version: None,
+            documents: None,
         };
         let answer = self.client.identify(&request).await;
         telemetry::identity(answer.is_ok());

@@ -28,6 +28,9 @@ impl Intake {
             tenant: proved.tenant,
             epoch,
             document: None,
+            document_withdrawn: false,
+            stopped: false,
+            ask_again_ms: None,
             positions: self.positions(&owner, &request.agent),
         })
     }

@@ -364,6 +364,7 @@ async fn an_agent_without_a_spool_goes_on_where_the_last_one_stopped() {
         proof: ProofOfAccount::Token { token: "acme-token".into() },
         wants_epoch,
         document_version: None,
+        documents: None,
     };
     let first = strict(dir.path());
     let answer = first.intake.identify(request(true), peer()).await.unwrap();

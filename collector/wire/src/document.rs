@@ -1,29 +1,89 @@
+//! An agent's configuration beyond its bootstrap.
+
+mod glob;
+mod statistic;
+mod within;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use tenantscope_model::{Region, TimeSpan};
 
-/// An agent's configuration beyond its bootstrap, as the collector hands it out; its keys are those of `agent.yaml`.
+pub use glob::Glob;
+pub use statistic::Statistic;
+pub use within::usd;
+
+/// The largest document, in bytes: it goes with an identity exchange.
+pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
+
+/// An agent's configuration beyond its bootstrap; its keys stand in `agent.yaml` too.
 ///
-/// It never contains credentials or endpoints of AWS. What a key leaves out stays at the agent's own default.
+/// It has no place for credentials, for endpoints of AWS, or for the collector's address: a collector can change what is
+/// collected, not where it goes or as whom. What a key leaves out stays as the agent's own file has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentDocument {
-    /// Rises with each change; the agent reports the one in force.
-    pub version: u64,
-    /// The kill switch: an agent that is not enabled collects nothing but keeps asking for its document.
+    /// An agent that is not enabled collects nothing but keeps asking for its document.
     #[serde(default = "enabled")]
     pub enabled: bool,
     /// What is collected; absent to leave it to the agent's own file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Sources>,
     /// What collecting may cost in the account, in USD a month; absent to leave it to the agent's own file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "within::usd", skip_serializing_if = "Option::is_none")]
     pub budget_usd_per_month: Option<f64>,
+}
+
+/// A document as the collector hands it out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VersionedDocument {
+    /// Rises with each change of the document; the agent reports the one in force.
+    pub version: u64,
+    /// An [`AgentDocument`]. It is parsed by itself, so that an agent that does not know one of its keys refuses the
+    /// document and not the token that comes with it.
+    pub content: serde_json::Value,
+}
+
+/// What makes a document useless though each of its keys is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDocument {
+    /// Nothing would be collected.
+    #[error("sources: no source is on; use `enabled: false` to collect nothing")]
+    NoSource,
+    /// A receiver that listens nowhere.
+    #[error("sources.otlp: needs an address: grpc, http or both")]
+    NoAddress,
 }
 
 fn enabled() -> bool {
     true
+}
+
+impl Default for AgentDocument {
+    fn default() -> Self {
+        Self { enabled: true, sources: None, budget_usd_per_month: None }
+    }
+}
+
+impl AgentDocument {
+    /// What no key can tell by itself.
+    pub fn check(&self) -> Result<(), InvalidDocument> {
+        let Some(sources) = &self.sources else { return Ok(()) };
+        if self.enabled && sources.is_empty() {
+            return Err(InvalidDocument::NoSource);
+        }
+        match &sources.otlp {
+            Some(otlp) if otlp.grpc.is_none() && otlp.http.is_none() => Err(InvalidDocument::NoAddress),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sources {
+    /// Whether none is on.
+    pub fn is_empty(&self) -> bool {
+        self.cloudwatch.is_none() && self.logs.is_none() && self.xray.is_none() && self.otlp.is_none()
+    }
 }
 
 /// `sources`: what an agent collects; an absent source is not collected.
@@ -53,15 +113,15 @@ pub struct CloudWatchSource {
     pub regions: Option<Vec<Region>>,
     /// Which namespaces, as patterns.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespaces: Option<Vec<String>>,
+    pub namespaces: Option<Vec<Glob>>,
     /// Time between two rounds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "within::interval", skip_serializing_if = "Option::is_none")]
     pub interval: Option<TimeSpan>,
     /// How far the first round looks back.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "within::metrics_lookback", skip_serializing_if = "Option::is_none")]
     pub lookback: Option<TimeSpan>,
     /// How long datapoints are read again because CloudWatch revises them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "within::overlap", skip_serializing_if = "Option::is_none")]
     pub overlap: Option<TimeSpan>,
     /// The most metrics that one round asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,14 +136,14 @@ pub struct CloudWatchSource {
 #[serde(deny_unknown_fields)]
 pub struct StatisticsChoice {
     /// The namespaces that it is for, as a pattern.
-    pub namespace: String,
+    pub namespace: Glob,
     /// The metrics that it is for, as a pattern; all where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metric: Option<String>,
+    pub metric: Option<Glob>,
     /// `Sum`, `Average`, `p99`, …; none turns the metric off.
-    pub statistics: Vec<String>,
+    pub statistics: Vec<Statistic>,
     /// The period.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "within::period", skip_serializing_if = "Option::is_none")]
     pub period: Option<TimeSpan>,
 }
 
@@ -96,15 +156,15 @@ pub struct LogsSource {
     pub regions: Option<Vec<Region>>,
     /// The log groups, as patterns.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub groups: Option<Vec<String>>,
+    pub groups: Option<Vec<Glob>>,
     /// Time between two rounds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "within::interval", skip_serializing_if = "Option::is_none")]
     pub interval: Option<TimeSpan>,
     /// How far the first round looks back.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "within::lookback", skip_serializing_if = "Option::is_none")]
     pub lookback: Option<TimeSpan>,
     /// How late an event may come and still be found.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "within::overlap", skip_serializing_if = "Option::is_none")]
     pub overlap: Option<TimeSpan>,
     /// The most groups that are read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,13 +179,13 @@ pub struct XraySource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<Region>>,
     /// Time between two rounds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "within::interval", skip_serializing_if = "Option::is_none")]
     pub interval: Option<TimeSpan>,
     /// How far the first round looks back.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "within::lookback", skip_serializing_if = "Option::is_none")]
     pub lookback: Option<TimeSpan>,
     /// How late a segment may come and still be found.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "within::overlap", skip_serializing_if = "Option::is_none")]
     pub overlap: Option<TimeSpan>,
     /// A filter expression of X-Ray's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,23 +208,62 @@ pub struct OtlpSource {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_shape_of_the_design_is_read() {
-        let json = r#"{"version": 3, "budget_usd_per_month": 1.0, "sources": {
-            "cloudwatch": {"regions": ["eu-west-1"], "interval": "5m"}, "logs": {"groups": ["/aws/lambda/*"]},
-            "xray": {}, "otlp": {"grpc": "127.0.0.1:4317"}}}"#;
-        let document: AgentDocument = serde_json::from_str(json).unwrap();
-        assert!(document.enabled);
-        let sources = document.sources.as_ref().unwrap();
-        assert_eq!(sources.cloudwatch.as_ref().unwrap().interval, Some(TimeSpan::from_secs(300)));
-        assert_eq!(sources.xray, Some(XraySource::default()));
-        let again: AgentDocument = serde_json::from_str(&serde_json::to_string(&document).unwrap()).unwrap();
-        assert_eq!(again, document);
+    fn parse(json: &str) -> Result<AgentDocument, serde_json::Error> {
+        serde_json::from_str(json)
     }
 
     #[test]
-    fn an_unknown_key_is_an_error() {
-        assert!(serde_json::from_str::<AgentDocument>(r#"{"version": 1, "endpoint": "x"}"#).is_err());
-        assert!(serde_json::from_str::<AgentDocument>(r#"{"version": 1, "sources": {"xray": {"a": 1}}}"#).is_err());
+    fn the_shape_of_the_design_is_read() {
+        let json = r#"{"budget_usd_per_month": 1.0, "sources": {
+            "cloudwatch": {"regions": ["eu-west-1"], "interval": "5m", "statistics": [{"namespace": "AWS/*",
+            "statistics": ["p99"], "period": "5m"}]}, "logs": {"groups": ["/aws/lambda/*"]},
+            "xray": {}, "otlp": {"grpc": "127.0.0.1:4317"}}}"#;
+        let document = parse(json).unwrap();
+        assert!(document.enabled && document.check().is_ok());
+        let sources = document.sources.as_ref().unwrap();
+        assert_eq!(sources.cloudwatch.as_ref().unwrap().interval, Some(TimeSpan::from_secs(300)));
+        assert_eq!(sources.xray, Some(XraySource::default()));
+        assert_eq!(parse(&serde_json::to_string(&document).unwrap()).unwrap(), document);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_and_so_is_all_that_says_where_to_or_as_whom() {
+        for json in [
+            r#"{"version": 1}"#,
+            r#"{"sources": {"xray": {"a": 1}}}"#,
+            r#"{"collector": "https://elsewhere"}"#,
+            r#"{"proof": "token"}"#,
+            r#"{"token_file": "/etc/shadow"}"#,
+            r#"{"spool": {"dir": "/"}}"#,
+            r#"{"aws": {"access_key_id": "AKIA"}}"#,
+            r#"{"sources": {"cloudwatch": {"endpoint": "https://elsewhere"}}}"#,
+            r#"{"sources": {"logs": {"endpoint_url": "https://elsewhere"}}}"#,
+        ] {
+            assert!(parse(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_its_bounds_is_an_error() {
+        for (json, expected) in [
+            (r#"{"sources": {"logs": {"interval": "10ms"}}}"#, "10ms is less than 1s"),
+            (r#"{"sources": {"cloudwatch": {"lookback": "16d"}}}"#, "16d is more than 15d"),
+            (r#"{"sources": {"xray": {"overlap": "2d"}}}"#, "2d is more than 1d"),
+            (r#"{"budget_usd_per_month": -1}"#, "not an amount"),
+            (
+                r#"{"sources": {"cloudwatch": {"statistics": [{"namespace": "X", "statistics": [], "period": "90s"}]}}}"#,
+                "whole minutes",
+            ),
+            (
+                r#"{"sources": {"cloudwatch": {"statistics": [{"namespace": "X", "statistics": ["Median"]}]}}}"#,
+                "Median",
+            ),
+        ] {
+            let error = parse(json).unwrap_err().to_string();
+            assert!(error.contains(expected), "{json}: {error}");
+        }
+        assert_eq!(parse(r#"{"sources": {}}"#).unwrap().check(), Err(InvalidDocument::NoSource));
+        assert!(parse(r#"{"enabled": false, "sources": {}}"#).unwrap().check().is_ok());
+        assert_eq!(parse(r#"{"sources": {"otlp": {}}}"#).unwrap().check(), Err(InvalidDocument::NoAddress));
     }
 }

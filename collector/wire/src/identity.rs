@@ -4,7 +4,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tenantscope_model::{AccountId, TenantId};
 
-use crate::{AgentDocument, Name, Proof};
+use crate::{Name, Proof, VersionedDocument};
 
 /// Where the identity exchange is, on every listener: `POST` with JSON.
 pub const IDENTITY_PATH: &str = "/tenantscope/v1/identity";
@@ -76,6 +76,35 @@ pub struct IdentityRequest {
     /// The version of the document in force at the agent; `None` for its own file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_version: Option<u64>,
+    /// What became of the documents that it was handed; absent for a sender that takes none, as agents of release 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<DocumentReport>,
+}
+
+/// The longest reason of a [`DocumentReport`] that is kept, in bytes.
+pub const MAX_REASON_BYTES: usize = 512;
+
+/// What an agent says of the configuration that it takes from the collector.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DocumentReport {
+    /// The document that it was handed last and did not take; the one before it is still in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedDocument>,
+    /// What fails, again and again, since the document in force is: a source that it added or changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+    /// Whether it collects nothing, because it was stopped or its document says so.
+    pub stopped: bool,
+}
+
+/// A document that an agent did not take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedDocument {
+    /// Which.
+    pub version: u64,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// The collector's answer.
@@ -96,12 +125,26 @@ pub struct IdentityResponse {
     /// A new epoch, already durable at the collector; only where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
-    /// The agent's configuration from the centre; absent where its own file holds, or where it has this version.
+    /// The agent's configuration from the centre; absent where there is none for it, or where it has this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document: Option<AgentDocument>,
+    pub document: Option<VersionedDocument>,
+    /// Whether there is no document for the agent any more, so that its own file holds again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub document_withdrawn: bool,
+    /// The kill switch: the agent collects nothing, whatever its document says, until an answer comes without this.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stopped: bool,
+    /// In which time the agent is to ask again; when its token is to be renewed, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_again_ms: Option<u64>,
     /// The newest source positions that this agent's batches carried, by source.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub positions: BTreeMap<String, serde_json::Value>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde passes it
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Leaves the token out.
@@ -114,5 +157,32 @@ impl fmt::Debug for IdentityResponse {
             .field("epoch", &self.epoch)
             .field("document", &self.document.as_ref().map(|document| document.version))
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an agent of release 0.1.0 sends and reads.
+    #[test]
+    fn the_previous_release_is_understood_and_understands() {
+        let request = r#"{"agent": "a", "mode": "run", "version": "0.1.0", "proof": {"kind": "token", "token": "t"}}"#;
+        let request: IdentityRequest = serde_json::from_str(request).unwrap();
+        assert_eq!((request.document_version, request.documents, request.wants_epoch), (None, None, false));
+
+        let answer = r#"{"token": "t", "expires_at_ms": 1, "valid_for_ms": 1}"#;
+        let answer: IdentityResponse = serde_json::from_str(answer).unwrap();
+        assert!(!answer.stopped && !answer.document_withdrawn && answer.document.is_none());
+        let text = serde_json::to_string(&answer).unwrap();
+        assert_eq!(text, r#"{"token":"t","expires_at_ms":1,"valid_for_ms":1}"#, "nothing is said that is not so");
+    }
+
+    #[test]
+    fn a_document_that_cannot_be_understood_takes_nothing_from_the_token() {
+        let answer = r#"{"token": "t", "expires_at_ms": 1, "valid_for_ms": 1,
+            "document": {"version": 7, "content": {"sources": {"of a later release": {}}}}}"#;
+        let answer: IdentityResponse = serde_json::from_str(answer).unwrap();
+        assert_eq!(answer.document.unwrap().version, 7);
     }
 }

@@ -2,7 +2,7 @@
 //! document.
 //!
 //! ```text
-//! agent: IdentityRequest{Proof} ──→ Identify ──→ IdentityResponse{token, AgentDocument, positions}
+//! agent: IdentityRequest{Proof} ──→ Identify ──→ IdentityResponse{token, VersionedDocument, positions}
 //! sender: headers (token, BatchHeader) ──→ Receive::authorize ──→ reserve ──→ body ──→ ReceivedBody ──→ receive
 //!         Accepted{rejected} or Refused ←── OTLP's status ←───────────────────────────────────────────────┘
 //! ```
@@ -18,7 +18,7 @@ mod body;
 pub mod client;
 pub mod cloudwatch;
 mod compress;
-mod document;
+pub mod document;
 pub mod header;
 mod identity;
 pub mod listener;
@@ -34,9 +34,12 @@ pub mod tls;
 pub use body::{BodyForm, Encoding, ReceivedBody};
 pub use client::OtlpClient;
 pub use compress::compress;
-pub use document::{AgentDocument, CloudWatchSource, LogsSource, OtlpSource, Sources, StatisticsChoice, XraySource};
+pub use document::{AgentDocument, VersionedDocument};
 pub use header::{BatchHeader, InvalidBatchHeader, Positions};
-pub use identity::{AgentMode, IDENTITY_PATH, IdentityRequest, IdentityResponse, MAX_IDENTITY_BYTES, ProofOfAccount};
+pub use identity::{
+    AgentMode, DocumentReport, IDENTITY_PATH, IdentityRequest, IdentityResponse, MAX_IDENTITY_BYTES, MAX_REASON_BYTES,
+    ProofOfAccount, RefusedDocument,
+};
 pub use listener::Listener;
 pub use name::{InvalidName, Name};
 pub use otlp::{OtlpLimits, OtlpService};

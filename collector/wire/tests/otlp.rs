@@ -83,6 +83,9 @@ impl Identify for Desk {
                     tenant: None,
                     epoch: request.wants_epoch.then_some(7),
                     document: None,
+                    document_withdrawn: false,
+                    stopped: false,
+                    ask_again_ms: None,
                     positions: [("logs".to_owned(), 5.into())].into(),
                 }),
                 _ => Err(Refused::forbidden("proof", "the proof does not hold")),
@@ -303,6 +306,7 @@ async fn identity_is_exchanged_on_the_same_port() {
         proof: ProofOfAccount::Token { token: token.to_owned() },
         wants_epoch: true,
         document_version: None,
+        documents: None,
     };
     for protocol in BOTH {
         let client = server.client(protocol);
