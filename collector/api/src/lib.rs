@@ -12,6 +12,7 @@
 //! - Errors have the form of the API that was asked, and tell nothing of what is outside the scope.
 //! - Nothing here writes telemetry: the write routes are ingest's.
 
+pub mod agents;
 mod clock;
 pub mod loki;
 mod objectives;

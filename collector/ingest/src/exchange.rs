@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
+use tenantscope_tenancy::{Asking, Told};
 use tenantscope_wire::{BoxFuture, Identify, IdentityRequest, IdentityResponse, Name, Peer, Refused};
 
 use crate::clock::now_ms;
@@ -17,6 +18,13 @@ impl Intake {
             registry.contacted(account, now_ms());
         }
         let owner = proved.lane_owner();
+        let told = match &self.agents {
+            Some(agents) => {
+                let asking = Asking { owner: &owner, account: proved.account, tenant: proved.tenant.as_ref() };
+                agents.answer(asking, &request, now_ms())
+            }
+            None => Told::default(),
+        };
         let epoch = if request.wants_epoch { Some(self.new_epoch(&owner, &request.agent)?) } else { None };
         let issued = self.identity.issue(&proved, &request.agent, epoch, now_ms());
         tracing::debug!(agent = %request.agent, %owner, version = request.version, epoch, "agent identified");
@@ -27,10 +35,10 @@ impl Intake {
             account: proved.account,
             tenant: proved.tenant,
             epoch,
-            document: None,
-            document_withdrawn: false,
-            stopped: false,
-            ask_again_ms: None,
+            document: told.document,
+            document_withdrawn: told.withdrawn,
+            stopped: told.stopped,
+            ask_again_ms: told.ask_again.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             positions: self.positions(&owner, &request.agent),
         })
     }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use tenantscope_codec::{DecodeLimits, Decoded, Delivery};
 use tenantscope_journal::{Journal, Options, make_folder};
 use tenantscope_model::{FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
-use tenantscope_tenancy::{Identity, Registry, Sender};
+use tenantscope_tenancy::{Agents, Identity, Registry, Sender};
 use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -33,6 +33,7 @@ pub struct Intake {
     pub(crate) lines: [Arc<Line>; 3],
     pub(crate) identity: Arc<Identity>,
     pub(crate) registry: Option<Arc<Registry>>,
+    pub(crate) agents: Option<Arc<Agents>>,
     pub(crate) epochs: Epochs,
     pub(crate) limits: Limits,
     pub(crate) tenant_info: TenantInfo,
@@ -105,7 +106,26 @@ impl Intake {
         let lines = [open(Signal::Metrics)?, open(Signal::Logs)?, open(Signal::Spans)?];
         let in_flight = InFlight::new(&limits);
         let (tenant_info, coverage, counts) = (TenantInfo::default(), Coverage::default(), Counts::default());
-        Ok(Self { lines, identity, registry, epochs, limits, tenant_info, coverage, counts, usage, in_flight, asked_for_room })
+        Ok(Self {
+            lines,
+            identity,
+            registry,
+            agents: None,
+            epochs,
+            limits,
+            tenant_info,
+            coverage,
+            counts,
+            usage,
+            in_flight,
+            asked_for_room,
+        })
+    }
+
+    /// With what agents go by, which they are told with their tokens.
+    #[must_use]
+    pub fn with_agents(self, agents: Arc<Agents>) -> Self {
+        Self { agents: Some(agents), ..self }
     }
 
     /// The journal of a signal, for forward targets.

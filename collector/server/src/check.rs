@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tenantscope_rules::{GroupDefaults, Groups, LoadError, Mistake};
 use tenantscope_slo::Objectives;
-use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
+use tenantscope_tenancy::{Agents, Exposure, Identity, Readers, Registry};
 
 use crate::certificates::Certificates;
 use crate::config::{Config, Problem};
@@ -36,6 +36,7 @@ pub fn check(path: &Path) -> Vec<String> {
         wrong.note(telemetry::check_endpoint(endpoint), |error| in_file(error));
     }
     wrong.note(config.incidents.check(), |error| in_file(error));
+    wrong.note(Agents::check(&config.agents, &config.folder), ToString::to_string);
     wrong.note(groups(&config), ToString::to_string);
     wrong.0
 }

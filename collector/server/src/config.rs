@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tenantscope_api::prometheus::QueryLimits;
 use tenantscope_forward::TargetConfig;
-use tenantscope_tenancy::{IdentityConfig, Quotas, ReaderConfig, RegistryConfig};
+use tenantscope_tenancy::{AgentsConfig, IdentityConfig, Quotas, ReaderConfig, RegistryConfig};
 
 pub use blocks::{BlocksConfig, S3Config};
 pub use listen::{Listen, PlainText, Tls};
@@ -59,6 +59,8 @@ pub struct Config {
     pub incidents: tenantscope_incidents::Config,
     /// Other systems that get everything too.
     pub forward: Vec<TargetConfig>,
+    /// What agents collect.
+    pub agents: AgentsConfig,
     /// Where our own traces go.
     pub traces: Traces,
     /// The file's folder; what it names is relative to it.

@@ -18,6 +18,7 @@ pub mod serve;
 pub mod telemetry;
 pub mod tenants;
 
+mod agents;
 mod certificates;
 mod front;
 mod keys;

@@ -8,8 +8,8 @@ use tenantscope_api::prometheus::PrometheusApi;
 use tenantscope_api::{Gate, ObjectivesInForce};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::Intake;
-use tenantscope_rules::Runner;
-use tenantscope_tenancy::{Exposure, Identity, Readers, Registry};
+use tenantscope_rules::{Clock as _, Runner, SystemClock};
+use tenantscope_tenancy::{Agents, Exposure, Identity, Readers, Registry};
 
 use crate::certificates::Certificates;
 use crate::check::groups;
@@ -29,6 +29,8 @@ pub(crate) struct Reload {
     pub(crate) identity: Arc<Identity>,
     /// The way in, for tenants' quotas.
     pub(crate) intake: Arc<Intake>,
+    /// What agents go by.
+    pub(crate) agents: Arc<Agents>,
     /// The registry.
     pub(crate) registry: Option<Arc<Registry>>,
     /// The readers.
@@ -66,12 +68,16 @@ impl Reload {
         let identity = self.identity.prepare(&config.identity, &config.folder, &self.data_dir)?;
         let (groups, objectives) = groups(&config)?;
         config.incidents.check()?;
+        let documents = Agents::prepare(&config.agents, &config.folder)?;
         let query_limits = config.query_limits();
         if let Some(registry) = &config.registry {
             Registry::check(registry, &config.folder)?;
         }
         // Everything was checked above; what can fail all the same goes first.
         self.rules.reload(groups).await.context("rules")?;
+        let agents = Arc::clone(&self.agents);
+        let put_in_force = move || agents.put_in_force(documents, SystemClock.now_ms());
+        tokio::task::spawn_blocking(put_in_force).await?.context("agents")?;
         if let (Some(registry), Some(config)) = (&self.registry, &config.registry) {
             registry.reload_with(config)?;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::Router;
 use tenantscope_api::prometheus::{self, PrometheusApi};
-use tenantscope_api::{Gate, ObjectivesInForce, loki, openapi, pages, registry as registry_api, tempo, tenantscope};
+use tenantscope_api::{Gate, ObjectivesInForce, agents as agents_api, loki, openapi, pages, registry as registry_api, tempo, tenantscope};
 use tenantscope_forward::{Forwarder, Journals};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::{Intake, write_routes};
@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::reload::Reload;
 use crate::rule_seams::{AlertIncidents, RuleResults};
 use crate::stores::Opened;
-use crate::{keys, organizations, own_routes, request_spans, tenants};
+use crate::{agents, keys, organizations, own_routes, request_spans, tenants};
 
 /// What runs, and what the listeners serve.
 pub(crate) struct Running {
@@ -68,6 +68,7 @@ impl Running {
             certificates: certificates.clone(),
             identity: Arc::clone(&opened.identity),
             intake: Arc::clone(&opened.intake),
+            agents: Arc::clone(&opened.agents),
             registry: registry.clone(),
             gate: gate.clone(),
             rules: Arc::clone(&evaluation.rules),
@@ -86,6 +87,7 @@ impl Running {
 
         let stop = CancellationToken::new();
         let mut tasks = evaluation.spawn(&opened.intake, &stop);
+        tasks.spawn(agents::roll_out(Arc::clone(&reload.agents), stop.clone()));
         tasks.spawn(certificates.follow(stop.clone()));
         tasks.spawn(keys::rotate(Arc::clone(&opened.identity), stop.clone()));
         organizations::start(&mut tasks, reload.registry.as_ref(), &stop).await;
@@ -181,6 +183,7 @@ impl Evaluation {
         pages::routes(sources)
             .merge(tenantscope::routes(own))
             .merge(registry_api::routes(of_registry))
+            .merge(agents_api::routes(Arc::clone(&opened.agents)))
             .merge(openapi::routes())
             .merge(prometheus::routes(prometheus))
             .merge(loki::routes(Arc::clone(&opened.lake)))

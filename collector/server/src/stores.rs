@@ -8,7 +8,8 @@ use tenantscope_journal::make_folder;
 use tenantscope_lake::{Journals, Lake};
 use tenantscope_metrics::MetricStore;
 use tenantscope_model::Signal;
-use tenantscope_tenancy::{Identity, Registry};
+use tenantscope_rules::{Clock as _, SystemClock};
+use tenantscope_tenancy::{Agents, Identity, Registry};
 
 use crate::config::Config;
 
@@ -20,6 +21,8 @@ pub(crate) struct Opened {
     pub(crate) lake: Arc<Lake>,
     /// The way in.
     pub(crate) intake: Arc<Intake>,
+    /// What agents go by.
+    pub(crate) agents: Arc<Agents>,
     /// Who may use it.
     pub(crate) identity: Arc<Identity>,
 }
@@ -27,6 +30,8 @@ pub(crate) struct Opened {
 /// Opens the stores, then the journals, which replays into the stores what their files lack. Blocks, possibly for long.
 pub(crate) fn open(config: &Config, identity: Arc<Identity>, registry: Option<Arc<Registry>>) -> Result<Opened> {
     let dir = config.data_dir();
+    // What is wrong with the documents is told at once, not after a replay.
+    let documents = Agents::prepare(&config.agents, &config.folder)?;
     let journals = dir.join("journal");
     let folder = dir.join("metrics");
     // A power cut must not take a new folder with all that was acknowledged since.
@@ -40,6 +45,8 @@ pub(crate) fn open(config: &Config, identity: Arc<Identity>, registry: Option<Ar
     let ids = Journals { logs: journal_id(&journals, Signal::Logs)?, spans: journal_id(&journals, Signal::Spans)? };
     let lake = Arc::new(Lake::open(&dir.join("lake"), ids, config.lake.options()).context("lake")?);
     let stores = Stores::new(Arc::clone(&metrics), lake.logs(), lake.spans());
+    let agents = Agents::open(documents, &dir, registry.clone(), SystemClock.now_ms()).context("agents")?;
+    let agents = Arc::new(agents);
     let intake = Intake::open(
         &journals,
         &stores,
@@ -49,7 +56,8 @@ pub(crate) fn open(config: &Config, identity: Arc<Identity>, registry: Option<Ar
         &config.journal.options(),
     )
     .context("journals")?;
-    Ok(Opened { metrics, lake, intake: Arc::new(intake), identity })
+    let intake = Arc::new(intake.with_agents(Arc::clone(&agents)));
+    Ok(Opened { metrics, lake, intake, agents, identity })
 }
 
 impl Opened {

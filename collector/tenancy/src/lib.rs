@@ -5,6 +5,7 @@
 //!                   Identity::issue  ──→ token (15 minutes)
 //! batch's headers → Identity::sender, firehose_sender ──→ Sender ── decide(Claim) ──→ Stamp or refusal
 //! read's headers ─→ Readers::reading ──→ Reading (Scope)
+//! agents' documents → Agents::answer ──→ the document in force for the agent's wave; what agents report → Agents::step
 //! tenants.yaml, AWS Organizations (OrganizationsReader) ── merge, the file wins ─→ Registry
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! - Without a credential a read sees everything only where nobody but this machine can ask; `X-Scope-OrgID` narrows.
 //! - Secrets are kept as digests and compared in constant time; neither they nor tokens or proofs are ever logged.
 
+mod agents;
 mod arn;
 mod caller;
 mod certificate;
@@ -60,6 +62,11 @@ mod jwt_tests;
 #[cfg(test)]
 mod tests;
 
+pub use agents::{
+    AgentState, AgentView, Agents, AgentsConfig, AgentsView, Asking, DocumentConfig, DocumentView, Halt, InvalidAgents,
+    NotKept, NotResumed, PreparedAgents, ResumeError, RolloutState, RolloutView, Selector, Summary, Told, WaveConfig,
+    WaveView,
+};
 pub use config::{
     AccountOf, Algorithm, CertificateConfig, ClaimPath, CoverageConfig, FirehoseKeyConfig, IdentityConfig,
     IssuerConfig, JwtConfig, OneOrMany, OrganizationsConfig, QuarantineConfig, ReaderConfig, ReaderCredential,

@@ -1,0 +1,77 @@
+//! `/tenantscope/v1/agents`: which document each agent goes by, and how far the rollout of a change is;
+//! `/tenantscope/v1/agents/resume`: an admin lets a halted rollout go on.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use tenantscope_model::Scope;
+use tenantscope_tenancy::{AgentState, Agents, ResumeError};
+
+use crate::Scoped;
+use crate::tenantscope::problem;
+
+/// The routes.
+pub fn routes(agents: Arc<Agents>) -> Router {
+    Router::new()
+        .route("/tenantscope/v1/agents", get(show))
+        .route("/tenantscope/v1/agents/resume", post(resume))
+        .with_state(agents)
+}
+
+/// Which agents are wanted.
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    /// Only those that stand so.
+    state: Option<AgentState>,
+}
+
+async fn show(
+    Scoped(scope): Scoped,
+    State(agents): State<Arc<Agents>>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Response {
+    let wanted = match wanted {
+        Ok(Query(wanted)) => wanted.state,
+        Err(rejected) => return problem(StatusCode::BAD_REQUEST, &rejected.body_text()),
+    };
+    match tokio::task::spawn_blocking(move || agents.view(&scope, wanted)).await {
+        Ok(view) => Json(view).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+/// Which rollout is meant.
+#[derive(Debug, Deserialize)]
+struct Meant {
+    release: u64,
+}
+
+async fn resume(
+    Scoped(scope): Scoped,
+    State(agents): State<Arc<Agents>>,
+    meant: Result<Query<Meant>, QueryRejection>,
+) -> Response {
+    if scope != Scope::All {
+        return problem(StatusCode::FORBIDDEN, &"only a reader of all tenants may let a rollout go on");
+    }
+    let release = match meant {
+        Ok(Query(meant)) => meant.release,
+        Err(rejected) => return problem(StatusCode::BAD_REQUEST, &rejected.body_text()),
+    };
+    let resumed = tokio::task::spawn_blocking(move || {
+        agents.resume(release)?;
+        Ok(agents.view(&Scope::All, None).rollout)
+    });
+    match resumed.await {
+        Ok(Ok(rollout)) => Json(rollout).into_response(),
+        Ok(Err(ResumeError::NotResumed(error))) => problem(StatusCode::CONFLICT, &error),
+        Ok(Err(ResumeError::NotKept(error))) => problem(StatusCode::SERVICE_UNAVAILABLE, &error),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
