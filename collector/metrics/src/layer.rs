@@ -1,22 +1,26 @@
 //! What blocks or memory have of some series, decoded: one list of floats for all that have nothing else.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tenantscope_model::Sample;
 
 use crate::block::SeriesRows;
 use crate::columns::{Columns, TimeRange};
+use crate::series::Series;
 
 /// What blocks or memory have of the series of a batch.
 #[derive(Default)]
 pub(crate) struct Layer {
-    pub(crate) series: Vec<Decoded>,
+    series: Vec<Decoded>,
     /// Of all series that have nothing but floats.
-    pub(crate) floats: Vec<Sample>,
+    floats: Vec<Sample>,
+    /// On the heap, of all other series.
+    columns_bytes: usize,
 }
 
 /// The same of one series.
-pub(crate) enum Decoded {
+enum Decoded {
     /// Some of the layer's floats.
     Floats(Range<usize>),
     Columns(Columns),
@@ -25,7 +29,23 @@ pub(crate) enum Decoded {
 impl Layer {
     /// So many series without samples.
     pub(crate) fn of(series: usize) -> Self {
-        Self { series: (0..series).map(|_| Decoded::Floats(0..0)).collect(), floats: Vec::new() }
+        Self { series: (0..series).map(|_| Decoded::Floats(0..0)).collect(), ..Self::default() }
+    }
+
+    /// What memory has of some series.
+    pub(crate) fn of_memory(series: &[Arc<Series>], ranges: &[TimeRange]) -> Self {
+        let mut layer = Self { series: Vec::with_capacity(series.len()), ..Self::default() };
+        for (series, range) in series.iter().zip(ranges) {
+            let from = layer.floats.len();
+            layer.series.push(if series.read_floats(*range, &mut layer.floats) {
+                Decoded::Floats(from..layer.floats.len())
+            } else {
+                let columns = series.read(*range);
+                layer.columns_bytes += columns.bytes();
+                Decoded::Columns(columns)
+            });
+        }
+        layer
     }
 
     /// Lays rows over what there is of a series.
@@ -40,11 +60,19 @@ impl Layer {
                 let samples = self.floats.get(known.clone()).unwrap_or_default().to_vec();
                 let mut columns = Columns { samples, ..Columns::default() };
                 columns.lay_over(&mut rows.columns(range));
+                self.columns_bytes += columns.bytes();
                 *decoded = Decoded::Columns(columns);
             }
-            Decoded::Columns(columns) => columns.lay_over(&mut rows.columns(range)),
+            Decoded::Columns(columns) => {
+                self.columns_bytes -= columns.bytes();
+                columns.lay_over(&mut rows.columns(range));
+                self.columns_bytes += columns.bytes();
+            }
         }
     }
+
+    /// Bytes that each series takes, whatever there is of it.
+    pub(crate) const BYTES_OF_SERIES: usize = size_of::<Decoded>();
 
     /// Lays what there is of a series over what is older, `room` being used on the way.
     pub(crate) fn lay_over(&mut self, slot: usize, older: &mut Columns, room: &mut Columns) {
@@ -64,11 +92,8 @@ impl Layer {
         }
     }
 
+    /// Bytes on the heap before anything was laid over something.
     pub(crate) fn bytes(&self) -> usize {
-        let bytes = |one: &Decoded| match one {
-            Decoded::Floats(_) => 0,
-            Decoded::Columns(columns) => columns.bytes(),
-        };
-        self.floats.capacity() * size_of::<Sample>() + self.series.iter().map(bytes).sum::<usize>()
+        size_of_val(self.series.as_slice()) + self.floats.capacity() * size_of::<Sample>() + self.columns_bytes
     }
 }

@@ -6,23 +6,24 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use tenantscope_model::{
-    LabelSet, Labels, Lookback, QueryBudget, Scope, SelectError, SelectRequest, SelectedSeries, Selection,
+    HeldBytes, LabelSet, Labels, Lookback, Scope, SelectError, SelectRequest, SelectedSeries, Selection,
     SeriesGrouping, SeriesGroups, SeriesScan, SeriesView,
 };
 
 use crate::block::{LoadedBlocks, LoadedFile, SectionsWanted, What};
 use crate::columns::{Columns, TimeRange};
 use crate::index::{self, Index};
-use crate::layer::{Decoded, Layer};
+use crate::layer::Layer;
 use crate::part::{Fetched, Part, Wanted};
 use crate::series::Series;
 use crate::store::MetricStore;
 
 /// Series whose bytes are held at once by one scan.
 const BATCH: usize = 8192;
-/// The same where samples of blocks are held, which are not compressed, and so much time is asked for.
-const BATCH_WITH_BLOCKS: usize = 1024;
-const MANY_SAMPLES_MS: i64 = 24 * 3_600_000;
+/// Fewer where samples of blocks are held, which are not compressed: about so many bytes of them at once, or this part of
+/// the memory that the query may hold.
+const BATCH_BYTES: f64 = (64 << 20) as f64;
+const BATCH_PART: f64 = 8.0;
 /// Series looked at under one lock.
 const PIECE: usize = 1024;
 /// Samples between two charges.
@@ -36,6 +37,8 @@ pub(crate) struct Found<'a> {
     /// Once the series are sorted by them.
     labels: Vec<Labels>,
     blocks: LoadedBlocks,
+    /// Series whose bytes are held at once by one scan.
+    batch: usize,
     /// The series' symbols stand for the same strings as long as this is held.
     _pin: Arc<()>,
 }
@@ -60,7 +63,8 @@ impl MetricStore {
             Ok(SectionsWanted::AtLeast(1))
         })?;
         let series = find()?;
-        let mut found = Found { store: self, request: *request, series, labels: Vec::new(), blocks, _pin: pin };
+        let batch = batch_of(&blocks.files, range, budget.bounds().max_bytes);
+        let mut found = Found { store: self, request: *request, series, labels: Vec::new(), blocks, batch, _pin: pin };
         found.arrange(range);
         Ok(found)
     }
@@ -82,7 +86,7 @@ impl MetricStore {
 impl Found<'_> {
     /// Puts many series into the order in which the largest block or part has them, so that batches are neighbours in it.
     fn arrange(&mut self, range: TimeRange) {
-        if self.series.len() <= self.batch() {
+        if self.series.len() <= self.batch {
             return;
         }
         let overlapping = self.blocks.view.parts.iter().filter(|part| part.overlaps(range));
@@ -103,11 +107,6 @@ impl Found<'_> {
         let mut order: Vec<(u64, Arc<Series>)> = offsets.into_iter().zip(self.series.drain(..)).collect();
         order.sort_by_key(|(offset, _)| *offset);
         self.series = order.into_iter().map(|(_, series)| series).collect();
-    }
-
-    fn batch(&self) -> usize {
-        let holds_many = self.request.to_ms.saturating_sub(self.request.from_ms) > MANY_SAMPLES_MS;
-        if holds_many && !self.blocks.files.is_empty() { BATCH_WITH_BLOCKS } else { BATCH }
     }
 
     /// Everything that was found, read at once, for readers that hold it anyway.
@@ -288,18 +287,6 @@ struct PartBytes {
     at: usize,
 }
 
-/// Bytes taken from a query's memory until they are let go.
-struct HeldBytes<'a> {
-    budget: &'a QueryBudget,
-    bytes: usize,
-}
-
-impl Drop for HeldBytes<'_> {
-    fn drop(&mut self) {
-        self.budget.give_back_bytes(self.bytes);
-    }
-}
-
 impl SeriesScan for Scan<'_, '_> {
     fn next(&mut self) -> Result<Option<SeriesView<'_>>, SelectError> {
         loop {
@@ -309,10 +296,10 @@ impl SeriesScan for Scan<'_, '_> {
             }
             if self.at >= self.batch_end {
                 self.charge()?;
-                self.batch_end = self.end.min(self.at + self.found.batch());
+                self.batch_end = self.end.min(self.at + self.found.batch);
                 // What was held goes before more is taken.
                 self.batch = Batch::default();
-                self.batch = self.found.batch_of(self.at..self.batch_end)?;
+                self.batch = self.found.read_batch(self.at..self.batch_end)?;
             }
             self.at += 1;
             self.decode(self.at - 1)?;
@@ -359,44 +346,52 @@ impl Scan<'_, '_> {
 }
 
 impl<'a> Found<'a> {
-    fn batch_of(&self, places: Range<usize>) -> Result<Batch<'a>, SelectError> {
+    fn read_batch(&self, places: Range<usize>) -> Result<Batch<'a>, SelectError> {
         let budget = self.request.budget;
         budget.check()?;
         let series = self.series.get(places.clone()).unwrap_or_default();
         let ranges: Vec<TimeRange> = series.iter().map(|series| range_of(series, &self.request).0).collect();
-        let mut batch = Batch { first: places.start, ..Batch::default() };
+        let mut held = budget.hold();
         // Memory before parts: samples leave memory only after their parts came in.
-        batch.read_memory(series, &ranges);
+        let memory = Layer::of_memory(series, &ranges);
+        held.grow(memory.bytes())?;
         let wanted = wanted(series);
         let widest = ranges.iter().fold(TimeRange::EMPTY, |mut all, range| {
             all.include_range(*range);
             all
         });
+        let mut parts = Vec::new();
         for part in self.blocks.view.parts_until_now().iter().filter(|part| part.overlaps(widest)) {
             budget.check()?;
-            batch.parts.push(PartBytes::of(part, &wanted)?);
+            let read = PartBytes::of(part, &wanted)?;
+            held.grow(read.bytes.capacity())?;
+            parts.push(read);
         }
-        batch.blocks = self.read_blocks(&wanted, &ranges)?;
-        let bytes = batch.bytes();
-        budget.take_bytes(bytes)?;
-        batch._held = Some(HeldBytes { budget, bytes });
-        Ok(batch)
+        let blocks = self.read_blocks(&wanted, &ranges, &mut held)?;
+        Ok(Batch { first: places.start, blocks, parts, memory, _held: Some(held) })
     }
 
-    fn read_blocks(&self, wanted: &[Wanted], ranges: &[TimeRange]) -> Result<Vec<Layer>, SelectError> {
+    /// What is decoded is taken from the query's memory as it comes.
+    fn read_blocks(
+        &self,
+        wanted: &[Wanted],
+        ranges: &[TimeRange],
+        held: &mut HeldBytes<'_>,
+    ) -> Result<Vec<Layer>, SelectError> {
         let budget = self.request.budget;
         let mut layers = Vec::with_capacity(self.blocks.files.len());
         let range_of = |slot: usize| ranges.get(slot).copied().unwrap_or(TimeRange::EMPTY);
         let mut runs = 0_usize;
         for file in &self.blocks.files {
             let mut read = Layer::of(ranges.len());
+            let before = held.bytes();
             file.read::<SelectError>(wanted, range_of, |slot, rows| {
                 if runs.is_multiple_of(PIECE) {
                     budget.check()?;
                 }
                 runs += 1;
                 read.take_rows(slot, rows, range_of(slot));
-                Ok(())
+                held.resize(before + read.bytes())
             })?;
             layers.push(read);
         }
@@ -413,24 +408,12 @@ impl PartBytes {
     }
 }
 
-impl Batch<'_> {
-    fn read_memory(&mut self, series: &[Arc<Series>], ranges: &[TimeRange]) {
-        let Layer { series: decoded, floats } = &mut self.memory;
-        decoded.reserve_exact(series.len());
-        for (series, range) in series.iter().zip(ranges) {
-            let from = floats.len();
-            decoded.push(if series.read_floats(*range, floats) {
-                Decoded::Floats(from..floats.len())
-            } else {
-                Decoded::Columns(series.read(*range))
-            });
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        let parts: usize = self.parts.iter().map(|part| part.bytes.capacity()).sum();
-        parts + self.blocks.iter().map(Layer::bytes).sum::<usize>() + self.memory.bytes()
-    }
+/// How many series' bytes a scan holds at once, given the files that it reads and the memory of its query.
+fn batch_of(files: &[LoadedFile], range: TimeRange, max_bytes: u64) -> usize {
+    let bytes_of_series = |file: &LoadedFile| Layer::BYTES_OF_SERIES as f64 + file.bytes_of_series(range);
+    let bytes: f64 = files.iter().map(bytes_of_series).sum();
+    let most_bytes = BATCH_BYTES.min(max_bytes as f64 / BATCH_PART);
+    if bytes * BATCH as f64 <= most_bytes { BATCH } else { ((most_bytes / bytes) as usize).max(1) }
 }
 
 /// The series as their readers want them: by rising number, each with its place.

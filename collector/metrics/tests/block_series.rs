@@ -7,10 +7,10 @@ mod support;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{Bench, HOUR_MS, always, options, range, stamped};
+use support::{Bench, HOUR_MS, MINUTE_MS, always, options, range, stamped};
 use tenantscope_metrics::{MetricStore, Options};
 use tenantscope_model::{
-    Labels, Lookback, MatchOp, Matcher, QueryBounds, QueryBudget, Scope, Select, SelectError, SelectRequest,
+    Labels, Lookback, MatchOp, Matcher, QueryBounds, QueryBudget, Sample, Scope, Select, SelectError, SelectRequest,
     SeriesRequest, StampedSeries,
 };
 
@@ -132,4 +132,28 @@ fn a_selector_of_too_many_series_loads_little_more_than_its_limit() {
     assert!(loaded <= 3 * HOSTS_OF_METRIC, "{loaded}");
     let one_host = Matcher::try_new("host", MatchOp::Equal, "7").unwrap();
     assert_eq!(select(&[one_host]), Ok(METRICS), "what is loaded is not what is found");
+}
+
+#[test]
+fn a_scan_over_blocks_holds_no_more_at_once_than_its_query_may() {
+    let mut bench = Bench::new(options());
+    let minutes: Vec<(i64, f64)> = (0..60).map(|minute| (minute * MINUTE_MS, minute as f64)).collect();
+    let labels = |host: usize| Labels::from_pairs([("__name__", "up"), ("tenant", "a"), ("host", &host.to_string())]);
+    write_blocks(&mut bench, vec![(0..HOSTS).map(|host| stamped(labels(host), &minutes)).collect()]);
+    let all_bytes = HOSTS * minutes.len() * size_of::<Sample>();
+    let sum = |max_bytes: usize| {
+        let bounds = QueryBounds { max_bytes: max_bytes as u64, ..QueryBounds::NONE };
+        let budget = QueryBudget::bounded(Instant::now() + Duration::from_secs(600), bounds, None);
+        let (from_ms, to_ms, lookback) = (0, HOUR_MS, Lookback::Range);
+        let request = SelectRequest { matchers: &[], from_ms, to_ms, lookback, budget: &budget };
+        let found = bench.store().find(&Scope::All, &request)?;
+        let (mut scan, mut samples) = (found.scan(0..found.len()), 0);
+        while let Some(series) = scan.next()? {
+            samples += series.samples.len();
+        }
+        Ok::<usize, SelectError>(samples)
+    };
+    assert_eq!(sum(usize::MAX), Ok(HOSTS * minutes.len()));
+    assert_eq!(sum(all_bytes / 4), Ok(HOSTS * minutes.len()));
+    assert_eq!(sum(500), Err(SelectError::TooMuchMemory { limit_bytes: 500 }));
 }

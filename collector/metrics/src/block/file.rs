@@ -8,16 +8,19 @@ use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
-use tenantscope_model::Exemplar;
+use tenantscope_model::{Exemplar, Sample};
 use tenantscope_table::{FileReader, LiveFile, Table};
 
-use super::directory::{Entry, Extent, Run, SectionHead, read_directory, read_entries, read_exemplars, unpack};
+use super::directory::{Entry, Extent, Form, Run, SectionHead, read_directory, read_entries, read_exemplars, unpack};
 use super::error::BlockError;
 use super::layout::{Column, INDEX_KEY, INDEX_VERSION};
 use super::rows::{SeriesRows, WantedRun, read_group};
 use crate::columns::TimeRange;
 use crate::part::Wanted;
 use crate::series::SeriesId;
+
+/// About what a row takes once it is decoded, where a series has histograms or floats of several forms.
+const MIXED_ROW_BYTES: f64 = 256.0;
 
 /// A live file. What was read of it is in the cache.
 #[derive(Debug)]
@@ -197,6 +200,17 @@ impl LoadedFile {
     /// How many series the loaded sections have; one that is in several of them counts in each.
     pub(crate) fn series(&self) -> usize {
         self.sections().map(|section| section.len()).sum()
+    }
+
+    /// About how many bytes the decoded rows of one of the loaded sections' series take within the range.
+    pub(crate) fn bytes_of_series(&self, range: TimeRange) -> f64 {
+        let runs = self.sections.iter().flat_map(|(_, section)| &section.places).map(|place| place.run);
+        let bytes = |run: Run| if run.form == Form::Mixed { MIXED_ROW_BYTES } else { size_of::<Sample>() as f64 };
+        let all_bytes: f64 = runs.map(|run| f64::from(run.rows) * bytes(run)).sum();
+        let file = self.file.range();
+        let span_ms = |from_ms: i64, to_ms: i64| (to_ms as f64 - from_ms as f64).max(0.0) + 1.0;
+        let asked_ms = span_ms(file.min_ms.max(range.min_ms), file.max_ms.min(range.max_ms));
+        all_bytes / self.series().max(1) as f64 * asked_ms / span_ms(file.min_ms, file.max_ms)
     }
 
     /// Which file it is.
