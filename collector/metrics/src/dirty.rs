@@ -155,13 +155,12 @@ impl State {
         self.change += 1;
         let change = self.change;
         let of_tenant = (Arc::clone(&key.0), None);
+        let is_merged = self.entries.contains_key(&of_tenant);
         let is_full = self.entries.len() >= MAX_ENTRIES && !self.entries.contains_key(&key);
-        let key = if is_full || self.entries.contains_key(&of_tenant) {
+        if is_full && !is_merged {
             self.merge_metrics(&of_tenant, change);
-            of_tenant
-        } else {
-            key
-        };
+        }
+        let key = if is_full || is_merged { of_tenant } else { key };
         let entry = self.entries.entry(key).or_insert(Entry { range, change });
         entry.range.include_range(range);
         entry.change = change;
@@ -236,7 +235,10 @@ impl MetricStore {
         let within = |t_ms: i64| range.contains(t_ms);
         let mut changed = TimeRange::EMPTY;
         new.samples.iter().filter(|s| within(s.t_ms) && !same(s)).for_each(|s| changed.include(s.t_ms));
-        let same = |sample: &tenantscope_model::HistogramSample| in_memory.histograms.contains(sample);
+        let same = |sample: &tenantscope_model::HistogramSample| {
+            let found = in_memory.histograms.binary_search_by_key(&sample.t_ms, |known| known.t_ms);
+            found.ok().and_then(|at| in_memory.histograms.get(at)) == Some(sample)
+        };
         new.histograms.iter().filter(|s| within(s.t_ms) && !same(s)).for_each(|s| changed.include(s.t_ms));
         if !changed.is_empty() {
             let text = |name: &str| new.labels.get(name).unwrap_or_default();

@@ -57,6 +57,7 @@ impl MetricStore {
         let tombstone = Tombstone::new(tenant, up_to, reached);
         // No other flush writes the families meanwhile.
         let families = self.families.write().remove_tenant(tenant);
+        self.dirty.remove_tenant(tenant.as_str());
         let tombstones = vec![tombstone.clone()];
         match flushing.as_mut() {
             Some(frozen) => {

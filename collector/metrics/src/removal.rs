@@ -92,7 +92,6 @@ impl MetricStore {
     pub fn remove_tenant(&self, tenant: &TenantId, up_to: Position) -> Result<Removal, StoreError> {
         let _one_at_a_time = self.upkeep.removing.lock();
         let (tombstone, families) = self.flush_with_tombstone(tenant, up_to)?;
-        self.dirty.remove_tenant(tenant.as_str());
         let mut removal = Removal { position: tombstone.position, families, ..Removal::default() };
         self.finish_removal(tenant, &mut removal)?;
         Ok(removal)
