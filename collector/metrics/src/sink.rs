@@ -122,14 +122,17 @@ impl MetricStore {
             return bytes;
         }
         let identity = prepared.identity.unwrap_or_else(|| self.identity_of(&prepared.new.labels));
-        let taken = self.index.write().take(identity, &prepared.new.labels);
-        match taken {
-            Ok(series) => write_to(applied, series, &prepared.new).unwrap_or_default(),
-            Err(_) => {
+        loop {
+            let taken = self.index.write().take(identity, &prepared.new.labels);
+            let Ok(series) = taken else {
                 let lost = prepared.new.samples.len() + prepared.new.histograms.len();
                 telemetry::DROPPED.with_label_values(&["series_numbers"]).inc_by(lost as u64);
                 tracing::error!("all series numbers are spent: a restart gives new ones");
-                0
+                return 0;
+            };
+            // A reader of blocks may have brought the same series in, and let it go with them, in between.
+            if let Ok(bytes) = write_to(applied, series, &prepared.new) {
+                return bytes;
             }
         }
     }
