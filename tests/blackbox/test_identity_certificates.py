@@ -107,7 +107,13 @@ def test_who_has_no_such_name_is_nobody(mutual, made):
 
 
 def test_certificates_and_authorities_are_renewed_without_a_restart(mutual, made):
-    assert sent(mutual, made, "acme").status_code == 200
+    message = otlp.gauges("shop_carts", [({}, 1.0, otlp.now_ns())]).SerializeToString()
+    protobuf = {"Content-Type": "application/x-protobuf"}
+    stays = requests.Session()
+    stays.trust_env = False
+    stays.verify, stays.cert = str(made / "ca.pem"), (str(made / "acme.crt"), str(made / "acme.key"))
+    stay = lambda: stays.post(f"https://localhost:{mutual.ports['otlp_http']}/v1/metrics", data=message, headers=protobuf, timeout=20)
+    assert stay().status_code == 200
     certificates.authority(made, "new")
     certificates.certificate(made, "renewed", "DNS:localhost", by="new")
     (made / "clients.pem").write_bytes((made / "others.pem").read_bytes())
@@ -119,9 +125,8 @@ def test_certificates_and_authorities_are_renewed_without_a_restart(mutual, made
     eventually(renewed, 40)
     with pytest.raises(requests.exceptions.SSLError):
         ask(mutual, made, "http", "GET", "/-/ready")
-    message = otlp.gauges("shop_carts", [({}, 1.0, otlp.now_ns())]).SerializeToString()
-    post = lambda client: ask(mutual, made, "otlp_http", "POST", "/v1/metrics", client, ca="new.pem", data=message,
-                              headers={"Content-Type": "application/x-protobuf"})
+    assert stay().status_code == 401, "on a connection from before, too"
+    post = lambda client: ask(mutual, made, "otlp_http", "POST", "/v1/metrics", client, ca="new.pem", data=message, headers=protobuf)
     assert post("forged").status_code == 200, "its authority is trusted now"
     with pytest.raises(requests.exceptions.ConnectionError):
         post("acme")

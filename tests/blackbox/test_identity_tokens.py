@@ -47,7 +47,9 @@ def exchange(collector, token, agent="test-agent", **more):
 
 
 def sent(collector, token, headers=None, resource=None):
-    return collector.send("metrics", otlp.gauge_json("shop_carts", 1.0, resource), headers={**bearer(token), **(headers or {})})
+    # A refusal comes before the body is read, and ends the connection: the next request is not to meet that end.
+    headers = {"Connection": "close", **bearer(token), **(headers or {})}
+    return collector.send("metrics", otlp.gauge_json("shop_carts", 1.0, resource), headers=headers)
 
 
 def reconfigure(collector, change):
@@ -113,8 +115,7 @@ def test_a_relay_speaks_for_its_accounts_and_what_it_may_not_is_counted(strict):
 
 
 def lane(sequence, epoch):
-    # A refusal comes before the body is read, and ends the connection: the next request is not to meet that end.
-    return {"Connection": "close", "tenantscope-agent": "test-agent", "tenantscope-lane": "metrics", "tenantscope-epoch": str(epoch),
+    return {"tenantscope-agent": "test-agent", "tenantscope-lane": "metrics", "tenantscope-epoch": str(epoch),
             "tenantscope-sequence": str(sequence)}
 
 

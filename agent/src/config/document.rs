@@ -23,7 +23,7 @@ pub struct Document {
     pub server_name: Option<String>,
     /// How the agent proves its account.
     pub proof: Option<ProofKind>,
-    /// With `proof: token`: the file that holds the token.
+    /// With `proof: token` or `proof: jwt`: the file that holds the token.
     pub token_file: Option<PathBuf>,
     /// With `proof: token`: the environment variable that holds the token.
     pub token_env: Option<String>,
@@ -54,6 +54,8 @@ pub struct Document {
 pub enum ProofKind {
     /// A signed `sts:GetCallerIdentity` request.
     Sts,
+    /// A web identity token (a JWT) from a file, read again for each exchange: whoever writes it there renews it.
+    Jwt,
     /// A static token, for development and for senders outside AWS.
     Token,
     /// Nothing: for a collector in open mode, which listens on loopback alone.

@@ -68,6 +68,8 @@ pub struct Collected {
 pub enum Proof {
     /// A signed `sts:GetCallerIdentity`.
     Sts,
+    /// A web identity token (a JWT), in a file that somebody renews.
+    Jwt(PathBuf),
     /// A static token.
     Token(String),
     /// None, for a collector in open mode.
@@ -79,6 +81,7 @@ impl std::fmt::Debug for Proof {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Sts => "Sts",
+            Self::Jwt(_) => "Jwt(…)",
             Self::Token(_) => "Token(…)",
             Self::None => "None",
         })
@@ -197,6 +200,13 @@ fn proof(kind: ProofKind, file: Option<PathBuf>, variable: Option<String>) -> Re
     match (kind, file, variable) {
         (ProofKind::Sts, ..) => Ok(Proof::Sts),
         (ProofKind::None, ..) => Ok(Proof::None),
+        (ProofKind::Jwt, Some(file), _) => {
+            // It may be renewed before it is needed, but a wrong name is told now.
+            std::fs::metadata(&file)
+                .map_err(|error| ConfigError::option("token_file", format!("{}: {error}", file.display())))?;
+            Ok(Proof::Jwt(file))
+        }
+        (ProofKind::Jwt, None, _) => Err(ConfigError::option("proof", "jwt needs token_file")),
         (ProofKind::Token, Some(file), _) => {
             let text = std::fs::read_to_string(&file)
                 .map_err(|error| ConfigError::option("token_file", format!("{}: {error}", file.display())))?;

@@ -26,7 +26,7 @@ pub struct Options {
     /// How the account is proved
     #[arg(long, env = "TENANTSCOPE_PROOF", value_enum)]
     pub proof: Option<ProofKind>,
-    /// File with the token, for --proof token
+    /// File with the token, for --proof token and --proof jwt
     #[arg(long, env = "TENANTSCOPE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Environment variable with the token, for --proof token

@@ -48,6 +48,8 @@ fn wrong_values_name_what_was_expected() {
         ("collector: \"http://c:4317\"\nsources: {}", "no source is on"),
         ("collector: \"http://c:4317\"\nsources: {otlp: {}}", "needs an address"),
         ("collector: \"http://c:4317\"\nproof: token", "token_file or token_env"),
+        ("collector: \"http://c:4317\"\nproof: jwt", "jwt needs token_file"),
+        ("collector: \"http://c:4317\"\nproof: jwt\ntoken_file: /nowhere/token", "/nowhere/token"),
         ("collector: \"http://c:4317\"\nname: \"a b\"", "name:"),
         ("collector: \"http://c:4317/x\"", "no path"),
         (

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::SdkConfig;
@@ -52,6 +53,14 @@ pub enum SessionError {
     /// The AWS configuration has no region.
     #[error("no AWS region to prove the account in (AWS_REGION, or region in the profile)")]
     Region,
+    /// The web identity token cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The proof cannot be signed.
     #[error(transparent)]
     Sign(#[from] proof::SignError),
@@ -178,6 +187,11 @@ impl Session {
         match &self.proof {
             Proof::None => Ok(None),
             Proof::Token(token) => Ok(Some(ProofOfAccount::Token { token: token.clone() })),
+            Proof::Jwt(file) => {
+                let unreadable = |source| SessionError::TokenFile { path: file.clone(), source };
+                let token = tokio::fs::read_to_string(file).await.map_err(unreadable)?;
+                Ok(Some(ProofOfAccount::Jwt { token: token.trim().to_owned() }))
+            }
             Proof::Sts => {
                 let missing = || SessionError::Credentials("none are configured".to_owned());
                 let aws = self.aws.as_ref().ok_or_else(missing)?;
