@@ -201,7 +201,11 @@ fn json<M: DeserializeOwned>(bytes: &[u8], form: &'static str, limits: &DecodeLi
     if footprint::decoded_bytes_of_json(bytes) > max_bytes {
         return Err(DecodeError::TooMuchMemory { max_bytes });
     }
-    serde_json::from_slice(bytes).map_err(|error| DecodeError::Form { form, message: error.to_string() })
+    let malformed = |error: serde_json::Error| DecodeError::Form { form, message: error.to_string() };
+    match serde_json::from_slice(bytes) {
+        Ok(request) => Ok(request),
+        Err(error) => otlp_json::without_unknown_values(bytes).ok_or_else(|| malformed(error)),
+    }
 }
 
 impl Decoded {

@@ -1,5 +1,7 @@
-//! What the messages' own reader of JSON passes over in metrics, since it takes a member of a `oneof` that it can't read
-//! for one that is not there.
+//! What the messages' own reader of JSON does not do as OTLP asks.
+//!
+//! It takes a member of a metric's `oneof` that it can't read for one that is not there, and stumbles over a kind of
+//! value that it does not know, where unknown fields are to be passed over.
 //!
 //! Doubles may be text: `"asDouble": "NaN"` is how JSON has to say it. Such values are read again, and put into the
 //! points in their order. Where a metric has no data, its data is read once more, so that what is wrong with it is told
@@ -10,7 +12,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
     Exemplar, ExponentialHistogram, Gauge, Histogram, Metric, NumberDataPoint, ResourceMetrics, Sum, Summary, exemplar,
     number_data_point,
 };
-use serde::{Deserialize, Deserializer, de};
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Puts doubles that stand as text into the points that they belong to. The error is what is wrong with a metric.
@@ -150,4 +153,48 @@ fn double<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::
         },
         _ => Err(de::Error::custom("a number is none")),
     }
+}
+
+/// A larger body is not read a second time, since any JSON takes far more memory than the messages do.
+const MAX_SECOND_READING_BYTES: usize = 1 << 20;
+
+/// Reads a body again without the kinds of values that nobody knows, and with doubles that JSON has no numbers for as
+/// text; `None` where there are none, so that something else is wrong.
+pub(crate) fn without_unknown_values<M: DeserializeOwned>(json: &[u8]) -> Option<M> {
+    if json.len() > MAX_SECOND_READING_BYTES {
+        return None;
+    }
+    let mut document: Value = serde_json::from_slice(json).ok()?;
+    clean(&mut document).then(|| serde_json::from_value(document).ok())?
+}
+
+/// Whether anything changed. As deep as the JSON, whose depth its reader bounds.
+fn clean(value: &mut Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter_mut().fold(false, |changed, value| clean(value) | changed),
+        Value::Object(members) => members.iter_mut().fold(false, |changed, (name, member)| {
+            let is_any_value = member.is_object() && matches!(name.as_str(), "value" | "body");
+            changed | if is_any_value { clean_any_value(member) } else { clean(member) }
+        }),
+        _ => false,
+    }
+}
+
+fn clean_any_value(value: &mut Value) -> bool {
+    const KNOWN: [&str; 7] =
+        ["stringValue", "boolValue", "intValue", "doubleValue", "arrayValue", "kvlistValue", "bytesValue"];
+    let Value::Object(members) = value else { return false };
+    let before = members.len();
+    members.retain(|name, _| KNOWN.contains(&name.as_str()));
+    let mut changed = members.len() < before;
+    if let Some(Value::String(_)) = members.get("doubleValue") {
+        if let Some(text) = members.remove("doubleValue") {
+            members.insert("stringValue".to_owned(), text);
+        }
+        changed = true;
+    }
+    if let Some(Value::Array(values)) = members.get_mut("arrayValue").and_then(|list| list.get_mut("values")) {
+        changed |= values.iter_mut().fold(false, |changed, value| clean_any_value(value) | changed);
+    }
+    changed | members.get_mut("kvlistValue").is_some_and(clean)
 }

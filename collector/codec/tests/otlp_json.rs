@@ -58,3 +58,25 @@ fn the_spans_example() {
     assert_eq!(spans[0].status.as_ref().unwrap().code, 2);
     assert_eq!(spans[1].start_time_unix_nano, 1_544_712_660_000_000_000);
 }
+
+#[test]
+fn a_kind_of_value_that_nobody_knows_is_passed_over_and_the_rest_is_taken() {
+    let body = json(
+        Signal::Logs,
+        r#"{"resourceLogs":[{"resource":{"attributes":[
+            {"key":"service.name","value":{"stringValue":"api"}},
+            {"key":"odd","value":{"newKind":{"a":[1]}}},
+            {"key":"list","value":{"arrayValue":{"values":[{"newKind":1},{"intValue":"7","more":2}]}}},
+            {"key":"map","value":{"kvlistValue":{"values":[{"key":"k","value":{"newKind":1,"boolValue":true}}]}}},
+            {"key":"nan","value":{"doubleValue":"NaN"}}]},
+            "scopeLogs":[{"logRecords":[{"timeUnixNano":"1","body":{"newKind":1,"stringValue":"kept"}}]}]}]}"#,
+    );
+    let result = stamped(&body, &open("t"));
+    let StampedBatch::Logs(resources) = &result.batch else { panic!("{result:?}") };
+    let said = format!("{:?}", resources[0].records);
+    for kept in ["api", "IntValue(7)", "BoolValue(true)", "StringValue(\"NaN\")", "kept"] {
+        assert!(said.contains(kept), "{kept} in {said}");
+    }
+    let wrong = json(Signal::Logs, r#"{"resourceLogs":[{"resource":{"attributes":[{"key":7}]}}]}"#);
+    assert!(decode(&wrong, &DecodeLimits::default()).is_err());
+}

@@ -1,5 +1,12 @@
 //! OTLP metrics as series, by OpenTelemetry's Prometheus compatibility rules.
 //!
+//! Where these leave a choice: a unit is not added to a name that has it, wherever in the name; deltas become running
+//! totals, those of sums that are not monotonic too; a metric that must say its temporality and does not is rejected, as
+//! by Prometheus; a classic histogram stays one; `job` and `instance` take the place of attributes of these names, a
+//! scope's labels are joined to them; an attribute's name that begins with an underscore gets `key` before it, since
+//! those with two are Prometheus's own; a duplicate of a point, and one that comes late, is the store's affair, where the
+//! newest write wins, but a delta that is not newer than its total is rejected.
+//!
 //! Metrics of the scope [`CLOUDWATCH_SCOPE`] have Prometheus names already: they pass as they are, without unit
 //! suffix, scope labels or `target_info`.
 
