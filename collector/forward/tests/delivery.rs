@@ -62,7 +62,15 @@ fn log_record(line: &str) -> Vec<u8> {
 }
 
 fn record(body: RecordBody) -> Vec<u8> {
-    Record { received_at_ms: 0, sender: String::new(), from_agent: false, latest_ms: None, header: None, body }
+    Record {
+        received_at_ms: 0,
+        sender: String::new(),
+        from_agent: false,
+        latest_ms: None,
+        header: None,
+        delivery: None,
+        body,
+    }
         .to_bytes()
 }
 
