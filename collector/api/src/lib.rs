@@ -14,15 +14,20 @@
 
 pub mod agents;
 mod clock;
+pub mod cost;
 pub mod loki;
 mod objectives;
+mod observed;
 pub mod openapi;
 pub mod pages;
 pub mod prometheus;
+mod quotas;
 mod reader;
 pub mod registry;
 pub mod tempo;
 pub mod tenantscope;
 
 pub use objectives::ObjectivesInForce;
-pub use reader::{Gate, Scoped};
+pub use observed::{ObserveReads, Read, observed};
+pub use quotas::QuotasInForce;
+pub use reader::{Gate, Scoped, Who};

@@ -5,6 +5,7 @@ mod accounts;
 mod fleet;
 mod incidents;
 mod layout;
+mod limits;
 mod objectives;
 mod plot;
 mod queries;
@@ -25,7 +26,7 @@ use tenantscope_promql::Evaluator;
 use tenantscope_rules::Runner;
 use tenantscope_tenancy::Registry;
 
-use crate::ObjectivesInForce;
+use crate::{ObjectivesInForce, QuotasInForce};
 use queries::Queries;
 
 /// What the pages read.
@@ -44,6 +45,8 @@ pub struct Sources {
     pub reporting: Arc<dyn Reporting>,
     /// Tenants and their attributes; none in open mode.
     pub registry: Option<Arc<Registry>>,
+    /// What tenants may send.
+    pub quotas: QuotasInForce,
 }
 
 struct State {

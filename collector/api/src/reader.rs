@@ -10,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use parking_lot::RwLock;
 use tenantscope_model::Scope;
-use tenantscope_tenancy::{ReadDenied, Readers, Reading};
+use tenantscope_tenancy::{AUDIT, ReadDenied, Readers, Reading};
 use tenantscope_wire::Peer;
+
+use crate::observed::ReadBy;
 
 /// The readers in force; clones share them, and a reload replaces them for all.
 #[derive(Clone)]
@@ -44,7 +46,7 @@ pub struct Scoped(pub Scope);
 
 /// Who sends the request, for handlers that are fair among readers.
 #[derive(Debug, Clone)]
-pub(crate) struct Who(pub(crate) Reading);
+pub struct Who(pub Reading);
 
 /// The request's reader may not read.
 #[derive(Debug)]
@@ -71,7 +73,16 @@ async fn reading(parts: &Parts) -> Result<Reading, Denied> {
     // Routes that were not put into a gate let nobody read.
     let gate = parts.extensions.get::<Gate>().ok_or_else(|| denied(ReadDenied::NoCredential))?;
     let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
-    gate.readers().reading(&parts.headers, &peer, now_ms()).await.map_err(denied)
+    let reading = gate.readers().reading(&parts.headers, &peer, now_ms()).await;
+    let reading = reading.map_err(|why| {
+        tracing::info!(target: AUDIT, per_minute = true, reason = why.reason(), last_peer = %peer.address.ip(), "read_refused");
+        denied(why)
+    })?;
+    if let Some(read_by) = parts.extensions.get::<ReadBy>() {
+        // A handler that asks twice gets the same answer.
+        read_by.0.set(reading.clone()).ok();
+    }
+    Ok(reading)
 }
 
 fn now_ms() -> i64 {

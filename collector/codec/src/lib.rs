@@ -17,6 +17,7 @@
 
 mod accumulate;
 mod attribute;
+mod bounds;
 mod claims;
 mod count;
 mod decode;
@@ -36,10 +37,12 @@ mod resource;
 mod series;
 mod series_otlp;
 mod stamp;
+mod volume;
 mod write;
 mod write_metadata;
 
 pub use accumulate::{Accumulators, AccumulatorsError, Deltas};
+pub use bounds::{Bounds, RecordBounds};
 pub use claims::{
     ACCOUNT_ATTRIBUTE, ACCOUNT_LABEL, EXPORTED, PROVIDER_ATTRIBUTE, REGION_ATTRIBUTE, REGION_LABEL, TENANT_ATTRIBUTE,
     TENANT_LABEL,
@@ -51,3 +54,4 @@ pub use record::{Record, RecordBody, RecordError};
 pub use series::{CADENCE_METADATA, CLOUDWATCH_SCOPE, DELAY_METADATA};
 pub use stamp::{Origin, Rejected, Stamped, stamp};
 pub use tenantscope_model::{Claim, Decision};
+pub use volume::Volume;

@@ -60,6 +60,9 @@ impl Record {
             Some(Decision::Stamp(stamp)) => Some(stamp),
             Some(Decision::Refuse { .. }) | None => None,
         };
+        if !self.bounds.is_empty() && body.signal != Signal::Metrics {
+            return self.bounded_to_otlp();
+        }
         let request = match self.decoded(body)?.content {
             Content::Metrics(resources) => OtlpRequest::Metrics(ExportMetricsServiceRequest {
                 resource_metrics: stamped(resources, stamp, |item| &mut item.resource),
@@ -73,6 +76,19 @@ impl Record {
             Content::Series(_) => return self.series_to_otlp(),
         };
         Ok(request)
+    }
+
+    /// Logs and spans without what was past its tenant's bounds.
+    fn bounded_to_otlp(&self) -> Result<OtlpRequest, DecodeError> {
+        Ok(match self.replay(&Accumulators::new(0))?.batch {
+            StampedBatch::Logs(resources) => OtlpRequest::Logs(ExportLogsServiceRequest {
+                resource_logs: resources.into_iter().map(|resource| resource.records).collect(),
+            }),
+            StampedBatch::Spans(resources) => OtlpRequest::Spans(ExportTraceServiceRequest {
+                resource_spans: resources.into_iter().map(|resource| resource.records).collect(),
+            }),
+            StampedBatch::Metrics { .. } => return self.series_to_otlp(),
+        })
     }
 
     fn series_to_otlp(&self) -> Result<OtlpRequest, DecodeError> {

@@ -7,7 +7,9 @@ use tenantscope_wire::{BatchHeader, BodyForm, Encoding, Name, Positions, Receive
 
 use crate::own;
 use crate::remote_write::LabelPair;
-use crate::{Accumulators, DecodeError, DecodeLimits, Decoded, Delivery, Origin, Stamped, decode, stamp};
+use crate::{
+    Accumulators, Bounds, DecodeError, DecodeLimits, Decoded, Delivery, Origin, RecordBounds, Stamped, decode, stamp,
+};
 
 /// The first byte of a record: its version.
 const VERSION: u8 = 1;
@@ -23,6 +25,8 @@ pub struct Record {
     pub from_agent: bool,
     /// The latest time that its points could have, in milliseconds since the epoch; see [`Origin::latest_ms`].
     pub latest_ms: Option<i64>,
+    /// What its tenants' records could be when it came.
+    pub bounds: Bounds,
     /// The batch's identity.
     pub header: Option<BatchHeader>,
     /// What came beside the body of a Firehose delivery.
@@ -92,7 +96,11 @@ impl Record {
 
     /// What stamping needs to know of where it came from.
     pub fn origin(&self) -> Origin {
-        Origin { from_agent: self.from_agent, received_at_ms: self.received_at_ms, latest_ms: self.latest_ms }
+        Origin {
+            from_agent: self.from_agent,
+            received_at_ms: self.received_at_ms,
+            latest_ms: self.latest_ms,
+        }
     }
 
     /// The record's body as it was when it came, with what came beside it.
@@ -109,7 +117,10 @@ impl Record {
         match &self.body {
             RecordBody::Received { decisions, body } => {
                 let decoded = self.decoded(body)?;
-                Ok(stamp(decoded, decisions, self.origin(), accumulators))
+                let records = decoded.records();
+                let mut stamped = stamp(decoded, decisions, self.origin(), accumulators);
+                self.bounds.apply(&mut stamped, records);
+                Ok(stamped)
             }
             RecordBody::Own { series, metadata } => {
                 let batch = StampedBatch::Metrics { series: series.clone(), metadata: metadata.clone() };
@@ -151,6 +162,9 @@ struct RecordMessage {
     latest_ms: Option<i64>,
     #[prost(message, optional, tag = "12")]
     delivery: Option<DeliveryMessage>,
+    /// Of each tenant of the batch, where any is bounded.
+    #[prost(message, repeated, tag = "13")]
+    bounds: Vec<BoundsMessage>,
 }
 
 const OWN_FORM: u32 = 100;
@@ -180,6 +194,24 @@ struct DeliveryMessage {
     attributes: Vec<LabelPair>,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct BoundsMessage {
+    #[prost(string, tag = "1")]
+    tenant: String,
+    #[prost(int64, optional, tag = "2")]
+    earliest_ms: Option<i64>,
+    #[prost(uint64, optional, tag = "3")]
+    label_names: Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    label_name_bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    label_value_bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "6")]
+    log_line_bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "7")]
+    attribute_bytes: Option<u64>,
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 struct StampMessage {
     #[prost(string, tag = "1")]
@@ -199,6 +231,7 @@ impl From<&Record> for RecordMessage {
             latest_ms: record.latest_ms,
             header: record.header.as_ref().map(HeaderMessage::from),
             delivery: record.delivery.as_ref().map(DeliveryMessage::from),
+            bounds: record.bounds.iter().map(BoundsMessage::from).collect(),
             ..Self::default()
         };
         match &record.body {
@@ -264,6 +297,8 @@ impl TryFrom<RecordMessage> for Record {
             };
             RecordBody::Received { decisions, body }
         };
+        let bounds = message.bounds.iter().map(<(TenantId, RecordBounds)>::try_from).collect::<Result<_, _>>()?;
+        let bounds = Bounds::new(bounds);
         Ok(Self {
             received_at_ms: message.received_at_ms,
             sender: message.sender,
@@ -271,6 +306,7 @@ impl TryFrom<RecordMessage> for Record {
             latest_ms: message.latest_ms,
             header: message.header.map(BatchHeader::try_from).transpose()?,
             delivery: message.delivery.map(Delivery::from),
+            bounds,
             body,
         })
     }
@@ -321,6 +357,36 @@ impl From<DeliveryMessage> for Delivery {
     fn from(message: DeliveryMessage) -> Self {
         let attributes = message.attributes.into_iter().map(|pair| (pair.name, pair.value)).collect();
         Self { id: message.id, attributes }
+    }
+}
+
+impl From<&(TenantId, RecordBounds)> for BoundsMessage {
+    fn from((tenant, bounds): &(TenantId, RecordBounds)) -> Self {
+        Self {
+            tenant: tenant.as_str().to_owned(),
+            earliest_ms: bounds.earliest_ms,
+            label_names: bounds.label_names,
+            label_name_bytes: bounds.label_name_bytes,
+            label_value_bytes: bounds.label_value_bytes,
+            log_line_bytes: bounds.log_line_bytes,
+            attribute_bytes: bounds.attribute_bytes,
+        }
+    }
+}
+
+impl TryFrom<&BoundsMessage> for (TenantId, RecordBounds) {
+    type Error = RecordError;
+
+    fn try_from(message: &BoundsMessage) -> Result<Self, RecordError> {
+        let bounds = RecordBounds {
+            earliest_ms: message.earliest_ms,
+            label_names: message.label_names,
+            label_name_bytes: message.label_name_bytes,
+            label_value_bytes: message.label_value_bytes,
+            log_line_bytes: message.log_line_bytes,
+            attribute_bytes: message.attribute_bytes,
+        };
+        Ok((TenantId::try_new(&message.tenant).map_err(damaged)?, bounds))
     }
 }
 

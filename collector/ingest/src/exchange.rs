@@ -7,12 +7,14 @@ use serde_json::Value;
 use tenantscope_tenancy::{Asking, Told};
 use tenantscope_wire::{BoxFuture, Identify, IdentityRequest, IdentityResponse, Name, Peer, Refused};
 
+use crate::audit;
 use crate::clock::now_ms;
 use crate::intake::Intake;
 
 impl Intake {
     async fn exchange(&self, request: IdentityRequest, peer: Peer) -> Result<IdentityResponse, Refused> {
-        let proved = self.identity.prove(&request.proof, &peer, now_ms()).await?;
+        let proved = self.identity.prove(&request.proof, &peer, now_ms()).await;
+        let proved = proved.inspect_err(|refused| audit::refused("exchange", refused, &peer))?;
         if let (Some(registry), Some(account)) = (&self.registry, proved.account) {
             // An idle account's agent has nothing to send but shows itself here.
             registry.contacted(account, now_ms());
@@ -27,6 +29,7 @@ impl Intake {
         };
         let epoch = if request.wants_epoch { Some(self.new_epoch(&owner, &request.agent)?) } else { None };
         let issued = self.identity.issue(&proved, &request.agent, epoch, now_ms());
+        audit::granted(&proved, &request.agent, &peer);
         tracing::debug!(agent = %request.agent, %owner, version = request.version, epoch, "agent identified");
         Ok(IdentityResponse {
             token: issued.token,

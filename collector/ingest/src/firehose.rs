@@ -15,7 +15,7 @@ use tenantscope_wire::{Accepted, BodyForm, Encoding, Receive as _, ReceivedBody,
 
 use crate::clock::now_ms;
 use crate::intake::Intake;
-use crate::{answers, bodies, posted, telemetry};
+use crate::{answers, audit, bodies, posted, telemetry};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-firehose-request-id");
 const SOURCE_ARN: HeaderName = HeaderName::from_static("x-amz-firehose-source-arn");
@@ -72,7 +72,9 @@ async fn answer(intake: &Intake, request: Request, signal: Signal) -> Response {
 async fn take(intake: &Intake, request: Request, signal: Signal) -> Result<Accepted, Refused> {
     let (parts, body) = request.into_parts();
     let counted = |refused: &Refused| telemetry::refused(signal, refused.reason);
-    let sender = intake.identity.firehose_sender(&parts.headers, now_ms())?;
+    let sender = intake.identity.firehose_sender(&parts.headers, now_ms());
+    let sender =
+        sender.inspect_err(|refused| audit::refused("firehose", refused, &answers::peer(&parts.extensions)))?;
     let delivery = delivery_of(&parts.headers).inspect_err(counted)?;
     let encoding = encoding_of(&parts.headers).inspect_err(counted)?;
     let declared_bytes = bodies::declared(parts.headers.get(CONTENT_LENGTH)).inspect_err(counted)?;

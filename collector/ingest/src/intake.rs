@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use parking_lot::RwLock;
 use tenantscope_codec::{DecodeLimits, Decoded, Delivery};
 use tenantscope_journal::{Journal, Options, make_folder};
 use tenantscope_model::{FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
-use tenantscope_tenancy::{Agents, Identity, Registry, Sender};
+use tenantscope_tenancy::{Agents, CostConfig, Identity, Registry, Sender};
 use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::audit;
 use crate::clock::now_ms;
 use crate::counts::Counts;
 use crate::coverage::Coverage;
@@ -38,8 +40,9 @@ pub struct Intake {
     pub(crate) limits: Limits,
     pub(crate) tenant_info: TenantInfo,
     pub(crate) coverage: Coverage,
-    pub(crate) counts: Counts,
-    usage: Arc<Usage>,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) cost: RwLock<Arc<CostConfig>>,
+    pub(crate) usage: Arc<Usage>,
     in_flight: InFlight,
     asked_for_room: Arc<Notify>,
 }
@@ -86,6 +89,7 @@ impl Intake {
         make_folder(dir).map_err(at)?;
         let epochs = Epochs::open(&dir.join("epochs")).map_err(at)?;
         let usage = Arc::new(Usage::new(limits.quotas(), registry.clone()));
+        let counts: Arc<Counts> = Arc::default();
         let decode = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };
         let (journal, max_decoding) = (journal.clone(), limits.max_decoding);
         let max_ahead = (limits.max_ahead.0 > Duration::ZERO).then_some(limits.max_ahead.0);
@@ -97,6 +101,7 @@ impl Intake {
             max_ahead,
             asked_for_room: Arc::clone(&asked_for_room),
             usage: Arc::clone(&usage),
+            counts: Arc::clone(&counts),
         };
         let open = |signal: Signal| {
             Line::open(dir, signal, stores.of(signal), &options)
@@ -104,8 +109,11 @@ impl Intake {
                 .map_err(|source| IntakeError::Line { signal, source: Box::new(source) })
         };
         let lines = [open(Signal::Metrics)?, open(Signal::Logs)?, open(Signal::Spans)?];
+        if lines.iter().any(|line| line.journal.end() > 0) {
+            usage.settle(now_ms());
+        }
         let in_flight = InFlight::new(&limits);
-        let (tenant_info, coverage, counts) = (TenantInfo::default(), Coverage::default(), Counts::default());
+        let (tenant_info, coverage) = (TenantInfo::default(), Coverage::default());
         Ok(Self {
             lines,
             identity,
@@ -116,6 +124,7 @@ impl Intake {
             tenant_info,
             coverage,
             counts,
+            cost: RwLock::default(),
             usage,
             in_flight,
             asked_for_room,
@@ -186,6 +195,7 @@ impl Intake {
                 _ = own_series.tick() => self.write_own_round().await,
             }
         }
+        self.write_counts().await;
         self.upkeep().await;
     }
 
@@ -281,7 +291,7 @@ impl Intake {
         trace_outcome(&taken);
         taken.inspect_err(|refused| {
             telemetry::refused(signal, refused.reason);
-            self.counts.refused(tenant, signal, refused.reason);
+            self.counts.refused(tenant, Some(signal), refused.reason);
         })
     }
 
@@ -464,12 +474,17 @@ impl Receive for Intake {
     type Permit = Permit;
 
     async fn authorize(&self, headers: &HeaderMap, peer: Peer) -> Result<Sender, Refused> {
-        self.identity.sender(headers, &peer, now_ms()).await
+        let sender = self.identity.sender(headers, &peer, now_ms()).await;
+        sender.inspect_err(|refused| audit::refused("batch", refused, &peer))
     }
 
     fn reserve(&self, sender: &Sender, body_bytes: usize) -> Result<Permit, Refused> {
-        let reserved = self.in_flight.reserve(sender.lane_owner(), body_bytes);
-        reserved.inspect_err(|refused| telemetry::unreserved(refused.reason))
+        let max_requests = self.usage.quota(sender.tenant()).max_concurrent_requests;
+        let reserved = self.in_flight.reserve(sender.lane_owner(), body_bytes, max_requests);
+        reserved.inspect_err(|refused| {
+            telemetry::unreserved(refused.reason);
+            self.counts.refused(sender.tenant().cloned(), None, refused.reason);
+        })
     }
 
     #[tracing::instrument(

@@ -20,6 +20,7 @@
 //! It must never look into a payload for a tenant, acknowledge what is not on the disk, or skip a store.
 
 mod answers;
+mod audit;
 mod bodies;
 mod clock;
 mod counts;

@@ -89,7 +89,14 @@ pub(crate) struct InFlight {
 #[derive(Debug, Default)]
 struct Used {
     bytes: u64,
-    by_sender: HashMap<String, u64>,
+    by_sender: HashMap<String, OfSender>,
+}
+
+/// What one sender has under way.
+#[derive(Debug, Default)]
+struct OfSender {
+    bytes: u64,
+    requests: u64,
 }
 
 /// Bytes that are reserved; given back when dropped.
@@ -110,7 +117,13 @@ impl InFlight {
         Self { max_body_bytes: limits.body_bytes(), max_bytes, max_sender_bytes, used: Arc::default() }
     }
 
-    pub(crate) fn reserve(&self, sender: String, body_bytes: usize) -> Result<Permit, Refused> {
+    /// Room for one more request of a sender, which may have so many.
+    pub(crate) fn reserve(
+        &self,
+        sender: String,
+        body_bytes: usize,
+        max_requests: Option<u64>,
+    ) -> Result<Permit, Refused> {
         if body_bytes > self.max_body_bytes {
             let message = format!("body of {body_bytes} bytes is over {} bytes", self.max_body_bytes);
             return Err(Refused::too_large("body_too_large", message));
@@ -121,13 +134,20 @@ impl InFlight {
             let message = "too many bytes are under way";
             return Err(Refused::unavailable("in_flight", message, Duration::from_secs(1)));
         }
-        let of_sender = used.by_sender.get(&sender).copied().unwrap_or(0) + bytes;
-        if of_sender > self.max_sender_bytes {
+        let (sender_bytes, requests) =
+            used.by_sender.get(&sender).map_or((0, 0), |of_sender| (of_sender.bytes, of_sender.requests));
+        if max_requests.is_some_and(|max_requests| requests >= max_requests) {
+            let message = format!("{requests} requests of this sender are under way");
+            return Err(Refused::throttled("max_concurrent_requests", message, Duration::from_secs(1)));
+        }
+        if sender_bytes + bytes > self.max_sender_bytes {
             let message = "too many bytes of this sender are under way";
             return Err(Refused::throttled("sender_in_flight", message, Duration::from_secs(1)));
         }
         used.bytes += bytes;
-        used.by_sender.insert(sender.clone(), of_sender);
+        let of_sender = used.by_sender.entry(sender.clone()).or_default();
+        of_sender.bytes += bytes;
+        of_sender.requests += 1;
         telemetry::in_flight(used.bytes);
         drop(used);
         Ok(Permit { used: Arc::clone(&self.used), sender, bytes })
@@ -140,8 +160,9 @@ impl Drop for Permit {
         used.bytes = used.bytes.saturating_sub(self.bytes);
         telemetry::in_flight(used.bytes);
         if let Some(of_sender) = used.by_sender.get_mut(&self.sender) {
-            *of_sender = of_sender.saturating_sub(self.bytes);
-            if *of_sender == 0 {
+            of_sender.bytes = of_sender.bytes.saturating_sub(self.bytes);
+            of_sender.requests = of_sender.requests.saturating_sub(1);
+            if of_sender.requests == 0 {
                 used.by_sender.remove(&self.sender);
             }
         }
@@ -168,13 +189,24 @@ mod tests {
         let limits = Limits { max_body_bytes: Bytes(40), max_in_flight_bytes: Bytes(100), ..Limits::default() };
         let in_flight = InFlight::new(&limits);
         let kind = |result: Result<Permit, Refused>| result.unwrap_err().kind;
-        assert_eq!(kind(in_flight.reserve("a".into(), 41)), RefusedKind::TooLarge);
-        let first = in_flight.reserve("a".into(), 40).unwrap();
-        assert_eq!(kind(in_flight.reserve("a".into(), 20)), RefusedKind::Throttled);
-        let others = in_flight.reserve("b".into(), 40).unwrap();
-        assert_eq!(kind(in_flight.reserve("c".into(), 21)), RefusedKind::Unavailable);
+        assert_eq!(kind(in_flight.reserve("a".into(), 41, None)), RefusedKind::TooLarge);
+        let first = in_flight.reserve("a".into(), 40, None).unwrap();
+        assert_eq!(kind(in_flight.reserve("a".into(), 20, None)), RefusedKind::Throttled);
+        let others = in_flight.reserve("b".into(), 40, None).unwrap();
+        assert_eq!(kind(in_flight.reserve("c".into(), 21, None)), RefusedKind::Unavailable);
         drop((first, others));
-        assert!(in_flight.reserve("a".into(), 40).is_ok());
+        assert!(in_flight.reserve("a".into(), 40, None).is_ok());
         assert!(in_flight.used.lock().by_sender.is_empty());
+    }
+
+    #[test]
+    fn requests_of_one_sender_are_bounded_and_end() {
+        let in_flight = InFlight::new(&Limits::default());
+        let first = in_flight.reserve("a".into(), 0, Some(1)).unwrap();
+        let refused = in_flight.reserve("a".into(), 0, Some(1)).unwrap_err();
+        assert_eq!((refused.reason, refused.kind), ("max_concurrent_requests", RefusedKind::Throttled));
+        in_flight.reserve("b".into(), 0, Some(1)).unwrap();
+        drop(first);
+        in_flight.reserve("a".into(), 0, Some(1)).unwrap();
     }
 }

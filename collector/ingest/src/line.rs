@@ -1,16 +1,20 @@
 //! One signal's line: from a decoded batch to its place in journal and store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
+use tenantscope_codec::{
+    Accumulators, Bounds, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, Volume, decode, stamp,
+};
 use tenantscope_journal::{Append, AppendError, Cursor, CursorError, Journal, OpenError, Options};
 use tenantscope_model::{Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused, Written};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::counts::{Counts, Used};
 use crate::deliveries::DeliveryKey;
 use crate::intake::{KnownBy, Turn};
 use crate::lanes::{Flights, LaneKey, Standing};
@@ -22,7 +26,7 @@ use crate::state::{Change, State};
 use crate::state_files::StateFiles;
 use crate::store::Store;
 use crate::telemetry;
-use crate::usage::Usage;
+use crate::usage::{Charge, Usage};
 
 /// Why a line can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +88,7 @@ pub(crate) struct Line {
     kept: Mutex<Kept>,
     pub(crate) relief: Relief,
     usage: Arc<Usage>,
+    counts: Arc<Counts>,
     limits: DecodeLimits,
     max_ahead_ms: Option<i64>,
 }
@@ -99,6 +104,8 @@ pub(crate) struct LineOptions {
     pub(crate) asked_for_room: Arc<Notify>,
     /// Shared by all lines.
     pub(crate) usage: Arc<Usage>,
+    /// Likewise.
+    pub(crate) counts: Arc<Counts>,
 }
 
 struct Kept {
@@ -191,6 +198,7 @@ impl Line {
             kept: Mutex::new(kept),
             relief,
             usage: Arc::clone(&options.usage),
+            counts: Arc::clone(&options.counts),
             limits: options.decode,
             max_ahead_ms: options.max_ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX)),
         })
@@ -232,6 +240,7 @@ impl Line {
             sender: from.owner.clone(),
             from_agent: from.from_agent,
             latest_ms: self.max_ahead_ms.map(|ahead_ms| received_at_ms.saturating_add(ahead_ms)),
+            bounds: self.usage.bounds(&decisions, received_at_ms),
             header,
             delivery,
             body: RecordBody::Received { decisions, body },
@@ -264,10 +273,17 @@ impl Line {
             Some(_) => stamp(decoded, decisions, record.origin(), &self.state.lock().accumulators),
             None => stamp(decoded, decisions, record.origin(), &Accumulators::new(0)),
         };
+        record.bounds.apply(&mut stamped, records);
         self.leave_out(&mut stamped, records);
-        if let Some(tenant) = &tenant {
-            self.usage.charge(tenant, &stamped.batch, record.received_at_ms)?;
-        }
+        let (charge, volumes) = match tenant {
+            Some(tenant) => {
+                let volume = Volume::of(&stamped.batch);
+                let charge = self.usage.charge(&tenant, &stamped.batch, volume, record.received_at_ms)?;
+                (charge, BTreeMap::from([(tenant, volume)]))
+            }
+            None => (Charge::default(), Volume::by_tenant(&stamped.batch)),
+        };
+        let used = Used { volumes, body_bytes };
         let (rejected, moved_claims) = (stamped.rejected.clone(), stamped.moved_claims);
         let written = written_of(&stamped.batch);
         let stored = records.saturating_sub(rejected.total());
@@ -279,7 +295,7 @@ impl Line {
         let append = if nothing_left && record.header.is_none() {
             None
         } else {
-            Some(self.append(&record, stamped, (stored, body_bytes), (delta_turn, held))?)
+            Some(self.append(&record, stamped, (stored, body_bytes), (charge, used), (delta_turn, held))?)
         };
         telemetry::moved_claims(self.signal, moved_claims);
         for (reason, records) in rejected.by_reason() {
@@ -319,31 +335,37 @@ impl Line {
             sender: String::new(),
             from_agent: false,
             latest_ms: None,
+            bounds: Bounds::default(),
             header: None,
             delivery: None,
             body: RecordBody::Own { series, metadata },
         };
         let stamped = record.replay(&Accumulators::new(0))?;
-        self.append(&record, stamped, (samples as u64, 0), ())
+        self.append(&record, stamped, (samples as u64, 0), (Charge::default(), Used::default()), ())
     }
 
-    /// Prepares and queues; on the writer's thread, in journal order: store, state, then whatever was `held`.
+    /// Prepares and queues; on the writer's thread, in journal order: store, state, then whatever was `held`. What is not
+    /// stored in the end costs the tenant nothing.
     fn append(
         &self,
         record: &Record,
         stamped: Stamped,
         (records, body_bytes): (u64, u64),
+        (charge, used): (Charge, Used),
         held: impl Send + 'static,
     ) -> Result<Append, Refused> {
         let signal = self.signal;
         let change = Change::of(record);
         let ready = self.store.prepare(stamped.batch)?;
         let state = Arc::clone(&self.state);
+        let counts = Arc::clone(&self.counts);
         let deltas = stamped.deltas;
         let on_durable = move |position: u64| {
             ready(tenantscope_model::Position(position));
             state.lock().advance(position, change, deltas);
             telemetry::stored(signal, records, body_bytes);
+            charge.keep();
+            counts.used(&used, signal);
             // The lane's next batch, and the next one with deltas, may only start from the state above.
             drop(held);
         };

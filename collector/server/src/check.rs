@@ -37,6 +37,7 @@ pub fn check(path: &Path) -> Vec<String> {
     }
     wrong.note(config.incidents.check(), |error| in_file(error));
     wrong.note(Agents::check(&config.agents, &config.folder), ToString::to_string);
+    wrong.note(config.cost.check(), |error| in_file(error));
     wrong.note(groups(&config), ToString::to_string);
     wrong.0
 }

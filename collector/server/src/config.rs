@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tenantscope_api::prometheus::QueryLimits;
 use tenantscope_forward::TargetConfig;
-use tenantscope_tenancy::{AgentsConfig, IdentityConfig, Quotas, ReaderConfig, RegistryConfig};
+use tenantscope_tenancy::{AgentsConfig, CostConfig, IdentityConfig, Quotas, ReaderConfig, RegistryConfig};
 
 pub use blocks::{BlocksConfig, S3Config};
 pub use listen::{Listen, PlainText, Tls};
@@ -20,6 +20,7 @@ pub use problem::Problem;
 pub use retention::{ClassConfig, ClassesConfig, RetentionConfig};
 pub use stores::{JournalConfig, LakeConfig, MetricsConfig, QueryConfig};
 
+use crate::audit::AuditConfig;
 use crate::cli::Serve;
 
 /// The largest configuration file, in bytes.
@@ -43,6 +44,10 @@ pub struct Config {
     pub readers: Vec<ReaderConfig>,
     /// What batches may use.
     pub limits: tenantscope_ingest::Limits,
+    /// What the tenants' use costs.
+    pub cost: CostConfig,
+    /// Who did what, written down.
+    pub audit: AuditConfig,
     /// The journals.
     pub journal: JournalConfig,
     /// The metric store.
@@ -104,8 +109,12 @@ impl Config {
 
     /// The limits of queries, everybody's and tenants'.
     pub fn query_limits(&self) -> QueryLimits {
-        let quotas = Quotas { default: self.limits.tenant, tiers: self.limits.tiers.clone() };
-        self.query.limits(quotas)
+        self.query.limits(self.quotas())
+    }
+
+    /// What tenants may use.
+    pub fn quotas(&self) -> Quotas {
+        Quotas { default: self.limits.tenant, tiers: self.limits.tiers.clone() }
     }
 
     /// Where everything is stored.

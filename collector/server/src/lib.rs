@@ -10,6 +10,7 @@
 //! - Without a registry it listens on loopback alone.
 //! - Tasks end in the order in which data flows: listeners, rules, forward, stores.
 
+pub mod audit;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -23,6 +24,7 @@ mod certificates;
 mod front;
 mod keys;
 mod organizations;
+mod own_counts;
 mod own_routes;
 mod reload;
 mod request_spans;

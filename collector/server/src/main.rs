@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use tenantscope_server::audit::Audit;
 use tenantscope_server::cli::{Check, Cli, Command, RemoveTenant, Report, Serve, Tenants};
 use tenantscope_server::config::Config;
 use tenantscope_server::{check, report, serve, telemetry, tenants};
@@ -42,9 +43,12 @@ fn with_causes(error: &anyhow::Error) -> String {
 fn run_serve(cli: &Cli, options: &Serve) -> Result<ExitCode> {
     let config = Config::for_serve(options)?;
     install_crypto()?;
+    // Ends last, with all that was told by then.
+    let audit = Audit::open(&config.audit, &config.folder, &config.data_dir())?;
     let runtime = runtime()?;
     let served = runtime.block_on(async {
-        let _telemetry = telemetry::start(&cli.log, cli.log_format, config.traces.otlp_grpc.as_deref())?;
+        let traces = config.traces.otlp_grpc.as_deref();
+        let _telemetry = telemetry::start(&cli.log, cli.log_format, traces, audit.layer())?;
         Box::pin(serve::serve(options, config)).await
     });
     // What may still run then is a replay that nobody waits for any more: the next start begins it anew.

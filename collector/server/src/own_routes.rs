@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use prometheus::{Encoder as _, TextEncoder};
-use tenantscope_api::Scoped;
+use tenantscope_api::Who;
 use tenantscope_model::Scope;
 
 use crate::reload::Reload;
@@ -28,11 +28,11 @@ pub(crate) fn routes(reload: &Arc<Reload>) -> Router {
         .merge(reload.gate.around(reloading))
 }
 
-async fn on_reload(Scoped(scope): Scoped, State(reload): State<Arc<Reload>>) -> Response {
-    if scope != Scope::All {
+async fn on_reload(Who(reading): Who, State(reload): State<Arc<Reload>>) -> Response {
+    if reading.scope != Scope::All {
         return (StatusCode::FORBIDDEN, "only a reader of all tenants may reload\n").into_response();
     }
-    match reload.reload().await {
+    match reload.reload(&reading.reader).await {
         Ok(()) => "reloaded\n".into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("nothing was changed: {error:#}\n")).into_response(),
     }

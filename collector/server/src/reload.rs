@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use parking_lot::Mutex;
 use tenantscope_api::prometheus::PrometheusApi;
-use tenantscope_api::{Gate, ObjectivesInForce};
+use tenantscope_api::{Gate, ObjectivesInForce, QuotasInForce, cost};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::Intake;
 use tenantscope_rules::{Clock as _, Runner, SystemClock};
-use tenantscope_tenancy::{Agents, Exposure, Identity, Readers, Registry};
+use tenantscope_tenancy::{AUDIT, Agents, Exposure, Identity, Readers, Registry};
 
+use crate::audit::Sections;
 use crate::certificates::Certificates;
 use crate::check::groups;
 use crate::config::Config;
@@ -43,15 +45,27 @@ pub(crate) struct Reload {
     pub(crate) objectives: ObjectivesInForce,
     /// The limits of queries.
     pub(crate) prometheus: PrometheusApi,
+    /// The file as it was read last.
+    pub(crate) sections: Mutex<Sections>,
+    /// What the tenants' use costs.
+    pub(crate) cost: cost::Sources,
+    /// What tenants may send, as the pages show it.
+    pub(crate) quotas: QuotasInForce,
 }
 
 impl Reload {
     /// Reads the files again; a mistake in any of them leaves everything as it was.
-    pub(crate) async fn reload(&self) -> Result<()> {
+    pub(crate) async fn reload(&self, by: &str) -> Result<()> {
         let reloaded = self.exchange().await;
         match &reloaded {
-            Ok(()) => tracing::info!("configuration reloaded"),
+            Ok(()) => {
+                let sections = Sections::of(self.file.as_deref());
+                let before = std::mem::replace(&mut *self.sections.lock(), sections.clone());
+                before.tell_reload(&sections, by);
+                tracing::info!("configuration reloaded");
+            }
             Err(error) => {
+                tracing::info!(target: AUDIT, by, "configuration_refused");
                 self.prometheus.refused_reload();
                 tracing::error!(error = format!("{error:#}"), "configuration not reloaded, nothing was changed");
             }
@@ -69,7 +83,8 @@ impl Reload {
         let (groups, objectives) = groups(&config)?;
         config.incidents.check()?;
         let documents = Agents::prepare(&config.agents, &config.folder)?;
-        let query_limits = config.query_limits();
+        config.cost.check().map_err(anyhow::Error::msg)?;
+        let (query_limits, quotas) = (config.query_limits(), config.quotas());
         if let Some(registry) = &config.registry {
             Registry::check(registry, &config.folder)?;
         }
@@ -89,6 +104,9 @@ impl Reload {
         self.gate.replace(readers);
         self.intake.reload(&config.limits);
         self.prometheus.reload(query_limits);
+        self.quotas.replace(quotas);
+        self.intake.set_cost(config.cost.clone());
+        self.cost.replace(config.cost);
         Ok(())
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use parking_lot::Mutex;
 use tenantscope_api::prometheus::{self, PrometheusApi};
-use tenantscope_api::{Gate, ObjectivesInForce, agents as agents_api, loki, openapi, pages, registry as registry_api, tempo, tenantscope};
+use tenantscope_api::{agents as agents_api, Gate, ObjectivesInForce, QuotasInForce, cost, loki, observed, openapi, pages, registry as registry_api, tempo, tenantscope};
 use tenantscope_forward::{Forwarder, Journals};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::{Intake, write_routes};
@@ -20,12 +21,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Certificates;
+use crate::audit::Sections;
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::reload::Reload;
 use crate::rule_seams::{AlertIncidents, RuleResults};
 use crate::stores::Opened;
-use crate::{agents, keys, organizations, own_routes, request_spans, tenants};
+use crate::{agents, audit, keys, organizations, own_counts, own_routes, request_spans, tenants};
 
 /// What runs, and what the listeners serve.
 pub(crate) struct Running {
@@ -75,12 +77,16 @@ impl Running {
             incidents: Arc::clone(&evaluation.incidents),
             objectives: evaluation.objectives.clone(),
             prometheus: prometheus.clone(),
+            quotas: evaluation.quotas.clone(),
+            cost: evaluation.cost.clone(),
+            sections: Mutex::new(Sections::of(options.config.as_deref())),
         });
         let readers = evaluation.read_routes(prometheus, &opened, registry.clone());
+        let readers = observed(readers, Arc::new(own_counts::Reads(Arc::clone(&opened.intake))));
         let app = Router::new()
             .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
             .merge(write_routes(Arc::clone(&opened.intake)))
-            .merge(tenants::routes(&gate, Arc::clone(&opened.metrics), registry))
+            .merge(tenants::routes(&gate, Arc::clone(&opened.intake), Arc::clone(&opened.metrics), registry))
             .merge(own_routes::routes(&reload));
         let limits = OtlpLimits { max_body_bytes: config.limits.body_bytes(), ..OtlpLimits::default() };
         let otlp = OtlpService::with_identity(Arc::clone(&opened.intake), Arc::clone(&opened.intake) as _, limits);
@@ -89,6 +95,10 @@ impl Running {
         let mut tasks = evaluation.spawn(&opened.intake, &stop);
         tasks.spawn(agents::roll_out(Arc::clone(&reload.agents), stop.clone()));
         tasks.spawn(certificates.follow(stop.clone()));
+        if let Some(registry) = reload.registry.clone() {
+            tasks.spawn(audit::follow_registry(registry, stop.clone()));
+        }
+        tasks.spawn(own_counts::weigh(Arc::clone(&opened.metrics), Arc::clone(&opened.intake), stop.clone()));
         tasks.spawn(keys::rotate(Arc::clone(&opened.identity), stop.clone()));
         organizations::start(&mut tasks, reload.registry.as_ref(), &stop).await;
         Ok(Self { app, otlp, reload, opened, forwarder, tasks, stop })
@@ -129,6 +139,8 @@ struct Evaluation {
     objectives: ObjectivesInForce,
     incidents: Arc<Incidents>,
     rules: Arc<Runner>,
+    quotas: QuotasInForce,
+    cost: cost::Sources,
 }
 
 impl Evaluation {
@@ -151,7 +163,11 @@ impl Evaluation {
             Arc::new(SystemClock),
             options,
         ));
-        Ok(Self { evaluator, objectives, incidents, rules })
+        let quotas = QuotasInForce::new(config.quotas());
+        config.cost.check().map_err(anyhow::Error::msg)?;
+        opened.intake.set_cost(config.cost.clone());
+        let cost = cost::Sources::new(evaluator.clone(), config.cost.clone());
+        Ok(Self { evaluator, objectives, incidents, rules, quotas, cost })
     }
 
     fn prometheus(&self, config: &Config, opened: &Opened, registry: Option<&Arc<Registry>>) -> PrometheusApi {
@@ -179,10 +195,12 @@ impl Evaluation {
             rules: Arc::clone(&self.rules),
             reporting,
             registry,
+            quotas: self.quotas.clone(),
         };
         pages::routes(sources)
             .merge(tenantscope::routes(own))
             .merge(registry_api::routes(of_registry))
+            .merge(cost::routes(self.cost.clone()))
             .merge(agents_api::routes(Arc::clone(&opened.agents)))
             .merge(openapi::routes())
             .merge(prometheus::routes(prometheus))

@@ -37,7 +37,7 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 // Its outcome is logged there; the old configuration stays in force if it failed.
-                _ = self.hangup.recv() => drop(reload.reload().await),
+                _ = self.hangup.recv() => drop(reload.reload("SIGHUP").await),
             }
         }
     }

@@ -10,12 +10,14 @@ use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::{IntGaugeVec, Opts};
+use tenantscope_tenancy::AUDIT;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::audit::AuditLayer;
 use crate::cli::LogFormat;
 use crate::span_exporter::CountedExporter;
 
@@ -27,8 +29,11 @@ pub struct Telemetry {
 /// Starts logging to standard error, and tracing to `traces_endpoint` (OTLP over gRPC) if there is one.
 ///
 /// With an endpoint it must be called on a tokio runtime, which the exporter uses.
-pub fn start(filter: &str, format: LogFormat, traces_endpoint: Option<&str>) -> Result<Telemetry> {
+pub fn start(filter: &str, format: LogFormat, traces_endpoint: Option<&str>, audit: AuditLayer) -> Result<Telemetry> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
+    // The audit's events are for the audit log alone.
+    let filter = filter.and(filter_fn(|metadata| metadata.target() != AUDIT));
+    let audit = audit.with_filter(Targets::new().with_target(AUDIT, LevelFilter::INFO));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let lines = match format {
         LogFormat::Text => lines.boxed(),
@@ -41,7 +46,12 @@ pub fn start(filter: &str, format: LogFormat, traces_endpoint: Option<&str>) -> 
         let spans = tracing_opentelemetry::layer().with_location(false).with_threads(false);
         spans.with_tracer(provider.tracer("collector")).with_filter(ours)
     });
-    tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).try_init().context("logging")?;
+    tracing_subscriber::registry()
+        .with(audit)
+        .with(spans)
+        .with(lines.with_filter(filter))
+        .try_init()
+        .context("logging")?;
     show_version().context("own metrics")?;
     Ok(Telemetry { traces })
 }

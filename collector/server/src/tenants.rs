@@ -10,10 +10,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::{Deserialize, Serialize};
-use tenantscope_api::{Gate, Scoped};
+use tenantscope_api::{Gate, Who};
+use tenantscope_ingest::Intake;
 use tenantscope_metrics::{MetricStore, Removal};
 use tenantscope_model::{Position, Scope, TenantId};
-use tenantscope_tenancy::Registry;
+use tenantscope_tenancy::{AUDIT, Registry};
 
 use crate::cli::RemoveTenant;
 use crate::config::Config;
@@ -25,6 +26,7 @@ const PATH: &str = "/tenantscope/v1/removals";
 /// What a removal needs.
 #[derive(Clone)]
 struct Removals {
+    intake: Arc<Intake>,
     metrics: Arc<MetricStore>,
     registry: Option<Arc<Registry>>,
 }
@@ -51,12 +53,17 @@ const NOT_REMOVED: &[&str] = &[
 ];
 
 /// The route, for readers of all tenants.
-pub(crate) fn routes(gate: &Gate, metrics: Arc<MetricStore>, registry: Option<Arc<Registry>>) -> Router {
-    gate.around(Router::new().route(PATH, post(remove)).with_state(Removals { metrics, registry }))
+pub(crate) fn routes(
+    gate: &Gate,
+    intake: Arc<Intake>,
+    metrics: Arc<MetricStore>,
+    registry: Option<Arc<Registry>>,
+) -> Router {
+    gate.around(Router::new().route(PATH, post(remove)).with_state(Removals { intake, metrics, registry }))
 }
 
-async fn remove(Scoped(scope): Scoped, Query(wanted): Query<Wanted>, State(removals): State<Removals>) -> Response {
-    if scope != Scope::All {
+async fn remove(Who(reading): Who, Query(wanted): Query<Wanted>, State(removals): State<Removals>) -> Response {
+    if reading.scope != Scope::All {
         return (StatusCode::FORBIDDEN, "only a reader of all tenants may remove one\n").into_response();
     }
     let tenant = match TenantId::try_new(&wanted.tenant) {
@@ -67,11 +74,15 @@ async fn remove(Scoped(scope): Scoped, Query(wanted): Query<Wanted>, State(remov
         let text = format!("the registry lists tenant {tenant}: take it out there and reload first\n");
         return (StatusCode::CONFLICT, text).into_response();
     }
+    tracing::info!(target: AUDIT, tenant = %tenant, reader = &*reading.reader, "removal_begun");
+    // Or the next round of counts would bring series of the tenant back.
+    removals.intake.forget_counts(&tenant);
     let metrics = Arc::clone(&removals.metrics);
     let id = tenant.clone();
     // Everything that was applied so far is removed, whatever its position is.
     match tokio::task::spawn_blocking(move || metrics.remove_tenant(&id, Position(0))).await {
         Ok(Ok(metrics)) => {
+            tracing::info!(target: AUDIT, tenant = %tenant, removed = ?metrics, "tenant_removed");
             axum::Json(Removed { tenant: tenant.to_string(), metrics, not_removed: NOT_REMOVED }).into_response()
         }
         Ok(Err(error)) => {

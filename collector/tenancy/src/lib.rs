@@ -21,9 +21,11 @@
 
 mod agents;
 mod arn;
+mod audit;
 mod caller;
 mod certificate;
 mod config;
+mod cost;
 mod coverage;
 mod credential;
 mod fetch;
@@ -64,15 +66,16 @@ mod tests;
 
 pub use agents::{
     AgentState, AgentView, Agents, AgentsConfig, AgentsView, Asking, DocumentConfig, DocumentView, Halt, InvalidAgents,
-    NotKept, NotResumed, PreparedAgents, ResumeError, RolloutState, RolloutView, Selector, Summary, Told, WaveConfig,
-    WaveView,
+    NotKept, NotResumed, PreparedAgents, ResumeError, RolloutState, RolloutView, Selector, Summary, Told, WaveConfig, WaveView,
 };
+pub use audit::AUDIT;
 pub use config::{
     AccountOf, Algorithm, CertificateConfig, ClaimPath, CoverageConfig, FirehoseKeyConfig, IdentityConfig,
     IssuerConfig, JwtConfig, OneOrMany, OrganizationsConfig, QuarantineConfig, ReaderConfig, ReaderCredential,
     ReaderJwtConfig, RegistryConfig, RequiredTag, RevokedConfig, ScopeConfig, StaticTokenConfig, StsConfig, Unknown,
     Untagged,
 };
+pub use cost::{CostConfig, CostKind, Prices};
 pub use coverage::{AccountCoverage, CoverageState, SignalCoverage, TENANT_COVERAGE};
 pub use credential::{InvalidOrgId, SCOPE_ORG_ID};
 pub use holders::InvalidHolder;

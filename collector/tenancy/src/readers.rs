@@ -116,7 +116,8 @@ impl ReadDenied {
         }
     }
 
-    fn reason(&self) -> &'static str {
+    /// A fixed word for it.
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::NoCredential => "no_credential",
             Self::WrongCredential => "wrong_credential",

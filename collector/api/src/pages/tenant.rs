@@ -12,7 +12,7 @@ use tenantscope_rules::AlertView;
 
 use super::layout::{self, Place};
 use super::plot::{self, Line, Span};
-use super::{Shared, respond};
+use super::{Shared, limits, respond};
 use crate::Scoped;
 use crate::clock::now_ms;
 
@@ -89,6 +89,7 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
     let now_ms = now_ms();
     let (plots, logs, traces) =
         tokio::join!(plots(&state, &scope, now_ms), error_logs(&state, &scope, now_ms), traces(&state, &scope, now_ms));
+    let limits = limits::section(&state, &tenant, &scope, now_ms).await;
     let alerts = state.sources.rules.alerts(&scope);
     let budgets = state.sources.objectives.budgets(scope.clone(), now_ms).await;
     let content = html! {
@@ -104,6 +105,7 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
             Err(why) => (layout::unreadable("error budgets", why)),
         }
         (alerts_section("Alerts", &alerts, now_ms))
+        (limits)
         div.plots { @for plot in plots { (plot) } }
         section.card { h2 { "Recent error logs" } (logs) }
         section.card { h2 { "Slow and failed traces of the last hour" } (traces) }

@@ -1,0 +1,57 @@
+//! What the counts of tenants need to know of stores and readers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantscope_api::{ObserveReads, Read};
+use tenantscope_ingest::Intake;
+use tenantscope_metrics::MetricStore;
+use tenantscope_model::Scope;
+use tenantscope_tenancy::AUDIT;
+use tokio_util::sync::CancellationToken;
+
+/// How often what a sample takes in files is looked up.
+const EVERY: Duration = Duration::from_secs(60);
+/// Fewer samples say nothing about the others.
+const MIN_SAMPLES: u64 = 10_000;
+
+/// Tells the counts how many bytes a sample takes in files, until `stop`.
+pub(crate) async fn weigh(metrics: Arc<MetricStore>, intake: Arc<Intake>, stop: CancellationToken) {
+    loop {
+        let stats = metrics.stats();
+        let (bytes, samples) = (stats.part_bytes + stats.block_bytes, stats.part_samples + stats.block_samples);
+        if samples >= MIN_SAMPLES {
+            intake.weigh_samples(bytes as f64 / samples as f64);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Counts queries for the tenant that asked; those of readers of many tenants are nobody's, and are told to the audit log
+/// where a reader has a name.
+pub(crate) struct Reads(pub(crate) Arc<Intake>);
+
+impl ObserveReads for Reads {
+    fn read(&self, read: &Read<'_>) {
+        let (reader, is_answered) = (&*read.reading.reader, read.status.is_success());
+        let tenants = match &read.reading.scope {
+            Scope::Tenants(tenants) => tenants.len().to_string(),
+            Scope::All => "all".to_owned(),
+        };
+        match &read.reading.scope {
+            Scope::Tenants(tenants) if tenants.len() <= 1 => {
+                if let (Some(tenant), true) = (tenants.first(), read.is_query() && is_answered) {
+                    self.0.count_query(tenant);
+                }
+            }
+            _ if reader.is_empty() || !is_answered => {}
+            _ => {
+                let route = read.route;
+                tracing::info!(target: AUDIT, per_minute = true, reader, route, tenants, "read_across_tenants");
+            }
+        }
+    }
+}
