@@ -213,6 +213,7 @@ async fn an_unauthorized_sender_is_refused_before_its_body_is_read() {
         b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 100\r\n\r\n";
     let answer = server.raw(head).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(answer.contains("connection: close"), "nobody is to reuse a connection that ends: {answer}");
     assert_eq!(server.desk.reserved_bytes.load(Ordering::Relaxed), 0);
     assert!(server.desk.received.lock().is_empty());
 }

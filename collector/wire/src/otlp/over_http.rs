@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use tenantscope_model::Signal;
 
 use super::reply::{self, ReplyForm};
@@ -26,13 +26,31 @@ where
         let message = "content-type must be application/x-protobuf or application/json";
         return reply::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
     };
+    let version = request.version();
     match take(shared, signal, form, request).await {
         Ok(accepted) => reply::http_accepted(reply_form, rejected_name(signal), &accepted),
-        Err(refused) => {
+        Err(NotTaken { refused, body }) => {
             telemetry::refused("http", &refused);
-            reply::http_refused(reply_form, &refused)
+            let mut response = reply::http_refused(reply_form, &refused);
+            // The connection ends with what was not read of it, and whoever reused it would meet that end: it is told.
+            if body == BodyIs::Unread && version < Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         }
     }
+}
+
+/// A refusal, and how far the request was read.
+struct NotTaken {
+    refused: Refused,
+    body: BodyIs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BodyIs {
+    Unread,
+    Read,
 }
 
 async fn take<R: Receive, B>(
@@ -40,23 +58,25 @@ async fn take<R: Receive, B>(
     signal: Signal,
     form: BodyForm,
     request: Request<B>,
-) -> Result<Accepted, Refused>
+) -> Result<Accepted, NotTaken>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let encoding = encoding_of(request.headers())?;
-    let sender = shared.receive.authorize(request.headers(), peer_of(&request)).await?;
+    let unread = |refused| NotTaken { refused, body: BodyIs::Unread };
+    let encoding = encoding_of(request.headers()).map_err(unread)?;
+    let sender = shared.receive.authorize(request.headers(), peer_of(&request)).await.map_err(unread)?;
     let header = BatchHeader::from_headers(request.headers())
-        .map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
+        .map_err(|error| unread(Refused::invalid("batch_header", error.to_string())))?;
     let max_bytes = shared.limits.max_body_bytes;
     let declared = body::declared_bytes(request.body()).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     if declared.is_some_and(|bytes| bytes > max_bytes) {
-        return Err(body::too_large(max_bytes));
+        return Err(unread(body::too_large(max_bytes)));
     }
-    let permit = shared.receive.reserve(&sender, declared.unwrap_or(max_bytes))?;
-    let bytes = body::read(request.into_body(), max_bytes, shared.limits.body_read_timeout).await?;
-    shared.receive.receive(sender, ReceivedBody { signal, form, encoding, bytes }, header, permit).await
+    let permit = shared.receive.reserve(&sender, declared.unwrap_or(max_bytes)).map_err(unread)?;
+    let bytes = body::read(request.into_body(), max_bytes, shared.limits.body_read_timeout).await.map_err(unread)?;
+    let received = shared.receive.receive(sender, ReceivedBody { signal, form, encoding, bytes }, header, permit).await;
+    received.map_err(|refused| NotTaken { refused, body: BodyIs::Read })
 }
 
 fn form_of(headers: &HeaderMap) -> Option<(BodyForm, ReplyForm)> {
