@@ -149,10 +149,12 @@ impl Ledger {
         now.1 = Changed::Yes;
     }
 
-    /// Since when the account is in the registry, and when an agent of it last showed itself.
+    /// Since when the account is in the registry, and when an agent of it last showed itself. Before the accounts of the very
+    /// first start were noted (an organization that was never read may take long), none is new.
     pub(crate) fn times(&self, account: AccountId) -> (Option<i64>, Option<i64>) {
         let now = self.now.lock();
-        (now.0.arrived_ms.get(&account).copied(), now.0.contact_ms.get(&account).copied())
+        let arrived_ms = if now.0.begun { now.0.arrived_ms.get(&account).copied() } else { Some(0) };
+        (arrived_ms, now.0.contact_ms.get(&account).copied())
     }
 
     /// Whether more of the account may be held today. A refusal is counted.
@@ -255,6 +257,7 @@ mod tests {
     #[test]
     fn accounts_of_the_very_first_start_are_not_new() {
         let ledger = Ledger::open(None);
+        assert_eq!(ledger.times(id("111111111111")).0, Some(0), "nor are they before they were noted");
         ledger.keep(&tenants("tenants: [{id: x, accounts: [\"111111111111\"]}]"), NOW_MS);
         ledger.keep(&tenants("tenants: [{id: x, accounts: [\"111111111111\", \"222222222222\"]}]"), NOW_MS + 1);
         let times = ["111111111111", "222222222222"].map(|account| ledger.times(id(account)).0);

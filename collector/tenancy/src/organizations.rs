@@ -43,6 +43,9 @@ const MAX_ACCOUNTS: usize = 100_000;
 const MAX_UNITS: usize = 10_000;
 /// The most pages of one list.
 const MAX_PAGES: usize = 10_000;
+/// From one registry to the next while a reading goes on.
+const LEAST_PUT_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PUT_PAUSE: Duration = Duration::from_secs(15);
 /// The error codes that ask for fewer calls.
 const THROTTLING_CODES: [&str; 4] =
     ["TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded"];
@@ -187,7 +190,7 @@ impl OrganizationsReader {
         Ok(children)
     }
 
-    /// The accounts of one unit; what is new is in force with its page.
+    /// The accounts of one unit; what is new is in force with its page, or soon after where many are new.
     async fn accounts_of(&mut self, unit: &Unit, reading: &mut Reading) -> Result<(), ReadError> {
         let mut pages = Pages::default();
         while let Some(token) = pages.next()? {
@@ -213,14 +216,18 @@ impl OrganizationsReader {
             if reading.found.len() > MAX_ACCOUNTS {
                 return Err(ReadError::TooMany { what: "accounts", most: MAX_ACCOUNTS });
             }
-            if news > 0 {
+            reading.news += news;
+            if reading.news > 0 && reading.put_due.is_none_or(|due| Instant::now() >= due) {
                 tracing::info!(
-                    new = news,
+                    new = reading.news,
                     accounts = reading.found.len(),
-                    unit = unit.path,
                     "accounts appeared in the organization"
                 );
+                let begun = Instant::now();
                 self.put_in_force(reading.so_far()).await;
+                // A large one takes a moment to make and to write: a tenth of the time may go into that.
+                let pause = (begun.elapsed() * 9).clamp(LEAST_PUT_PAUSE, LONGEST_PUT_PAUSE);
+                (reading.news, reading.put_due) = (0, Some(Instant::now() + pause));
             }
             pages.turn(answer.next_token());
         }
@@ -304,11 +311,14 @@ impl Unit {
 struct Reading {
     known: Organization,
     found: BTreeMap<AccountId, OrganizationAccount>,
+    /// Accounts that appeared and are not in force yet, and when they are to be.
+    news: usize,
+    put_due: Option<Instant>,
 }
 
 impl Reading {
     fn after(known: Organization) -> Self {
-        Self { known, found: BTreeMap::new() }
+        Self { known, found: BTreeMap::new(), news: 0, put_due: None }
     }
 
     /// Known accounts that were not found.
