@@ -1,30 +1,34 @@
 //! The whole agent: what is started in which order, and how it ends.
 //!
 //! ```text
-//! spool → listeners → couriers → (identity, account) → sources       stop: sources → receiver → drain → checkpoint
+//! spool → couriers → what is in force (kept document or own file) → receivers → (identity, account) → sources
+//! stop: sources → receivers → drain → checkpoint
 //! ```
 
 mod collection;
+mod governed;
+mod kept;
+mod receivers;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use tenantscope_model::Signal;
 use tenantscope_wire::client::{ClientError, ClientOptions, Protocol};
-use tenantscope_wire::listener::{ListenError, ListenOptions};
-use tenantscope_wire::{AgentMode, Listener, OtlpClient, OtlpLimits, OtlpService};
+use tenantscope_wire::listener::ListenError;
+use tenantscope_wire::{AgentMode, OtlpClient};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::CallError;
-use crate::config::{Config, Proof};
-use crate::receiver::Receiver;
+use crate::aws::{Aws, CallError};
+use crate::config::{Config, ConfigError};
 use crate::source::SourceError;
 use crate::spool::{Spool, SpoolError};
-use crate::uplink::{Courier, Delivery, Session, SessionError, Undelivered};
-use crate::{aws, telemetry_listener};
+use crate::telemetry_listener;
+use crate::uplink::{Courier, Delivery, Documents, Session, SessionError, Undelivered};
+use governed::{Governed, NotApplied};
+use receivers::Receivers;
 
 /// How often the sources' progress is written down.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30);
@@ -48,6 +52,9 @@ pub enum AgentError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// What is configured cannot be collected.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The collector's address cannot be used.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -79,8 +86,9 @@ pub enum AgentError {
 struct Agent {
     config: Config,
     spool: Spool,
-    aws: Option<SdkConfig>,
+    aws: Aws,
     session: Arc<Session>,
+    documents: Arc<Documents>,
     delivery: Arc<Delivery>,
     couriers: JoinSet<()>,
     stop_couriers: CancellationToken,
@@ -93,7 +101,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let mut tasks = agent.listeners(&stop).await?;
     tasks.spawn(checkpoints(agent.spool.clone(), stop.clone()));
     tasks.spawn(show(Arc::clone(&agent.session), stop.clone()));
-    tasks.spawn(collection::collect(agent.surroundings(), stop.clone()));
+    let governed = agent.governed(Some(Receivers::new(agent.spool.clone()))).await?;
+    let (in_force, settled) = (governed.watch(), governed.settled());
+    tasks.spawn(governed.run(Arc::clone(&agent.session), stop.clone()));
+    tasks.spawn(collection::collect(agent.surroundings(), in_force, settled, stop.clone()));
     tracing::info!(name = %agent.config.name, collector = %agent.config.collector, "agent runs");
     shutdown.await;
     tracing::info!("agent ends, delivering what is spooled");
@@ -111,10 +122,19 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 pub async fn once(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     let mut agent = Agent::start(config, AgentMode::Once).await?;
     let drain = agent.config.drain.map_or(ONCE_DRAIN_TIMEOUT, |drain| drain.0);
-    let work = async {
+    let work = Box::pin(async {
         collection::identify_soon(&agent.session, drain.min(ONCE_IDENTITY_TIMEOUT)).await?;
-        collection::collect_once(agent.surroundings()).await
-    };
+        // Nobody sends to an agent that ends at once.
+        let mut governed = agent.governed(None).await?;
+        governed.catch_up(&agent.session).await;
+        let sources = governed.watch().borrow().sources.clone();
+        let collected = collection::collect_once(agent.surroundings(), &sources).await;
+        // What became of a document is told now: the next round may be hours away.
+        if let Err(error) = agent.session.tell().await {
+            tracing::warn!(%error, "the collector could not be told what became of its document");
+        }
+        collected
+    });
     let collected: Result<(), AgentError> = tokio::select! {
         collected = work => collected,
         () = shutdown => Ok(()),
@@ -133,13 +153,16 @@ impl Agent {
         let spool_config = config.spool.clone();
         let opened = tokio::task::spawn_blocking(move || Spool::open(&spool_config)).await;
         let spool = opened.unwrap_or(Err(SpoolError::Stopped))?;
-        let needs_aws = config.collected.sources.any_from_aws() || config.proof == Proof::Sts;
-        let aws = if needs_aws { Some(aws::load().await) } else { None };
+        let aws = Aws::default();
+        let dir = config.spool.dir.clone();
+        let kept = tokio::task::spawn_blocking(move || kept::load(&dir)).await.unwrap_or_default();
+        let documents = Arc::new(Documents::new(kept));
         let mut options = ClientOptions::new(config.collector.to_string(), Protocol::Grpc);
         options.ca_file.clone_from(&config.tls_ca);
         let client = OtlpClient::try_new(&options)?;
         let proof = (config.server_name.clone(), config.proof.clone());
-        let session = Arc::new(Session::new(client, config.name.clone(), mode, proof, aws.clone(), spool.clone()));
+        let (name, told) = (config.name.clone(), Arc::clone(&documents));
+        let session = Arc::new(Session::new(client, name, mode, proof, aws.clone(), spool.clone(), told));
         let delivery = Arc::new(Delivery::default());
         let stop_couriers = CancellationToken::new();
         let mut couriers = JoinSet::new();
@@ -148,17 +171,27 @@ impl Agent {
             let courier = Courier::new(Arc::clone(&session), Arc::clone(&delivery), lane, spool.watch());
             couriers.spawn(courier.run(stop_couriers.clone()));
         }
-        Ok(Self { config, spool, aws, session, delivery, couriers, stop_couriers })
+        Ok(Self { config, spool, aws, session, documents, delivery, couriers, stop_couriers })
     }
 
     fn surroundings(&self) -> collection::Collection {
         collection::Collection {
-            sources: self.config.collected.sources.clone(),
             compression: self.config.compression,
             spool: self.spool.clone(),
             session: Arc::clone(&self.session),
+            documents: Arc::clone(&self.documents),
             aws: self.aws.clone(),
         }
+    }
+
+    /// What the agent goes by; its own file must be possible.
+    async fn governed(&self, receivers: Option<Receivers>) -> Result<Governed, AgentError> {
+        let (aws, documents) = (self.aws.clone(), Arc::clone(&self.documents));
+        Governed::start(&self.config, aws, documents, receivers).await.map_err(|error| match error {
+            NotApplied::Listen(error) => error.into(),
+            NotApplied::Config(error) => error.into(),
+            NotApplied::Region | NotApplied::Unreadable(_) => AgentError::Region,
+        })
     }
 
     async fn listeners(&self, stop: &CancellationToken) -> Result<JoinSet<()>, AgentError> {
@@ -167,14 +200,6 @@ impl Agent {
             let listener = telemetry_listener::bind(address).await?;
             tracing::info!(address = %listener.local_address(), "own metrics");
             tasks.spawn(telemetry_listener::serve(listener, stop.clone()));
-        }
-        let Some(otlp) = &self.config.collected.sources.otlp else { return Ok(tasks) };
-        let service = OtlpService::new(Arc::new(Receiver::new(self.spool.clone())), OtlpLimits::default());
-        for address in [otlp.grpc, otlp.http].into_iter().flatten() {
-            let listener = Listener::bind(address, ListenOptions::default()).await?;
-            tracing::info!(address = %listener.local_address(), "receiving OTLP");
-            let (service, stop) = (service.clone(), stop.clone());
-            tasks.spawn(async move { listener.serve(service, stop.cancelled_owned()).await });
         }
         Ok(tasks)
     }
@@ -201,16 +226,22 @@ async fn join(tasks: &mut JoinSet<()>) {
     }
 }
 
-/// Renews the token while there is nothing to deliver too, so that the collector can tell an idle account from a silent one.
+/// Renews the token while there is nothing to deliver too: the collector can tell an idle account from a silent one, and
+/// the agent hears of another document.
 async fn show(session: Arc<Session>, stop: CancellationToken) {
     loop {
-        // Whoever delivers says what is wrong; here it is only tried again.
-        if let Err(error) = session.standing().await {
-            tracing::debug!(%error, "not known to the collector now");
-        }
+        let is_known = match session.standing().await {
+            Ok(_) => true,
+            Err(error) => {
+                // Whoever delivers says what is wrong; here it is only tried again.
+                tracing::debug!(%error, "not known to the collector now");
+                false
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(SHOW_INTERVAL) => {}
+            () = session.due(SHOW_INTERVAL), if is_known => {}
+            () = tokio::time::sleep(SHOW_INTERVAL), if !is_known => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -12,6 +13,7 @@ use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, tls};
 use tenantscope_model::{AccountId, Region};
+use tokio::sync::OnceCell;
 
 use crate::telemetry::{self, CallOutcome};
 
@@ -49,8 +51,19 @@ pub struct CallError {
     pub message: String,
 }
 
+/// The configuration, loaded when it is needed first; clones share it.
+#[derive(Clone, Default)]
+pub struct Aws(Arc<OnceCell<SdkConfig>>);
+
+impl Aws {
+    /// The configuration.
+    pub async fn config(&self) -> &SdkConfig {
+        self.0.get_or_init(load).await
+    }
+}
+
 /// Loads credentials, region and endpoint as every AWS program does: variables, profile, container, instance.
-pub async fn load() -> SdkConfig {
+async fn load() -> SdkConfig {
     let client = Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
     let retries = RetryConfig::standard()
         .with_max_attempts(MAX_ATTEMPTS)

@@ -6,7 +6,8 @@
 //! X-Ray traces       ─┼→ OTLP batches → spool (data and positions in one record) → uplink → collector
 //! applications' OTLP ─┘
 //! ```
-//! A [`config::Config`] is read once; [`agent::run`] and [`agent::once`] do the work; everything else serves them.
+//! A [`config::Config`] is read once; [`agent::run`] and [`agent::once`] do the work; everything else serves
+//! them. The collector's document, which comes with the token, takes the place of a part of it while the agent runs.
 //!
 //! # Invariants
 //! - What is acknowledged to an application, or passed by a source's position, is on the disk.
@@ -14,7 +15,8 @@
 //! - Memory and disk are bounded: rounds work in pages and windows, the spool drops its oldest and counts it.
 //! - No secret is logged: neither token nor proof nor payload.
 //!
-//! It must never decide whose data it is: the collector does, from the agent's proof.
+//! It must never decide whose data it is: the collector does, from the agent's proof. It takes from the collector what to
+//! collect, and neither where to send it nor as whom.
 
 pub mod agent;
 pub mod attributes;

@@ -51,6 +51,16 @@ static IDENTITY: Metric<IntCounterVec> = LazyLock::new(|| {
     let help = "Identity exchanges by outcome (ok, error).";
     register_int_counter_vec!("tenantscope_agent_identity_exchanges_total", help, &["outcome"]).ok()
 });
+static DOCUMENTS: Metric<IntCounterVec> = LazyLock::new(|| {
+    let help = "Documents that the collector handed out by outcome (applied, refused, withdrawn).";
+    register_int_counter_vec!("tenantscope_agent_documents_total", help, &["outcome"]).ok()
+});
+static DOCUMENT_VERSION: Metric<IntGauge> = LazyLock::new(|| {
+    let help = "Version of the collector's document in force; 0 for the agent's own file.";
+    register_int_gauge!("tenantscope_agent_document_version", help).ok()
+});
+static STOPPED: Metric<IntGauge> =
+    LazyLock::new(|| register_int_gauge!("tenantscope_agent_stopped", "1 while the kill switch is on.").ok());
 
 static BUILD: Metric<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!("tenantscope_build_info", "1, with the program's version.", &["version"]).ok()
@@ -132,6 +142,21 @@ pub fn rejected(signal: Signal, items: u64) {
 /// Counts what a source left out.
 pub fn skipped(source: &str, reason: &str, count: usize) {
     add(&SKIPPED, &[source, reason], count as u64);
+}
+
+/// Counts what became of a document.
+pub fn document(outcome: &str) {
+    add(&DOCUMENTS, &[outcome], 1);
+}
+
+/// Tells which document is in force.
+pub fn document_in_force(version: u64, is_stopped: bool) {
+    if let Some(metric) = DOCUMENT_VERSION.as_ref() {
+        metric.set(i64::try_from(version).unwrap_or(i64::MAX));
+    }
+    if let Some(metric) = STOPPED.as_ref() {
+        metric.set(i64::from(is_stopped));
+    }
 }
 
 /// Counts an identity exchange.

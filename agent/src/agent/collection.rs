@@ -1,5 +1,6 @@
-//! The sources that speak to AWS: made for each region, then asked in rounds.
+//! The sources that speak to AWS: made for each region, asked in rounds, and exchanged when another document is in force.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,18 +8,21 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tenantscope_model::{AccountId, Region};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::AgentError;
+use super::governed::InForce;
 use crate::attributes::Origin;
+use crate::aws::Aws;
 use crate::cloudwatch::CloudWatchMetrics;
-use crate::config::{Compression, Sources};
+use crate::config::{CloudWatch, Compression, Logs, Sources, Xray};
 use crate::logs::CloudWatchLogs;
 use crate::source::{Source, SourceError, Surroundings};
 use crate::spool::Spool;
-use crate::uplink::{Session, SessionError};
+use crate::uplink::{Documents, Place, Session, SessionError, Wanted};
 use crate::xray::XrayTraces;
 use crate::{aws, clock, telemetry};
 
@@ -27,11 +31,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// What collecting needs.
 pub(super) struct Collection {
-    pub(super) sources: Sources,
     pub(super) compression: Compression,
     pub(super) spool: Spool,
     pub(super) session: Arc<Session>,
-    pub(super) aws: Option<SdkConfig>,
+    pub(super) documents: Arc<Documents>,
+    pub(super) aws: Aws,
 }
 
 /// One of the sources.
@@ -41,42 +45,54 @@ enum AnySource {
     Traces(Box<XrayTraces>),
 }
 
-/// Collects until `stop`.
-pub(super) async fn collect(collection: Collection, stop: CancellationToken) {
+/// What a source does, in one region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Task {
+    Metrics(CloudWatch),
+    Logs(Logs),
+    Traces(Xray),
+}
+
+/// The sources that are asked; they end with this.
+type Attended = BTreeMap<Place, (Task, AbortOnDropHandle<()>)>;
+
+/// Collects what is in force until `stop`; `settled` tells which of the collector's words are dealt with.
+pub(super) async fn collect(
+    collection: Collection,
+    in_force: watch::Receiver<InForce>,
+    settled: watch::Receiver<Wanted>,
+    stop: CancellationToken,
+) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = collect_for_ever(collection) => {}
+        () = follow(&collection, in_force, settled) => {}
     }
 }
 
 /// Whatever is under way is dropped with this future: an append that has begun is durable with its position or not
 /// at all, so a round may end anywhere.
-async fn collect_for_ever(collection: Collection) {
-    if !collection.sources.any_from_aws() {
-        return std::future::pending().await;
+async fn follow(collection: &Collection, mut in_force: watch::Receiver<InForce>, settled: watch::Receiver<Wanted>) {
+    let mut attended = Attended::new();
+    loop {
+        let wanted = in_force.borrow_and_update().clone();
+        tokio::select! {
+            () = collection.bring_about(&mut attended, &wanted, settled.clone()) => {}
+            // What was begun is brought about anew, by what is in force then.
+            changed = in_force.changed() => if changed.is_ok() { in_force.mark_changed() },
+        }
+        if in_force.changed().await.is_err() {
+            // Nothing changes any more, as the agent ends.
+            return std::future::pending().await;
+        }
     }
-    // A new spool has no positions: the collector's count before the first round.
-    if collection.spool.epoch().is_none() {
-        identify(&collection.session).await;
-    }
-    let sources = until_success("account", || collection.sources()).await;
-    let mut rounds = JoinSet::new();
-    for source in sources {
-        match source {
-            AnySource::Metrics(source) => rounds.spawn(attend(*source)),
-            AnySource::Logs(source) => rounds.spawn(attend(*source)),
-            AnySource::Traces(source) => rounds.spawn(attend(*source)),
-        };
-    }
-    while rounds.join_next().await.is_some() {}
 }
 
 /// One round of each source; the first error, after all had their turn.
-pub(super) async fn collect_once(collection: Collection) -> Result<(), AgentError> {
+pub(super) async fn collect_once(collection: Collection, sources: &Sources) -> Result<(), AgentError> {
     let now_ms = clock::now_ms();
     let mut outcome = Ok(());
-    for source in collection.sources().await? {
-        let done = match source {
+    for (_, (task, aws, surroundings)) in collection.tasks(sources).await? {
+        let done = match task.source(&aws, surroundings) {
             AnySource::Metrics(mut source) => one_round(&mut *source, now_ms).await,
             AnySource::Logs(mut source) => one_round(&mut *source, now_ms).await,
             AnySource::Traces(mut source) => one_round(&mut *source, now_ms).await,
@@ -113,18 +129,20 @@ pub(super) async fn identify_soon(session: &Session, patience: Duration) -> Resu
 }
 
 /// Asks a source in rounds. A failed round is tried again after a while that grows.
-async fn attend<S: Source>(mut source: S) {
+async fn attend<S: Source>(mut source: S, place: Place, documents: Arc<Documents>) {
     let mut waits = waits();
     loop {
         let started = tokio::time::Instant::now();
         let wait = match round(&mut source, clock::now_ms()).await {
             Ok(()) => {
+                documents.round(&place, Ok(()));
                 waits = self::waits();
                 source.interval().saturating_sub(started.elapsed())
             }
             Err(error) => {
                 telemetry::round(source.kind(), false);
                 tracing::warn!(source = source.kind(), region = source.region(), %error, "round failed");
+                documents.round(&place, Err(error.to_string()));
                 waits.next().unwrap_or(LONGEST_WAIT)
             }
         };
@@ -157,30 +175,84 @@ fn waits() -> impl Iterator<Item = Duration> + Send + 'static {
     growing.without_max_times().build()
 }
 
+impl Task {
+    fn source(self, aws: &SdkConfig, surroundings: Surroundings) -> AnySource {
+        match self {
+            Self::Metrics(config) => AnySource::Metrics(Box::new(CloudWatchMetrics::new(aws, config, surroundings))),
+            Self::Logs(config) => AnySource::Logs(Box::new(CloudWatchLogs::new(aws, config, surroundings))),
+            Self::Traces(config) => AnySource::Traces(Box::new(XrayTraces::new(aws, config, surroundings))),
+        }
+    }
+}
+
+/// Every source for each of its regions, by place.
+type Tasks = BTreeMap<Place, (Task, SdkConfig, Surroundings)>;
+
 impl Collection {
-    /// Every source for each of its regions.
-    async fn sources(&self) -> Result<Vec<AnySource>, AgentError> {
-        let Some(aws) = self.aws.as_ref().filter(|_| self.sources.any_from_aws()) else { return Ok(Vec::new()) };
+    /// Ends the sources that are gone or changed, begins those that are new or changed, and leaves the others alone.
+    async fn bring_about(&self, attended: &mut Attended, wanted: &InForce, mut settled: watch::Receiver<Wanted>) {
+        let mut tasks = Tasks::new();
+        if wanted.sources.any_from_aws() {
+            // A new spool has no positions: the collector's count before the first round, and so does what it wants.
+            if self.spool.epoch().is_none() {
+                identify(&self.session).await;
+                let told = self.documents.watch();
+                // The sender ends with the agent.
+                let _ = settled.wait_for(|settled| *settled == *told.borrow()).await;
+            }
+            tasks = until_success("account", || self.tasks(&wanted.sources)).await;
+        }
+        let stays = |place: &Place, task: &Task| tasks.get(place).is_some_and(|(wanted, ..)| wanted == task);
+        let gone: Vec<Place> =
+            attended.iter().filter(|(place, (task, _))| !stays(place, task)).map(|(place, _)| place.clone()).collect();
+        for place in gone {
+            let Some((_, attending)) = attended.remove(&place) else { continue };
+            attending.abort();
+            // Two of one source would move the same position.
+            let _ = attending.await;
+            self.documents.ended(&place);
+        }
+        for (place, (task, aws, surroundings)) in tasks {
+            if attended.contains_key(&place) {
+                continue;
+            }
+            self.documents.begins(&place, wanted.version);
+            let documents = Arc::clone(&self.documents);
+            let attending = match task.clone().source(&aws, surroundings) {
+                AnySource::Metrics(source) => tokio::spawn(attend(*source, place.clone(), documents)),
+                AnySource::Logs(source) => tokio::spawn(attend(*source, place.clone(), documents)),
+                AnySource::Traces(source) => tokio::spawn(attend(*source, place.clone(), documents)),
+            };
+            attended.insert(place, (task, AbortOnDropHandle::new(attending)));
+        }
+        tracing::info!(sources = attended.len(), version = wanted.version, "collecting");
+    }
+
+    async fn tasks(&self, sources: &Sources) -> Result<Tasks, AgentError> {
+        let mut tasks = Tasks::new();
+        if !sources.any_from_aws() {
+            return Ok(tasks);
+        }
+        let aws = self.aws.config().await;
         let account = aws::account(aws).await?;
-        let mut sources = Vec::new();
-        if let Some(config) = &self.sources.cloudwatch {
-            for (aws, surroundings) in self.places(aws, account, &config.regions)? {
-                let source = CloudWatchMetrics::new(&aws, config.clone(), surroundings);
-                sources.push(AnySource::Metrics(Box::new(source)));
+        let mut add = |kind: &'static str, regions: &[Region], task: &dyn Fn(Vec<Region>) -> Task| {
+            for (region, aws, surroundings) in self.places(aws, account, regions)? {
+                // Its own region alone, so that another one in the list changes nothing for it.
+                let task = task(vec![region.clone()]);
+                tasks.insert((kind, region.as_str().to_owned()), (task, aws, surroundings));
             }
+            Ok::<(), AgentError>(())
+        };
+        if let Some(config) = &sources.cloudwatch {
+            add("cloudwatch", &config.regions, &|regions| Task::Metrics(CloudWatch { regions, ..config.clone() }))?;
         }
-        if let Some(config) = &self.sources.logs {
-            for (aws, surroundings) in self.places(aws, account, &config.regions)? {
-                sources.push(AnySource::Logs(Box::new(CloudWatchLogs::new(&aws, config.clone(), surroundings))));
-            }
+        if let Some(config) = &sources.logs {
+            add("logs", &config.regions, &|regions| Task::Logs(Logs { regions, ..config.clone() }))?;
         }
-        if let Some(config) = &self.sources.xray {
-            for (aws, surroundings) in self.places(aws, account, &config.regions)? {
-                sources.push(AnySource::Traces(Box::new(XrayTraces::new(&aws, config.clone(), surroundings))));
-            }
+        if let Some(config) = &sources.xray {
+            add("xray", &config.regions, &|regions| Task::Traces(Xray { regions, ..config.clone() }))?;
         }
-        tracing::info!(%account, sources = sources.len(), "collecting");
-        Ok(sources)
+        Ok(tasks)
     }
 
     /// The regions, or the AWS configuration's own where none are named.
@@ -189,7 +261,7 @@ impl Collection {
         aws: &SdkConfig,
         account: AccountId,
         regions: &[Region],
-    ) -> Result<Vec<(SdkConfig, Surroundings)>, AgentError> {
+    ) -> Result<Vec<(Region, SdkConfig, Surroundings)>, AgentError> {
         let own = aws.region().and_then(|region| Region::try_new(region.as_ref()).ok());
         let regions = if regions.is_empty() { vec![own.ok_or(AgentError::Region)?] } else { regions.to_vec() };
         let place = |region: Region| {
@@ -198,7 +270,8 @@ impl Collection {
                 spool: self.spool.clone(),
                 compression: self.compression,
             };
-            (aws::in_region(aws, &region), surroundings)
+            let aws = aws::in_region(aws, &region);
+            (region, aws, surroundings)
         };
         Ok(regions.into_iter().map(place).collect())
     }

@@ -4,7 +4,7 @@
 //! Lane (metrics) ─┐
 //! Lane (logs)    ─┼→ Courier: one batch in flight for each lane ─→ OTLP/gRPC ─→ acknowledged → the cursor moves
 //! Lane (spans)   ─┘          ↑
-//!                         Session: proof → token, epoch, kept positions
+//!                         Session: proof → token, epoch, kept positions, the document to go by → Documents
 //! ```
 //! # Invariants
 //! - A batch leaves the spool when the collector acknowledged it or refused it for good; the latter is counted.
@@ -13,8 +13,10 @@
 
 mod courier;
 mod delivery;
+mod documents;
 mod session;
 
 pub use courier::Courier;
 pub use delivery::{Delivery, Undelivered};
+pub use documents::{Documents, Place, Wanted};
 pub use session::{Session, SessionError};

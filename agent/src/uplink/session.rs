@@ -1,20 +1,27 @@
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials;
 use http::HeaderValue;
 use tenantscope_model::Region;
 use tenantscope_wire::client::SendError;
 use tenantscope_wire::{AgentMode, IdentityRequest, IdentityResponse, Name, OtlpClient, ProofOfAccount, proof};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
+use super::Documents;
+use crate::aws::Aws;
 use crate::config::Proof;
 use crate::spool::{Spool, SpoolError};
 use crate::{aws, clock, telemetry};
 
 /// A token is renewed when this part of its time is left.
 const RENEW_WHEN_LEFT: f64 = 0.2;
+/// The shortest time between two exchanges that a collector may ask for.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// How long a renewal that failed is left alone while the old token holds.
+const RETRY_WAIT: Duration = Duration::from_secs(10);
 
 /// The agent's standing with the collector: the token in force, and how to get the next one.
 pub struct Session {
@@ -23,9 +30,13 @@ pub struct Session {
     mode: AgentMode,
     server_name: String,
     proof: Proof,
-    aws: Option<SdkConfig>,
+    aws: Aws,
     spool: Spool,
+    documents: Arc<Documents>,
     token: Mutex<Option<Token>>,
+    /// Whether there is something to tell that the collector was not told.
+    has_news: AtomicBool,
+    soon: Notify,
 }
 
 /// What goes with a batch.
@@ -89,10 +100,12 @@ impl Session {
         agent: Name,
         mode: AgentMode,
         (server_name, proof): (String, Proof),
-        aws: Option<SdkConfig>,
+        aws: Aws,
         spool: Spool,
+        documents: Arc<Documents>,
     ) -> Self {
-        Self { client, agent, mode, server_name, proof, aws, spool, token: Mutex::new(None) }
+        let (token, has_news, soon) = (Mutex::new(None), AtomicBool::new(false), Notify::new());
+        Self { client, agent, mode, server_name, proof, aws, spool, documents, token, has_news, soon }
     }
 
     /// The agent's name.
@@ -122,9 +135,10 @@ impl Session {
                 Ok(standing)
             }
             // The old one holds a while yet: better that than nothing.
-            Err(error) => match token.as_ref().filter(|held| !due(held.ends_at)) {
+            Err(error) => match token.as_mut().filter(|held| !due(held.ends_at)) {
                 Some(held) => {
                     tracing::warn!(%error, "token could not be renewed yet");
+                    held.renew_at = now.checked_add(RETRY_WAIT);
                     Ok(held.standing.clone())
                 }
                 None => Err(error),
@@ -140,20 +154,57 @@ impl Session {
         }
     }
 
+    /// Has the collector told soon what became of its document.
+    pub fn ask_soon(&self) {
+        self.has_news.store(true, Ordering::Relaxed);
+        self.soon.notify_one();
+    }
+
+    /// Tells the collector what became of its document, if it was not told.
+    pub async fn tell(&self) -> Result<(), SessionError> {
+        if self.has_news.load(Ordering::Relaxed) {
+            self.make_due().await;
+            self.standing().await?;
+        }
+        Ok(())
+    }
+
+    async fn make_due(&self) {
+        // Without a proof there is no exchange that could be due.
+        if let Some(held) = self.token.lock().await.as_mut().filter(|held| held.ends_at.is_some()) {
+            held.renew_at = Some(Instant::now());
+        }
+    }
+
+    /// Waits until the token is to be renewed, until somebody wants to ask, or for this time.
+    pub async fn due(&self, at_most: Duration) {
+        let wait = {
+            let token = self.token.lock().await;
+            let renew_at = token.as_ref().and_then(|held| held.renew_at);
+            renew_at.map_or(at_most, |at| at.saturating_duration_since(Instant::now()).min(at_most))
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait.max(SHORTEST_WAIT)) => {}
+            () = self.soon.notified() => self.make_due().await,
+        }
+    }
+
     async fn obtain(&self, generation: u64) -> Result<Token, SessionError> {
         let Some(proof) = self.proof().await? else {
             let epoch = self.own_epoch().await?;
             let standing = Standing { authorization: None, epoch, generation };
             return Ok(Token { standing, renew_at: None, ends_at: None });
         };
+        self.has_news.store(false, Ordering::Relaxed);
+        let (document_version, report) = self.documents.report();
         let request = IdentityRequest {
             agent: self.agent.clone(),
             mode: self.mode,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             proof,
             wants_epoch: self.spool.epoch().is_none(),
-            document_version: None,
-            documents: None,
+            document_version,
+            documents: Some(report),
         };
         let answer = self.client.identify(&request).await;
         telemetry::identity(answer.is_ok());
@@ -161,6 +212,7 @@ impl Session {
     }
 
     async fn take(&self, answer: IdentityResponse, generation: u64) -> Result<Token, SessionError> {
+        self.documents.told(&answer);
         let epoch = match self.spool.epoch() {
             Some(epoch) => epoch,
             None => {
@@ -175,10 +227,11 @@ impl Session {
         authorization.set_sensitive(true);
         tracing::info!(account = ?answer.account, tenant = ?answer.tenant, epoch, "the collector knows this agent");
         let valid_for = Duration::from_millis(answer.valid_for_ms);
+        let asked_again = answer.ask_again_ms.map_or(valid_for, Duration::from_millis).max(SHORTEST_WAIT);
         let now = Instant::now();
         Ok(Token {
             standing: Standing { authorization: Some(authorization), epoch, generation },
-            renew_at: now.checked_add(valid_for.mul_f64(1.0 - RENEW_WHEN_LEFT)),
+            renew_at: now.checked_add(valid_for.mul_f64(1.0 - RENEW_WHEN_LEFT).min(asked_again)),
             ends_at: now.checked_add(valid_for),
         })
     }
@@ -194,7 +247,7 @@ impl Session {
             }
             Proof::Sts => {
                 let missing = || SessionError::Credentials("none are configured".to_owned());
-                let aws = self.aws.as_ref().ok_or_else(missing)?;
+                let aws = self.aws.config().await;
                 let provider = aws.credentials_provider().ok_or_else(missing)?;
                 let credentials = provider.provide_credentials().await;
                 let credentials = credentials.map_err(|error| SessionError::Credentials(aws::chain(&error)))?;
