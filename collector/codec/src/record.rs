@@ -25,6 +25,8 @@ pub struct Record {
     pub from_agent: bool,
     /// The latest time that its points could have, in milliseconds since the epoch; see [`Origin::latest_ms`].
     pub latest_ms: Option<i64>,
+    /// Whether the names of its metrics and labels keep all their characters; see [`Origin::utf8_names`].
+    pub utf8_names: bool,
     /// What its tenants' records could be when it came.
     pub bounds: Bounds,
     /// The batch's identity.
@@ -100,6 +102,7 @@ impl Record {
             from_agent: self.from_agent,
             received_at_ms: self.received_at_ms,
             latest_ms: self.latest_ms,
+            utf8_names: self.utf8_names,
         }
     }
 
@@ -162,6 +165,8 @@ struct RecordMessage {
     latest_ms: Option<i64>,
     #[prost(message, optional, tag = "12")]
     delivery: Option<DeliveryMessage>,
+    #[prost(bool, tag = "14")]
+    utf8_names: bool,
     /// Of each tenant of the batch, where any is bounded.
     #[prost(message, repeated, tag = "13")]
     bounds: Vec<BoundsMessage>,
@@ -229,6 +234,7 @@ impl From<&Record> for RecordMessage {
             sender: record.sender.clone(),
             from_agent: record.from_agent,
             latest_ms: record.latest_ms,
+            utf8_names: record.utf8_names,
             header: record.header.as_ref().map(HeaderMessage::from),
             delivery: record.delivery.as_ref().map(DeliveryMessage::from),
             bounds: record.bounds.iter().map(BoundsMessage::from).collect(),
@@ -304,6 +310,7 @@ impl TryFrom<RecordMessage> for Record {
             sender: message.sender,
             from_agent: message.from_agent,
             latest_ms: message.latest_ms,
+            utf8_names: message.utf8_names,
             header: message.header.map(BatchHeader::try_from).transpose()?,
             delivery: message.delivery.map(Delivery::from),
             bounds,

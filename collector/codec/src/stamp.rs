@@ -15,6 +15,8 @@ pub struct Origin {
     pub received_at_ms: i64,
     /// The latest time that a point may have, in milliseconds since the epoch; later ones are left out. `None`: any.
     pub latest_ms: Option<i64>,
+    /// Whether OTLP's names of metrics and labels keep all their characters.
+    pub utf8_names: bool,
 }
 
 /// Why points are left out whose time is after [`Origin::latest_ms`].

@@ -1,5 +1,7 @@
 //! Single records past their tenant's bounds are left out, of a replay as of the batch that came.
 
+#![allow(clippy::unwrap_used)] // the lint's exception for tests does not reach their shared functions
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -37,6 +39,7 @@ fn record(signal: Signal, body: &impl Message, tenants: &[&str], bounds: Vec<(Te
         sender: String::new(),
         from_agent: false,
         latest_ms: None,
+        utf8_names: false,
         bounds: Bounds::new(bounds),
         header: None,
         delivery: None,

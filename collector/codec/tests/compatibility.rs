@@ -14,12 +14,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
     Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Histogram, HistogramDataPoint, Metric,
     NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint, exemplar,
 };
-use tenantscope_codec::Stamped;
+use tenantscope_codec::{Accumulators, Origin, Stamped};
 use tenantscope_model::{MetricKind, Span, is_stale_nan};
 
 use crate::shared::{
     attribute, attributes, gauge, lines, metadata, metric, metrics_body, open, point, resource, resource_metrics,
-    series, stamped, sum,
+    series, stamped, stamped_with, sum,
 };
 
 const CUMULATIVE: i32 = 2;
@@ -288,5 +288,21 @@ fn a_resource_without_a_service_has_no_target_info_and_one_with_it_keeps_all_oth
     assert_eq!(
         one(&[("service.name", "api"), ("service.namespace", ""), ("host.name", "box"), ("host_name", "other")]),
         [r#"a{job="api", tenant="t"} 1 @1"#, r#"target_info{host_name="box;other", job="api", tenant="t"} 1 @1"#,]
+    );
+}
+
+#[test]
+fn names_keep_their_characters_where_that_is_asked_for_and_the_stamp_keeps_its_place() {
+    let pairs = [("http.method", "GET"), ("größe", "1"), ("__name__", "x"), ("tenant", "other")];
+    let metrics = vec![metric("http.requests", "{request}", sum(vec![point(1, 7.0, &pairs)], CUMULATIVE))];
+    let resource = [("service.name", "api"), ("host.name", "box")];
+    let body = metrics_body(vec![resource_metrics(&resource, "lib", metrics)]);
+    let origin = Origin { utf8_names: true, ..Origin::default() };
+    assert_eq!(
+        lines(&stamped_with(&body, &open("t"), origin, &Accumulators::new(0))),
+        [
+            r#"http.requests_total{exported_tenant="other", größe="1", http.method="GET", job="api", key_name_="x", otel_scope_name="lib", tenant="t"} 7 @1"#,
+            r#"target_info{host.name="box", job="api", tenant="t"} 1 @1"#,
+        ]
     );
 }

@@ -228,6 +228,7 @@ fn a_record_of_a_delivery_replays_with_what_came_in_its_headers() {
         sender: "111122223333".into(),
         from_agent: false,
         latest_ms: None,
+        utf8_names: false,
         bounds: tenantscope_codec::Bounds::default(),
         header: None,
         delivery: Some(Delivery { id: "r-1".into(), attributes: attributes.clone() }),

@@ -256,6 +256,7 @@ fn a_record_of_a_push_replays_and_forwards_as_stamped_logs() {
         sender: "111122223333".into(),
         from_agent: false,
         latest_ms: None,
+        utf8_names: false,
         bounds: tenantscope_codec::Bounds::default(),
         header: None,
         delivery: None,

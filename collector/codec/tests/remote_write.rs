@@ -372,6 +372,7 @@ fn starts_and_gauge_histograms_go_on_as_otlp() {
         sender: String::new(),
         from_agent: false,
         latest_ms: None,
+        utf8_names: false,
         bounds: tenantscope_codec::Bounds::default(),
         header: None,
         delivery: None,

@@ -67,6 +67,7 @@ fn record(body: RecordBody) -> Vec<u8> {
         sender: String::new(),
         from_agent: false,
         latest_ms: None,
+        utf8_names: false,
         bounds: tenantscope_codec::Bounds::default(),
         header: None,
         delivery: None,

@@ -99,6 +99,7 @@ impl Intake {
             decode,
             max_decoding,
             max_ahead,
+            utf8_names: limits.utf8_names,
             asked_for_room: Arc::clone(&asked_for_room),
             usage: Arc::clone(&usage),
             counts: Arc::clone(&counts),

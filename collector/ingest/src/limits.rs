@@ -34,6 +34,9 @@ pub struct Limits {
     /// How far ahead of our clock a metric's points may be; later ones are left out of their batch. 0: any time.
     /// Default 10 min.
     pub max_ahead: TimeSpan,
+    /// Whether OTLP's names of metrics and labels keep all their characters (`http.requests`), as Prometheus's
+    /// `NoUTF8EscapingWithSuffixes` has it, rather than letters, digits and underscores alone. Default false.
+    pub utf8_names: bool,
     /// How often cursors follow the stores. Default 10 s.
     pub cursor_interval: TimeSpan,
     /// How often state files are written. Default 60 s.
@@ -53,6 +56,7 @@ impl Default for Limits {
             max_sender_percent: 50,
             max_decoding: 4,
             max_ahead: TimeSpan::from_secs(600),
+            utf8_names: false,
             cursor_interval: TimeSpan::from_secs(10),
             state_interval: TimeSpan::from_secs(60),
             own_series_interval: TimeSpan::from_secs(60),

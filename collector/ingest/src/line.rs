@@ -91,6 +91,7 @@ pub(crate) struct Line {
     counts: Arc<Counts>,
     limits: DecodeLimits,
     max_ahead_ms: Option<i64>,
+    utf8_names: bool,
 }
 
 /// What a line is opened with.
@@ -100,6 +101,8 @@ pub(crate) struct LineOptions {
     pub(crate) max_decoding: usize,
     /// How far ahead of our clock a metric's points may be.
     pub(crate) max_ahead: Option<Duration>,
+    /// See [`crate::Limits::utf8_names`].
+    pub(crate) utf8_names: bool,
     /// Told when a journal needs room: see [`Line::make_room`].
     pub(crate) asked_for_room: Arc<Notify>,
     /// Shared by all lines.
@@ -201,6 +204,7 @@ impl Line {
             counts: Arc::clone(&options.counts),
             limits: options.decode,
             max_ahead_ms: options.max_ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX)),
+            utf8_names: options.utf8_names,
         })
     }
 
@@ -240,6 +244,7 @@ impl Line {
             sender: from.owner.clone(),
             from_agent: from.from_agent,
             latest_ms: self.max_ahead_ms.map(|ahead_ms| received_at_ms.saturating_add(ahead_ms)),
+            utf8_names: self.utf8_names,
             bounds: self.usage.bounds(&decisions, received_at_ms),
             header,
             delivery,
@@ -335,6 +340,7 @@ impl Line {
             sender: String::new(),
             from_agent: false,
             latest_ms: None,
+            utf8_names: false,
             bounds: Bounds::default(),
             header: None,
             delivery: None,

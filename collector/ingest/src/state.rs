@@ -273,6 +273,7 @@ mod tests {
             sender: "o".into(),
             from_agent: true,
             latest_ms: None,
+            utf8_names: false,
             bounds: tenantscope_codec::Bounds::default(),
             header: Some(BatchHeader { agent: name("a"), lane: name("l"), epoch: 1, sequence, positions }),
             delivery: None,

@@ -66,10 +66,13 @@ struct Setup {
 }
 
 fn setup() -> Setup {
+    setup_with(Limits { max_body_bytes: Bytes(4096), max_decoded_bytes: Bytes(8192), ..Limits::default() })
+}
+
+fn setup_with(limits: Limits) -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Kept::default());
     let stores = Stores::new(Arc::clone(&metrics), Arc::new(Kept::default()), Arc::new(Kept::default()));
-    let limits = Limits { max_body_bytes: Bytes(4096), max_decoded_bytes: Bytes(8192), ..Limits::default() };
     let identity = Arc::new(Identity::open());
     let intake = Intake::open(dir.path(), &stores, identity, None, limits, &Options::default()).unwrap();
     Setup { intake: Arc::new(intake), metrics, _dir: dir }
@@ -236,4 +239,16 @@ async fn the_identity_exchange_answers_json() {
     assert!(answer.epoch.is_some() && answer.token.starts_with("ts1."));
     let wrong = post(&setup, "/tenantscope/v1/identity", &headers, b"{}".to_vec()).await;
     assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn names_of_otlp_keep_their_characters_where_that_is_configured() {
+    for (utf8_names, name) in [(false, "queue_depth"), (true, "queue.depth")] {
+        let setup = setup_with(Limits { utf8_names, ..Limits::default() });
+        let json = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"queue.depth","gauge":{"dataPoints":[
+            {"timeUnixNano":"1000000000","asInt":"7"}]}}]}]}]}"#;
+        let answer = post(&setup, "/v1/metrics", &[("content-type", "application/json")], json.into()).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(setup.metrics.values(name), [7.0]);
+    }
 }

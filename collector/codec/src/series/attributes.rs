@@ -57,11 +57,17 @@ impl ResourceLabels {
 /// Label names of a batch; each is made and kept once.
 #[derive(Debug, Default)]
 pub(super) struct Names {
+    /// Whether names keep all their characters.
+    utf8: bool,
     by_key: HashMap<String, Arc<str>>,
     verbatim: HashSet<Arc<str>>,
 }
 
 impl Names {
+    pub(super) fn new(utf8: bool) -> Self {
+        Self { utf8, ..Self::default() }
+    }
+
     /// A name as it is, shared.
     pub(super) fn shared(&mut self, name: &str) -> Arc<str> {
         if let Some(known) = self.verbatim.get(name) {
@@ -87,7 +93,7 @@ impl Names {
         sorted.sort_by(|a, b| a.key.cmp(&b.key));
         for attribute in sorted {
             // Names of our own agent are valid already; reserved ones are never taken as they are.
-            let pass = verbatim && !attribute.key.starts_with('_') && !attribute.key.is_empty();
+            let pass = (verbatim || self.utf8) && !attribute.key.starts_with('_') && !attribute.key.is_empty();
             let name = if pass { self.shared(&attribute.key) } else { self.label_name(&attribute.key) };
             if name.is_empty() {
                 continue;

@@ -27,7 +27,7 @@ use tenantscope_model::{
 };
 
 use self::attributes::{Names, ResourceLabels};
-use self::name::{NameKind, metric_name};
+use self::name::{NameKind, metric_name, utf8_metric_name};
 use crate::accumulate::Accumulation;
 use crate::labels::{MAX_LABELS, StampLabels, TOO_MANY_LABELS};
 use crate::stamp::{Origin, Rejected, Stamped, TOO_FAR_AHEAD};
@@ -79,7 +79,7 @@ impl<'a> SeriesBuilder<'a> {
             series: Vec::new(),
             places: HashMap::new(),
             metadata: HashMap::new(),
-            names: Names::default(),
+            names: Names::new(origin.utf8_names),
             moved_claims: 0,
             rejected: Rejected::default(),
         }
@@ -154,8 +154,12 @@ impl<'a> SeriesBuilder<'a> {
         shared: &'c [Label],
         verbatim: bool,
     ) -> MetricContext<'c> {
-        let name =
-            if verbatim { metric.name.clone() } else { metric_name(&metric.name, &metric.unit, name_kind(metric)) };
+        let name = match (verbatim, self.origin.utf8_names) {
+            (true, _) => metric.name.clone(),
+            (false, true) if metric.name.is_empty() => String::new(),
+            (false, true) => utf8_metric_name(&metric.name, &metric.unit, name_kind(metric)),
+            (false, false) => metric_name(&metric.name, &metric.unit, name_kind(metric)),
+        };
         let cadence = if self.origin.from_agent { cadence_of(&metric.metadata) } else { None };
         MetricContext { stamp, shared, verbatim, counts: counts(metric), name: name.into(), cadence }
     }

@@ -81,6 +81,28 @@ pub(crate) fn metric_name(name: &str, unit: &str, kind: NameKind) -> String {
     }
 }
 
+/// The series' name with all its characters, and the same words behind it.
+pub(crate) fn utf8_metric_name(name: &str, unit: &str, kind: NameKind) -> String {
+    let ratio = if kind == NameKind::Gauge && unit.trim() == "1" { "ratio" } else { "" };
+    let total = if kind == NameKind::Counter { "total" } else { "" };
+    let (main, per) = raw_unit_words(unit);
+    let per = if per.is_empty() { String::new() } else { format!("per_{per}") };
+    let mut name = [ratio, total, &per].into_iter().fold(name, without_last_word).to_owned();
+    let main = if name.ends_with(main) { "" } else { main };
+    for word in [main, &per, total, ratio].into_iter().filter(|word| !word.is_empty()) {
+        name.push('_');
+        name.push_str(word);
+    }
+    name
+}
+
+/// The name without a word at its end and what stands before the word.
+fn without_last_word<'a>(name: &'a str, word: &str) -> &'a str {
+    let rest = name.strip_suffix(word).filter(|_| !word.is_empty());
+    let before = rest.and_then(|rest| rest.char_indices().next_back()).map(|(at, _)| at).filter(|at| *at > 0);
+    before.and_then(|at| name.get(..at)).unwrap_or(name)
+}
+
 /// A unit in words, as metadata tells it: `bytes_per_second`.
 pub(crate) fn unit_name(unit: &str) -> String {
     match unit_words(unit) {
@@ -90,21 +112,28 @@ pub(crate) fn unit_name(unit: &str) -> String {
     }
 }
 
-/// The words of a unit and of what it is divided by; empty where there is none.
+/// The words of a unit and of what it is divided by, fit for a name; empty where there is none.
 fn unit_words(unit: &str) -> (Cow<'_, str>, Cow<'_, str>) {
+    let (main, per) = raw_unit_words(unit);
+    (fit(main), fit(per))
+}
+
+/// The same as they are.
+fn raw_unit_words(unit: &str) -> (&str, &str) {
     let (main, per) = unit.split_once('/').unwrap_or((unit, ""));
     (unit_word(main, &UNITS), unit_word(per, &PER_UNITS))
 }
 
-fn unit_word<'a>(unit: &'a str, words: &[(&str, &'static str)]) -> Cow<'a, str> {
+fn unit_word<'a>(unit: &'a str, words: &[(&str, &'static str)]) -> &'a str {
     let unit = unit.trim();
     // What stands in braces is an annotation.
-    if unit.is_empty() || unit.contains(['{', '}']) {
-        return "".into();
+    if unit.contains(['{', '}']) {
+        return "";
     }
-    if let Some((_, word)) = words.iter().find(|(ucum, _)| *ucum == unit) {
-        return (*word).into();
-    }
+    words.iter().find(|(ucum, _)| *ucum == unit).map_or(unit, |(_, word)| word)
+}
+
+fn fit(unit: &str) -> Cow<'_, str> {
     let is_token = |c: char| c.is_ascii_alphanumeric() || c == ':';
     let cleaned: Vec<&str> = unit.split(|c: char| !is_token(c)).filter(|token| !token.is_empty()).collect();
     cleaned.join("_").into()
@@ -166,6 +195,23 @@ mod tests {
             ("...", "s", NameKind::Counter, ""),
         ] {
             assert_eq!(metric_name(name, unit, kind), expected, "{name} {unit}");
+        }
+    }
+
+    #[test]
+    fn names_may_keep_their_characters() {
+        for (name, unit, kind, expected) in [
+            ("http.requests", "{request}", NameKind::Counter, "http.requests_total"),
+            ("http.requests.total", "", NameKind::Counter, "http.requests_total"),
+            ("http.server.duration", "s", NameKind::Other, "http.server.duration_seconds"),
+            ("http.server.seconds", "s", NameKind::Other, "http.server.seconds"),
+            ("cpu.utilization", "1", NameKind::Gauge, "cpu.utilization_ratio"),
+            ("network.io", "By/s", NameKind::Gauge, "network.io_bytes_per_second"),
+            ("größe", "foo.bar", NameKind::Gauge, "größe_foo.bar"),
+            ("total", "", NameKind::Counter, "total_total"),
+            ("ätotal", "", NameKind::Counter, "ätotal_total"),
+        ] {
+            assert_eq!(utf8_metric_name(name, unit, kind), expected, "{name} {unit}");
         }
     }
 

@@ -202,6 +202,7 @@ fn request_of(body: ReceivedBody) -> OtlpRequest {
         sender: String::new(),
         from_agent: false,
         latest_ms: None,
+        utf8_names: false,
         bounds: tenantscope_codec::Bounds::default(),
         header: None,
         delivery: None,
