@@ -23,8 +23,9 @@ const MAX_PARTS_IN_WINDOW: usize = 12;
 /// A part merges with newer ones if it is at most so many times as large as they are together, so that each sample is
 /// written a number of times that grows with the logarithm of the window.
 const SIZE_RATIO: u64 = 2;
-/// Series merged at a time.
+/// Series merged at a time, at most, and about how many bytes of their samples: histograms may be large.
 const PIECE: usize = 2048;
+const PIECE_BYTES: u64 = 64 << 20;
 
 impl MetricStore {
     /// Merges parts of one window, if some should be, and says whether it did. Writers and readers go on meanwhile.
@@ -74,7 +75,11 @@ impl MetricStore {
         let mut series = self.series_numbered(ids);
         let texts = self.index.read().texts();
         texts.sort(&mut series);
-        for piece in series.chunks(PIECE) {
+        let wanted = wanted(&series);
+        let mut decoded_bytes = vec![0; series.len()];
+        inputs.iter().for_each(|part| part.decoded_bytes(&wanted, add_to(&mut decoded_bytes)));
+        drop(wanted);
+        for piece in pieces(&series, &decoded_bytes) {
             for (series, (columns, exemplars)) in piece.iter().zip(read_piece(inputs, piece)?) {
                 writer.add(series, &texts, &columns, &sorted(exemplars)).map_err(StoreError::io(&path))?;
             }
@@ -91,6 +96,28 @@ impl MetricStore {
         }
         series
     }
+}
+
+/// Adds bytes at a series' place.
+pub(crate) fn add_to(all: &mut [u64]) -> impl FnMut(usize, u64) {
+    |slot, bytes| all.get_mut(slot).into_iter().for_each(|all| *all = all.saturating_add(bytes))
+}
+
+/// Cuts series, of whose samples about so many bytes are known, into pieces that are held at once.
+pub(crate) fn pieces<'a>(series: &'a [Arc<Series>], decoded_bytes: &[u64]) -> Vec<&'a [Arc<Series>]> {
+    let mut pieces = Vec::new();
+    let (mut rest, mut length, mut held_bytes) = (series, 0, 0_u64);
+    for bytes in decoded_bytes {
+        if length >= PIECE || length > 0 && held_bytes.saturating_add(*bytes) > PIECE_BYTES {
+            let (piece, after) = rest.split_at(length);
+            pieces.push(piece);
+            (rest, length, held_bytes) = (after, 0, 0);
+        }
+        length += 1;
+        held_bytes = held_bytes.saturating_add(*bytes);
+    }
+    pieces.extend(Some(rest).filter(|rest| !rest.is_empty()));
+    pieces
 }
 
 /// What the parts hold of some series, newer parts over older ones.
@@ -157,6 +184,20 @@ fn merged_count(sizes: &[u64], is_closed: bool) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Identities;
+
+    #[test]
+    fn pieces_are_cut_by_number_and_by_bytes() {
+        let identity = Identities::default().of_pairs(std::iter::empty());
+        let made = |id| Arc::new(Series::new(id, identity, Arc::default(), Box::default()));
+        let series: Vec<Arc<Series>> = (0..5000).map(made).collect();
+        let lengths = |bytes: &[u64]| -> Vec<usize> {
+            pieces(&series[..bytes.len()], bytes).iter().map(|piece| piece.len()).collect()
+        };
+        assert_eq!(lengths(&[1; 5000]), [PIECE, PIECE, 5000 - 2 * PIECE]);
+        assert_eq!(lengths(&[PIECE_BYTES, 1, PIECE_BYTES - 1, 1, 3 * PIECE_BYTES, 5]), [1, 2, 1, 1, 1]);
+        assert!(lengths(&[]).is_empty());
+    }
 
     #[test]
     fn young_parts_gather_and_a_large_one_waits_for_enough() {

@@ -20,7 +20,9 @@ use crate::part::Wanted;
 use crate::series::SeriesId;
 
 /// About what a row takes once it is decoded, where a series has histograms or floats of several forms.
-const MIXED_ROW_BYTES: f64 = 256.0;
+const MIXED_ROW_BYTES: u64 = 256;
+/// What a byte of a histogram's text becomes, about: a digit and a comma are a number.
+const DECODED_BYTES: u64 = 8;
 
 /// A live file. What was read of it is in the cache.
 #[derive(Debug)]
@@ -205,12 +207,29 @@ impl LoadedFile {
     /// About how many bytes the decoded rows of one of the loaded sections' series take within the range.
     pub(crate) fn bytes_of_series(&self, range: TimeRange) -> f64 {
         let runs = self.sections.iter().flat_map(|(_, section)| &section.places).map(|place| place.run);
-        let bytes = |run: Run| if run.form == Form::Mixed { MIXED_ROW_BYTES } else { size_of::<Sample>() as f64 };
-        let all_bytes: f64 = runs.map(|run| f64::from(run.rows) * bytes(run)).sum();
+        let all_bytes: u64 = runs.map(|run| decoded_bytes(&run, MIXED_ROW_BYTES)).sum();
         let file = self.file.range();
         let span_ms = |from_ms: i64, to_ms: i64| (to_ms as f64 - from_ms as f64).max(0.0) + 1.0;
         let asked_ms = span_ms(file.min_ms.max(range.min_ms), file.max_ms.min(range.max_ms));
-        all_bytes / self.series().max(1) as f64 * asked_ms / span_ms(file.min_ms, file.max_ms)
+        all_bytes as f64 / self.series().max(1) as f64 * asked_ms / span_ms(file.min_ms, file.max_ms)
+    }
+
+    /// About how many bytes the rows of the wanted series (by rising number) take once they are decoded.
+    pub(crate) fn decoded_bytes(&self, wanted: &[Wanted], mut visit: impl FnMut(usize, u64)) {
+        let mixed_row_bytes = self.mixed_row_bytes();
+        let runs = self.find(wanted, &|_| TimeRange::ALL);
+        runs.iter().for_each(|found| visit(found.slot, decoded_bytes(&found.run, mixed_row_bytes)));
+    }
+
+    /// The same of a row that may be a histogram, as large as those of the file are.
+    fn mixed_row_bytes(&self) -> u64 {
+        let groups = self.opened.meta.row_groups().iter();
+        let texts = groups.filter_map(|group| group.columns().get(Column::Histogram as usize));
+        let text_bytes: u64 = texts.map(|column| column.uncompressed_size().unsigned_abs()).sum();
+        let places = self.sections.iter().flat_map(|(_, section)| &section.places);
+        let mixed = places.filter(|place| place.run.form == Form::Mixed);
+        let rows: u64 = mixed.map(|place| u64::from(place.run.rows)).sum();
+        MIXED_ROW_BYTES + text_bytes * DECODED_BYTES / rows.max(1)
     }
 
     /// Which file it is.
@@ -292,6 +311,11 @@ impl LoadedFile {
         }
         Ok(())
     }
+}
+
+fn decoded_bytes(run: &Run, mixed_row_bytes: u64) -> u64 {
+    let row_bytes = if run.form == Form::Mixed { mixed_row_bytes } else { size_of::<Sample>() as u64 };
+    u64::from(run.rows) * row_bytes
 }
 
 /// Calls for each place whose series is wanted; both are by rising number.

@@ -15,7 +15,7 @@ use crate::columns::{Columns, TimeRange};
 use crate::error::StoreError;
 use crate::flush::sorted;
 use crate::index::{LabelRank, TENANT};
-use crate::merge::lay_over;
+use crate::merge::{add_to, lay_over, pieces};
 use crate::part::{Part, Wanted};
 use crate::removal::Tombstone;
 use crate::selection::wanted;
@@ -23,8 +23,6 @@ use crate::series::{Series, SeriesId};
 use crate::store::{MetricStore, remove_file};
 
 const DAY_MS: i64 = 86_400_000;
-/// Series read at a time.
-const PIECE: usize = 2048;
 /// A file is closed when it has so many rows, so that late data rewrite no more than that.
 const MAX_ROWS_IN_FILE: u64 = 64 << 20;
 
@@ -32,6 +30,17 @@ const MAX_ROWS_IN_FILE: u64 = 64 << 20;
 pub(super) struct Inputs<'a> {
     pub(super) files: &'a [LoadedFile],
     pub(super) parts: &'a [Arc<Part>],
+}
+
+impl Inputs<'_> {
+    /// Of each series about how many bytes what they hold of it takes once it is decoded.
+    fn decoded_bytes(&self, series: &[Arc<Series>]) -> Vec<u64> {
+        let wanted = wanted(series);
+        let mut decoded_bytes = vec![0; series.len()];
+        self.files.iter().for_each(|file| file.decoded_bytes(&wanted, add_to(&mut decoded_bytes)));
+        self.parts.iter().for_each(|part| part.decoded_bytes(&wanted, add_to(&mut decoded_bytes)));
+        decoded_bytes
+    }
 }
 
 /// For each input the tenants that are left out: they were removed, and it is older than that.
@@ -74,7 +83,7 @@ impl MetricStore {
         let removed = Removed::new(inputs, &stones);
         let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
         let mut written = Vec::new();
-        let result = series.chunks(PIECE).try_for_each(|piece| {
+        let result = pieces(&series, &inputs.decoded_bytes(&series)).into_iter().try_for_each(|piece| {
             if self.upkeep.is_stopping() {
                 return Err(BlockError::Stopped.into());
             }

@@ -21,6 +21,9 @@ use crate::index::TENANT;
 /// Rows handed to the encoders at a time.
 const PIECE: usize = 1024;
 
+/// Bytes of histograms past which a row group is closed: they wait in memory until it is.
+const MAX_HISTOGRAM_BYTES: usize = 64 << 20;
+
 /// One series as it is written. Labels are in the order of their names.
 #[derive(Debug)]
 pub(crate) struct SeriesToWrite<'a> {
@@ -62,6 +65,7 @@ struct Rows {
     scales: Sparse<i32>,
     floats: Sparse<f64>,
     histograms: Sparse<ByteArray>,
+    histogram_bytes: usize,
     starts_ms: Sparse<i64>,
 }
 
@@ -102,7 +106,7 @@ impl BlockWriter {
     /// Adds a series, which comes after all others of its time slice in the order of metric, tenant and labels.
     pub(crate) fn add(&mut self, series: &SeriesToWrite<'_>) -> Result<(), ParquetError> {
         let count = series.columns.len();
-        if self.rows.times_ms.len() + count > MAX_ROWS_IN_GROUP {
+        if self.rows.times_ms.len() + count > MAX_ROWS_IN_GROUP || self.rows.histogram_bytes > MAX_HISTOGRAM_BYTES {
             self.end_group()?;
         }
         let mut range = series.columns.time_range();
@@ -283,7 +287,9 @@ impl Rows {
             self.mantissas.push(0);
             self.scales.push(None);
             self.floats.push(None);
-            self.histograms.push(Some(ByteArray::from(to_text(&sample.histogram).into_bytes())));
+            let text = to_text(&sample.histogram).into_bytes();
+            self.histogram_bytes += text.len();
+            self.histograms.push(Some(ByteArray::from(text)));
             self.starts_ms.push(start(&columns.starts.histograms_ms, at));
         }
         push_samples_before(self, i64::MAX);

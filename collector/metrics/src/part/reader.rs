@@ -22,6 +22,8 @@ use crate::store::remove_file;
 const MAX_GAP_BYTES: u64 = 16 << 10;
 /// Bytes read with one call.
 const MAX_READ_BYTES: u64 = 1 << 20;
+/// What a byte of a block becomes, about, once it is decoded: a bucket's count, with its place and bound.
+const DECODED_BYTES: u64 = 24;
 
 /// Where a series' block is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +189,11 @@ impl Part {
     /// Where the blocks of the wanted series (by rising number) lie in the file, each with the reader's own number.
     pub(crate) fn offsets(&self, wanted: &[Wanted]) -> Vec<(u64, usize)> {
         self.find(wanted).into_iter().map(|(place, slot)| (place.offset, slot)).collect()
+    }
+
+    /// About how many bytes the blocks of the wanted series (by rising number) take once they are decoded.
+    pub(crate) fn decoded_bytes(&self, wanted: &[Wanted], mut visit: impl FnMut(usize, u64)) {
+        self.find(wanted).iter().for_each(|(place, slot)| visit(*slot, u64::from(place.length) * DECODED_BYTES));
     }
 
     /// Copies the blocks of the wanted series (by rising number) to the end of `bytes`, neighbours at once, and adds to
