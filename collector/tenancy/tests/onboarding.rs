@@ -1,6 +1,13 @@
 //! A fleet that comes at once: 6,000 accounts prove themselves against a stand-in for STS on loopback, each once.
 //! `--nocapture` shows how long it took.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panics and says what it measured"
+)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
