@@ -104,3 +104,15 @@ def test_json_follows_protobufs_mapping(collector):
     assert "GET /" in eventually(lambda: collector.get("/tempo/api/traces/5b8efff798038103d269b633813fc60c")).text
     wrong = [{"name": "a", "sum": {"aggregationTemporality": 2, "isMonotonic": True, "dataPoints": [{**point, "timeUnixNano": "x"}]}}]
     assert collector.send("metrics", {"resourceMetrics": [{"scopeMetrics": [{"metrics": wrong}]}]}).status_code == 400
+
+
+def test_names_keep_their_characters_where_that_is_configured(collectors):
+    plain, whole = collectors(name="plain"), collectors({"limits": {"utf8_names": True}}, name="whole")
+    body = otlp.gauges("queue.depth", [({"http.method": "GET"}, 7.0, otlp.now_ns())])
+    for collector in (plain, whole):
+        assert collector.send("metrics", body).status_code == 200
+    assert plain.value('queue_depth{http_method="GET"}') == 7.0
+    whole.kill()
+    whole.start()
+    assert whole.value('{"queue.depth", "http.method"="GET"}') == 7.0
+    assert whole.query("queue_depth") == []
