@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tenantscope_model::{
-    Labels, Lookback, Matcher, QueryBudget, Scope, Select, SelectRequest, SelectedSeries, is_stale_nan,
+    Labels, Lookback, Matcher, QueryBudget, Scope, Select, SelectRequest, SeriesView, is_stale_nan,
 };
 use tenantscope_promql::PointValue;
 
@@ -21,6 +21,9 @@ use crate::reader::Who;
 
 /// Keeps browsers from guessing, as Go's `http.Error` does.
 const NOSNIFF: (HeaderName, &str) = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+
+/// Series whose labels are made at once.
+const PIECE: usize = 1024;
 
 /// An error as text, which is what scrapers read.
 pub(super) struct Plain(ApiError);
@@ -68,6 +71,7 @@ fn answered(format: Format, body: Body) -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
+/// The newest samples of the series, and their labels, whose memory is taken before they are all there.
 fn newest(
     select: &dyn Select,
     scope: &Scope,
@@ -78,26 +82,35 @@ fn newest(
 ) -> Result<(), ApiError> {
     let lookback = Lookback::Widened(lookback_ms);
     let request = SelectRequest { matchers, from_ms: at_ms, to_ms: at_ms, lookback, budget };
-    for series in select.select(scope, &request)? {
-        if let Some(exposed) = last(series) {
-            budget.take_bytes(size_of::<Exposed>())?;
-            found.push(exposed);
+    let selection = select.find(scope, &request)?;
+    let mut lasts: Vec<(usize, i64, PointValue)> = Vec::new();
+    let mut scan = selection.scan(0..selection.len());
+    while let Some(series) = scan.next()? {
+        if let Some((t_ms, value)) = last(&series) {
+            budget.take_bytes(size_of::<(usize, i64, PointValue)>() + size_of::<Exposed>())?;
+            lasts.push((series.place, t_ms, value));
         }
+    }
+    drop(scan);
+    for piece in lasts.chunks(PIECE) {
+        let places: Vec<usize> = piece.iter().map(|(place, ..)| *place).collect();
+        let labels = selection.labels(&places)?;
+        budget.take_bytes(labels.iter().map(Labels::held_bytes).sum())?;
+        let named = labels.into_iter().zip(piece).filter(|(labels, _)| !labels.metric_name().is_empty());
+        found.extend(named.map(|(labels, (_, t_ms, value))| Exposed { labels, t_ms: *t_ms, value: value.clone() }));
     }
     Ok(())
 }
 
-/// The last sample of a series, unless it marks the series' end, or the series has no name.
-fn last(series: SelectedSeries) -> Option<Exposed> {
+/// The last sample of a series, unless it marks the series' end.
+fn last(series: &SeriesView<'_>) -> Option<(i64, PointValue)> {
     let float = series.samples.last();
     let histogram = series.histograms.last().filter(|last| float.is_none_or(|float| last.t_ms > float.t_ms));
-    let (t_ms, value) = match (histogram, float) {
+    match (histogram, float) {
         (Some(last), _) if !is_stale_nan(last.histogram.sum) => {
-            (last.t_ms, PointValue::Histogram(Arc::clone(&last.histogram)))
+            Some((last.t_ms, PointValue::Histogram(Arc::clone(&last.histogram))))
         }
-        (None, Some(last)) if !is_stale_nan(last.value) => (last.t_ms, PointValue::Float(last.value)),
-        _ => return None,
-    };
-    let has_name = |labels: &Labels| !labels.metric_name().is_empty();
-    has_name(&series.labels).then_some(Exposed { labels: series.labels, t_ms, value })
+        (None, Some(last)) if !is_stale_nan(last.value) => Some((last.t_ms, PointValue::Float(last.value))),
+        _ => None,
+    }
 }

@@ -121,6 +121,17 @@ async fn lists_of_series_hold_memory_until_they_are_read() {
 }
 
 #[tokio::test]
+async fn labels_of_federated_series_are_memory_of_the_query() {
+    for (max_bytes, status) in [(1_000_000, 422), (20_000_000, 200)] {
+        let (at_s, series) = many(5_000);
+        let bench = Bench::with(QueryLimits { max_bytes, ..QueryLimits::default() }, at_s, series);
+        let answer = bench.get("/federate?match[]=many").await;
+        assert_eq!(answer.status.as_u16(), status, "{max_bytes}");
+        assert_eq!(answer.text.contains("query.max_bytes"), status == 422);
+    }
+}
+
+#[tokio::test]
 async fn a_list_with_a_limit_costs_what_the_limit_allows() {
     let (at_s, series) = many(2_000);
     let bench =
