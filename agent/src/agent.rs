@@ -14,6 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use tenantscope_model::Signal;
 use tenantscope_wire::client::{ClientError, ClientOptions, Protocol};
 use tenantscope_wire::listener::ListenError;
@@ -34,6 +35,8 @@ use receivers::Receivers;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the agent looks whether its token is to be renewed, while it has nothing to deliver.
 const SHOW_INTERVAL: Duration = Duration::from_secs(60);
+/// How long it waits at first where the collector does not know it, or is away.
+const FIRST_SHOW_WAIT: Duration = Duration::from_secs(1);
 /// How long `once` tries to be known to the collector before it gives up.
 const ONCE_IDENTITY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the end of `run` delivers, unless the configuration says otherwise.
@@ -229,19 +232,27 @@ async fn join(tasks: &mut JoinSet<()>) {
 /// Renews the token while there is nothing to deliver too: the collector can tell an idle account from a silent one, and
 /// the agent hears of another document.
 async fn show(session: Arc<Session>, stop: CancellationToken) {
+    let growing = || {
+        let waits = ExponentialBuilder::default().with_min_delay(FIRST_SHOW_WAIT).with_max_delay(SHOW_INTERVAL);
+        waits.with_jitter().without_max_times().build()
+    };
+    let mut waits = growing();
     loop {
-        let is_known = match session.standing().await {
-            Ok(_) => true,
+        let pause = match session.standing().await {
+            Ok(_) => {
+                waits = growing();
+                None
+            }
             Err(error) => {
                 // Whoever delivers says what is wrong; here it is only tried again.
                 tracing::debug!(%error, "not known to the collector now");
-                false
+                Some(waits.next().unwrap_or(SHOW_INTERVAL))
             }
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = session.due(SHOW_INTERVAL), if is_known => {}
-            () = tokio::time::sleep(SHOW_INTERVAL), if !is_known => {}
+            () = session.due(SHOW_INTERVAL), if pause.is_none() => {}
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }
     }
 }

@@ -53,6 +53,21 @@ enum Task {
     Traces(Xray),
 }
 
+/// Hears how rounds end.
+struct Observer {
+    documents: Arc<Documents>,
+    session: Arc<Session>,
+}
+
+impl Observer {
+    /// A rollout of documents waits for what its first agents say.
+    fn round(&self, place: &Place, outcome: Result<(), String>) {
+        if self.documents.round(place, outcome) {
+            self.session.ask_soon();
+        }
+    }
+}
+
 /// The sources that are asked; they end with this.
 type Attended = BTreeMap<Place, (Task, AbortOnDropHandle<()>)>;
 
@@ -129,20 +144,20 @@ pub(super) async fn identify_soon(session: &Session, patience: Duration) -> Resu
 }
 
 /// Asks a source in rounds. A failed round is tried again after a while that grows.
-async fn attend<S: Source>(mut source: S, place: Place, documents: Arc<Documents>) {
+async fn attend<S: Source>(mut source: S, place: Place, observer: Observer) {
     let mut waits = waits();
     loop {
         let started = tokio::time::Instant::now();
         let wait = match round(&mut source, clock::now_ms()).await {
             Ok(()) => {
-                documents.round(&place, Ok(()));
+                observer.round(&place, Ok(()));
                 waits = self::waits();
                 source.interval().saturating_sub(started.elapsed())
             }
             Err(error) => {
                 telemetry::round(source.kind(), false);
                 tracing::warn!(source = source.kind(), region = source.region(), %error, "round failed");
-                documents.round(&place, Err(error.to_string()));
+                observer.round(&place, Err(error.to_string()));
                 waits.next().unwrap_or(LONGEST_WAIT)
             }
         };
@@ -217,11 +232,11 @@ impl Collection {
                 continue;
             }
             self.documents.begins(&place, wanted.version);
-            let documents = Arc::clone(&self.documents);
+            let observer = Observer { documents: Arc::clone(&self.documents), session: Arc::clone(&self.session) };
             let attending = match task.clone().source(&aws, surroundings) {
-                AnySource::Metrics(source) => tokio::spawn(attend(*source, place.clone(), documents)),
-                AnySource::Logs(source) => tokio::spawn(attend(*source, place.clone(), documents)),
-                AnySource::Traces(source) => tokio::spawn(attend(*source, place.clone(), documents)),
+                AnySource::Metrics(source) => tokio::spawn(attend(*source, place.clone(), observer)),
+                AnySource::Logs(source) => tokio::spawn(attend(*source, place.clone(), observer)),
+                AnySource::Traces(source) => tokio::spawn(attend(*source, place.clone(), observer)),
             };
             attended.insert(place, (task, AbortOnDropHandle::new(attending)));
         }

@@ -123,10 +123,12 @@ impl Documents {
         self.state.lock().sources.remove(place);
     }
 
-    /// How a source's round ended.
-    pub fn round(&self, place: &Place, outcome: Result<(), String>) {
+    /// How a source's round ended; whether the collector is to be told.
+    pub fn round(&self, place: &Place, outcome: Result<(), String>) -> bool {
         let mut state = self.state.lock();
-        let Some(health) = state.sources.get_mut(place) else { return };
+        let version = state.version;
+        let Some(health) = state.sources.get_mut(place) else { return false };
+        let was_failing = health.failed_rounds >= FAILING_AFTER;
         match outcome {
             Ok(()) => health.failed_rounds = 0,
             Err(error) => {
@@ -134,6 +136,8 @@ impl Documents {
                 health.error = error;
             }
         }
+        let is_failing = health.failed_rounds >= FAILING_AFTER;
+        is_failing != was_failing && version.is_some() && health.version == version
     }
 }
 
@@ -175,11 +179,14 @@ mod tests {
         documents.applied(Some(4), false, false);
         documents.begins(&logs, Some(4));
         documents.begins(&traces, None);
+        let mut is_news = false;
         for _ in 0..3 {
+            assert!(!is_news);
             assert_eq!(documents.report().1.failing, None);
-            documents.round(&logs, Err("denied".to_owned()));
-            documents.round(&traces, Err("denied".to_owned()));
+            is_news = documents.round(&logs, Err("denied".to_owned()));
+            assert!(!documents.round(&traces, Err("denied".to_owned())));
         }
+        assert!(is_news, "the collector is told at once");
         assert_eq!(
             documents.report(),
             (
@@ -187,7 +194,7 @@ mod tests {
                 DocumentReport { failing: Some("logs in eu-west-1: denied".to_owned()), ..DocumentReport::default() }
             )
         );
-        documents.round(&logs, Ok(()));
+        assert!(documents.round(&logs, Ok(())));
         assert_eq!(documents.report().1.failing, None, "xray was there before the document");
     }
 

@@ -11,10 +11,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tenantscope_model::Scope;
-use tenantscope_tenancy::{AgentState, Agents, ResumeError};
+use tenantscope_tenancy::{AUDIT, AgentState, Agents, ResumeError};
 
-use crate::Scoped;
 use crate::tenantscope::problem;
+use crate::{Scoped, Who};
 
 /// The routes.
 pub fn routes(agents: Arc<Agents>) -> Router {
@@ -53,11 +53,11 @@ struct Meant {
 }
 
 async fn resume(
-    Scoped(scope): Scoped,
+    Who(reading): Who,
     State(agents): State<Arc<Agents>>,
     meant: Result<Query<Meant>, QueryRejection>,
 ) -> Response {
-    if scope != Scope::All {
+    if reading.scope != Scope::All {
         return problem(StatusCode::FORBIDDEN, &"only a reader of all tenants may let a rollout go on");
     }
     let release = match meant {
@@ -69,7 +69,10 @@ async fn resume(
         Ok(agents.view(&Scope::All, None).rollout)
     });
     match resumed.await {
-        Ok(Ok(rollout)) => Json(rollout).into_response(),
+        Ok(Ok(rollout)) => {
+            tracing::info!(target: AUDIT, reader = &*reading.reader, release, "rollout_resumed");
+            Json(rollout).into_response()
+        }
         Ok(Err(ResumeError::NotResumed(error))) => problem(StatusCode::CONFLICT, &error),
         Ok(Err(ResumeError::NotKept(error))) => problem(StatusCode::SERVICE_UNAVAILABLE, &error),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),

@@ -47,7 +47,7 @@ impl Report {
         now_ms: i64,
     ) -> Self {
         let said = request.documents.clone().unwrap_or_default();
-        let refused = said.refused.map(|refused| RefusedDocument { reason: shortened(refused.reason), ..refused });
+        let refused = said.refused.map(|refused| RefusedDocument { reason: shortened(&refused.reason), ..refused });
         Self {
             account,
             tenant: tenant.cloned(),
@@ -57,7 +57,7 @@ impl Report {
             takes_documents: request.documents.is_some(),
             version: request.document_version,
             refused,
-            failing: said.failing.map(shortened),
+            failing: said.failing.as_deref().map(shortened),
             stopped: said.stopped,
             last_ms: now_ms,
         }
@@ -73,7 +73,7 @@ impl Report {
 }
 
 /// What comes from outside is cut, and keeps no characters that could forge a line of a log.
-fn shortened(text: String) -> String {
+fn shortened(text: &str) -> String {
     let mut end = text.len().min(MAX_REASON_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_cut_and_cannot_forge_a_line() {
-        let reason = shortened(format!("bad\nlevel=info {}", "ü".repeat(MAX_REASON_BYTES)));
+        let reason = shortened(&format!("bad\nlevel=info {}", "ü".repeat(MAX_REASON_BYTES)));
         assert!(reason.starts_with("bad level") && reason.len() <= 2 * MAX_REASON_BYTES && !reason.contains('\n'));
     }
 }
