@@ -98,3 +98,24 @@ def test_counts_of_a_removed_tenant_do_not_bring_it_back(collectors):
     send(collector, "globex", samples=7)
     eventually(lambda: used(collector, "globex").get("samples") == 14)
     assert collector.query('{tenant="acme"}') == [] and used(collector, "acme") == {}
+
+
+def test_storage_is_what_the_data_takes_in_files_by_the_stores_averages(collectors):
+    collector = collectors({**CONFIG, "metrics": {"flush_interval": "1s"}, "lake": {"flush_interval": "1s"},
+                            "cost": {"prices": {"storage_per_gib": 1 << 30}}})
+
+    def send_logs():
+        assert collector.send("logs", otlp.logs(["a line of text"] * 11_000), tenant="logs").status_code == 200
+
+    send(collector, "samples", samples=11_000)
+    send_logs()
+
+    def stored():
+        # What came before anything was in files weighs nothing.
+        send(collector, "samples", samples=100)
+        send_logs()
+        found = [used(collector, tenant) for tenant in ("samples", "logs")]
+        return all(tenant.get("storage_bytes", 0) > 0 for tenant in found) and found
+
+    for tenant in eventually(stored, seconds=60, every=2):
+        assert tenant["cost"] == pytest.approx(tenant["storage_bytes"], rel=0.01)

@@ -108,7 +108,7 @@ struct TenantDay {
     log_bytes: f64,
     spans: f64,
     queries: f64,
-    /// What the day's samples take in files.
+    /// What the day's data takes in files, by the stores' averages.
     storage_bytes: f64,
     /// By what it was for.
     costs: BTreeMap<String, f64>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
+use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use prost::Message as _;
 use tenantscope_model::{StampedBatch, StampedSeries, TenantId};
 
@@ -14,7 +15,9 @@ use crate::count;
 pub struct Volume {
     /// Float samples and native histograms.
     pub samples: u64,
-    /// Log records, with their resources, in bytes of OTLP's protobuf: whatever form they came in, they weigh the same.
+    /// Log records.
+    pub log_records: u64,
+    /// Their bytes, with their resources', as OTLP's protobuf: whatever form they came in, they weigh the same.
     pub log_bytes: u64,
     /// Spans.
     pub spans: u64,
@@ -23,6 +26,7 @@ pub struct Volume {
 impl AddAssign for Volume {
     fn add_assign(&mut self, other: Self) {
         self.samples = self.samples.saturating_add(other.samples);
+        self.log_records = self.log_records.saturating_add(other.log_records);
         self.log_bytes = self.log_bytes.saturating_add(other.log_bytes);
         self.spans = self.spans.saturating_add(other.spans);
     }
@@ -36,8 +40,9 @@ impl Volume {
                 Self { samples: series.iter().map(samples_of).sum(), ..Self::default() }
             }
             StampedBatch::Logs(resources) => {
-                let log_bytes = resources.iter().map(|resource| resource.records.encoded_len() as u64).sum();
-                Self { log_bytes, ..Self::default() }
+                let mut volume = Self::default();
+                resources.iter().for_each(|resource| volume += of_logs(&resource.records));
+                volume
             }
             StampedBatch::Spans(resources) => {
                 let spans = resources.iter().map(|resource| count::spans_of_resource(&resource.records) as u64).sum();
@@ -62,10 +67,9 @@ impl Volume {
                     }
                 }
             }
-            StampedBatch::Logs(resources) => resources.iter().for_each(|resource| {
-                let log_bytes = resource.records.encoded_len() as u64;
-                add(&resource.stamp.tenant, Self { log_bytes, ..Self::default() });
-            }),
+            StampedBatch::Logs(resources) => {
+                resources.iter().for_each(|resource| add(&resource.stamp.tenant, of_logs(&resource.records)));
+            }
             StampedBatch::Spans(resources) => resources.iter().for_each(|resource| {
                 let spans = count::spans_of_resource(&resource.records) as u64;
                 add(&resource.stamp.tenant, Self { spans, ..Self::default() });
@@ -73,6 +77,11 @@ impl Volume {
         }
         volumes
     }
+}
+
+fn of_logs(logs: &ResourceLogs) -> Volume {
+    let log_records = count::logs_of_resource(logs) as u64;
+    Volume { log_records, log_bytes: logs.encoded_len() as u64, ..Volume::default() }
 }
 
 fn samples_of(series: &StampedSeries) -> u64 {

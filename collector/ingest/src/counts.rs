@@ -74,7 +74,7 @@ impl Family {
             }
             Self::StoredBytes => (
                 "tenantscope_tenant_stored_bytes_total",
-                "Bytes that the tenant's samples take in files, by the store's average.",
+                "Bytes that the tenant's data takes in files, by the stores' averages.",
             ),
             Self::Cost => ("tenantscope_tenant_cost_total", "What the tenant's use cost, by the prices of its time."),
         }
@@ -118,9 +118,28 @@ struct Count {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     counts: Mutex<BTreeMap<Key, Count>>,
-    /// See [`Intake::weigh_samples`].
-    bytes_per_sample: Mutex<f64>,
+    /// See [`Intake::weigh`].
+    weights: Mutex<Weights>,
     priced_at_ms: Mutex<Option<i64>>,
+}
+
+/// Bytes that a record takes in the stores' files, on average; 0 where that is not known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Weights {
+    /// A sample.
+    pub sample: f64,
+    /// A log record.
+    pub log_record: f64,
+    /// A span.
+    pub span: f64,
+}
+
+impl Weights {
+    fn of(&self, volume: &Volume) -> f64 {
+        volume.samples as f64 * self.sample
+            + volume.log_records as f64 * self.log_record
+            + volume.spans as f64 * self.span
+    }
 }
 
 /// A batch's tenants, how much each has in it, and of how many bytes it was when it came.
@@ -149,14 +168,14 @@ impl Counts {
     pub(crate) fn used(&self, used: &Used, signal: Signal) {
         let weight = |volume: &Volume| (volume.samples + volume.log_bytes + volume.spans) as f64;
         let all: f64 = used.volumes.values().map(weight).sum();
-        let bytes_per_sample = *self.bytes_per_sample.lock();
+        let weights = *self.weights.lock();
         for (tenant, volume) in &used.volumes {
             let share = if all > 0.0 { weight(volume) / all } else { 1.0 / used.volumes.len() as f64 };
             self.add(tenant, Family::ReceivedBytes, Some(signal), "", (used.body_bytes as f64 * share).round());
             self.add(tenant, Family::Samples, None, "", volume.samples as f64);
             self.add(tenant, Family::LogBytes, None, "", volume.log_bytes as f64);
             self.add(tenant, Family::Spans, None, "", volume.spans as f64);
-            self.add(tenant, Family::StoredBytes, None, "", volume.samples as f64 * bytes_per_sample);
+            self.add(tenant, Family::StoredBytes, None, "", weights.of(volume));
         }
     }
 
@@ -224,9 +243,9 @@ impl Intake {
         self.counts.add(tenant, Family::Queries, None, "", 1.0);
     }
 
-    /// How many bytes a sample takes in the metric store's files, on average.
-    pub fn weigh_samples(&self, bytes_per_sample: f64) {
-        *self.counts.bytes_per_sample.lock() = bytes_per_sample;
+    /// What records take in the stores' files from now on.
+    pub fn weigh(&self, weights: Weights) {
+        *self.counts.weights.lock() = weights;
     }
 
     /// Writes one round of the counts.
@@ -318,7 +337,7 @@ mod tests {
                 .unwrap();
         counts.price(&config, &[(tenant("a"), 500)], 0);
         counts.price(&config, &[(tenant("a"), 500)], 43_200_000);
-        let cost = |id, kind| value(&counts, id, Family::Cost, kind);
+        let cost = |id, kind| value(&counts, id, Family::Cost, kind).round();
         assert_eq!((cost("a", "samples"), cost("b", "samples")), (3.0, 1.0));
         assert_eq!(cost("a", "active_series"), 1000.0, "500 series for half a day");
     }

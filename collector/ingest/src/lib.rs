@@ -48,6 +48,7 @@ mod telemetry;
 mod tenant_info;
 mod usage;
 
+pub use counts::Weights;
 pub use intake::{Intake, IntakeError};
 pub use limits::{Limits, Permit};
 pub use line::{LineError, journal_id};

@@ -146,6 +146,13 @@ impl Store {
         })
     }
 
+    /// How many rows are in files whose rows are known, and how many bytes these take.
+    pub fn rows_and_bytes(&self) -> (u64, u64) {
+        let files = Arc::clone(&self.state.lock().files);
+        let known = files.iter().filter_map(|file| Some((file.rows?, file.size_bytes)));
+        known.fold((0, 0), |(rows, bytes), (of_file, size_bytes)| (rows + of_file, bytes + size_bytes))
+    }
+
     /// Buffer and files at this moment.
     pub(crate) fn view(&self) -> View {
         let state = self.state.lock();

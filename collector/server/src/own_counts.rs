@@ -4,25 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenantscope_api::{ObserveReads, Read};
-use tenantscope_ingest::Intake;
+use tenantscope_ingest::{Intake, Weights};
+use tenantscope_lake::Lake;
 use tenantscope_metrics::MetricStore;
 use tenantscope_model::Scope;
 use tenantscope_tenancy::AUDIT;
 use tokio_util::sync::CancellationToken;
 
-/// How often what a sample takes in files is looked up.
-const EVERY: Duration = Duration::from_secs(60);
-/// Fewer samples say nothing about the others.
-const MIN_SAMPLES: u64 = 10_000;
+/// How often what a record takes in files is looked up.
+const EVERY: Duration = Duration::from_secs(10);
+/// Fewer records say nothing about the others: a small file is mostly its own description.
+const MIN_RECORDS: u64 = 10_000;
 
-/// Tells the counts how many bytes a sample takes in files, until `stop`.
-pub(crate) async fn weigh(metrics: Arc<MetricStore>, intake: Arc<Intake>, stop: CancellationToken) {
+/// Tells the counts how many bytes records take in files, until `stop`.
+pub(crate) async fn weigh(metrics: Arc<MetricStore>, lake: Arc<Lake>, intake: Arc<Intake>, stop: CancellationToken) {
     loop {
         let stats = metrics.stats();
         let (bytes, samples) = (stats.part_bytes + stats.block_bytes, stats.part_samples + stats.block_samples);
-        if samples >= MIN_SAMPLES {
-            intake.weigh_samples(bytes as f64 / samples as f64);
-        }
+        let average = |(records, bytes): (u64, u64)| {
+            if records >= MIN_RECORDS { bytes as f64 / records as f64 } else { 0.0 }
+        };
+        intake.weigh(Weights {
+            sample: average((samples, bytes)),
+            log_record: average(lake.logs().rows_and_bytes()),
+            span: average(lake.spans().rows_and_bytes()),
+        });
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}

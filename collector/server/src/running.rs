@@ -98,7 +98,8 @@ impl Running {
         if let Some(registry) = reload.registry.clone() {
             tasks.spawn(audit::follow_registry(registry, stop.clone()));
         }
-        tasks.spawn(own_counts::weigh(Arc::clone(&opened.metrics), Arc::clone(&opened.intake), stop.clone()));
+        let (metrics, lake) = (Arc::clone(&opened.metrics), Arc::clone(&opened.lake));
+        tasks.spawn(own_counts::weigh(metrics, lake, Arc::clone(&opened.intake), stop.clone()));
         tasks.spawn(keys::rotate(Arc::clone(&opened.identity), stop.clone()));
         organizations::start(&mut tasks, reload.registry.as_ref(), &stop).await;
         Ok(Self { app, otlp, reload, opened, forwarder, tasks, stop })

@@ -34,7 +34,7 @@ pub struct Prices {
     pub spans_per_million: f64,
     /// Queries of readers of the tenant alone.
     pub queries_per_thousand: f64,
-    /// Samples in files.
+    /// Data in files.
     pub storage_per_gib: f64,
 }
 

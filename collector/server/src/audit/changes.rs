@@ -64,7 +64,7 @@ fn tell_registry(before: &Tenants, after: &Tenants) {
         match before.get(&tenant.id) {
             None => added.push(&tenant.id),
             Some(was) if was.accounts != tenant.accounts || was.attributes != tenant.attributes => {
-                changed.push(&tenant.id)
+                changed.push(&tenant.id);
             }
             Some(_) => {}
         }

@@ -139,10 +139,10 @@ impl Lines {
             changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > self.max_age)
         };
         for (n, path) in old.iter().enumerate() {
-            if n < too_many || is_too_old(path) {
-                if let Err(error) = std::fs::remove_file(path) {
-                    tracing::warn!(path = %path.display(), %error, "old audit log could not be deleted");
-                }
+            if (n < too_many || is_too_old(path))
+                && let Err(error) = std::fs::remove_file(path)
+            {
+                tracing::warn!(path = %path.display(), %error, "old audit log could not be deleted");
             }
         }
     }

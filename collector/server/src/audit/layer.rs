@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_flood_is_one_line_for_each_kind_and_bounded() {
         let mut per_minute = PerMinute::default();
-        let event = |reason: &str, at_ms| {
+        let event = |reason: &str, at_ms: i64| {
             let fields =
                 [("event", "refused".into()), ("reason", reason.into()), ("last_peer", at_ms.to_string().into())];
             let fields = Map::from_iter(fields.map(|(name, value): (&str, Value)| (name.to_owned(), value)));
