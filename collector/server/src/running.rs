@@ -7,7 +7,10 @@ use anyhow::{Context, Result};
 use axum::Router;
 use parking_lot::Mutex;
 use tenantscope_api::prometheus::{self, PrometheusApi};
-use tenantscope_api::{agents as agents_api, Gate, ObjectivesInForce, QuotasInForce, cost, loki, observed, openapi, pages, registry as registry_api, tempo, tenantscope};
+use tenantscope_api::{
+    Gate, ObjectivesInForce, QuotasInForce, agents as agents_api, cost, loki, observed, openapi, pages,
+    registry as registry_api, tempo, tenantscope,
+};
 use tenantscope_forward::{Forwarder, Journals};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::{Intake, write_routes};
@@ -20,8 +23,8 @@ use tenantscope_wire::{Name, OtlpLimits, OtlpService};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::certificates::Certificates;
 use crate::audit::Sections;
+use crate::certificates::Certificates;
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::reload::Reload;
