@@ -1,8 +1,8 @@
 //! Bodies that are written as fast as they are read: a large answer is never whole in memory as text.
 //!
 //! [`Pieces`] writes a frame when the connection has room for one. An answer that fits one frame is a plain body. Of a
-//! larger one the pieces are dropped, and with them the memory that they hold, when the client goes away or has not
-//! taken a frame for [`STALLED_AFTER`].
+//! larger one the pieces are dropped, and with them the memory that they hold, when the client goes away or takes fewer
+//! than [`FRAMES_IN_TIME`] in [`TIME_FOR_FRAMES`].
 
 use std::io;
 use std::pin::Pin;
@@ -21,8 +21,10 @@ use super::telemetry::TELEMETRY;
 /// A frame has about so many bytes.
 const FRAME_BYTES: usize = 64 << 10;
 
-/// A client that takes nothing for so long loses its answer.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// A client that takes less than so much (four mebibytes a minute) loses its answer: one frame now and then would hold
+/// the memory of all queries for hours.
+const FRAMES_IN_TIME: u64 = 64;
+const TIME_FOR_FRAMES: Duration = Duration::from_secs(60);
 
 /// Text that is written a piece at a time.
 pub(super) trait Pieces: Send + 'static {
@@ -32,16 +34,16 @@ pub(super) trait Pieces: Send + 'static {
 
 /// A body of these pieces. The first frame is written at once, on this thread; the rest needs a runtime around it.
 pub(super) fn body(pieces: impl Pieces) -> Body {
-    body_until(pieces, STALLED_AFTER)
+    body_within(pieces, TIME_FOR_FRAMES)
 }
 
-fn body_until(mut pieces: impl Pieces, stalled_after: Duration) -> Body {
+fn body_within(mut pieces: impl Pieces, time: Duration) -> Body {
     let (first, more) = frame(&mut pieces);
     if !more {
         return Body::from(first);
     }
     let shared = Arc::new(Shared { rest: Mutex::new(Rest::Pieces(Box::new(pieces))), frames: AtomicU64::new(0) });
-    tokio::spawn(watch(Arc::downgrade(&shared), stalled_after));
+    tokio::spawn(watch(Arc::downgrade(&shared), time));
     TELEMETRY.streams.inc();
     Body::new(Streamed { first: Some(first), shared })
 }
@@ -112,14 +114,14 @@ impl Drop for Streamed {
     }
 }
 
-/// Drops the pieces when no frame is taken any more; ends with the body.
-async fn watch(shared: std::sync::Weak<Shared>, stalled_after: Duration) {
+/// Drops the pieces when too few frames are taken; ends with the body.
+async fn watch(shared: std::sync::Weak<Shared>, time: Duration) {
     let mut seen = 0;
     loop {
-        tokio::time::sleep(stalled_after).await;
+        tokio::time::sleep(time).await;
         let Some(shared) = shared.upgrade() else { return };
         let frames = shared.frames.load(Ordering::Relaxed);
-        if frames == seen {
+        if frames < seen + FRAMES_IN_TIME {
             let mut rest = shared.rest.lock();
             if matches!(*rest, Rest::Pieces(_)) {
                 *rest = Rest::Stalled;
@@ -171,11 +173,21 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_nobody_reads_is_dropped() {
         let token = Arc::new(());
-        let mut large = body_until(Kilobytes(1000, Arc::clone(&token)), Duration::from_millis(5));
+        let mut large = body_within(Kilobytes(1000, Arc::clone(&token)), Duration::from_millis(5));
         assert!(large.frame().await.unwrap().is_ok());
         while Arc::strong_count(&token) > 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(large.frame().await.unwrap().is_err(), "and the connection ends");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_read_a_frame_now_and_then_is_dropped() {
+        let token = Arc::new(());
+        let mut large = body_within(Kilobytes(100_000, Arc::clone(&token)), Duration::from_millis(20));
+        while large.frame().await.expect("it is far from its end").is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(Arc::strong_count(&token), 1, "what it held is given back");
     }
 }

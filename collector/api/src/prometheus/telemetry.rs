@@ -83,7 +83,7 @@ pub(super) static TELEMETRY: LazyLock<Telemetry> = LazyLock::new(|| {
         streams: gauge("streams", "Answers too large for one frame that are being sent."),
         stalled: registered(IntCounter::new(
             name("stalled_total"),
-            "Answers that were dropped because their reader took nothing any more.",
+            "Answers that were dropped because their reader took nothing any more, or too little.",
         )),
         limited: counters("limited_total", "Queries that were past a limit, by limit.", "limit"),
     };
