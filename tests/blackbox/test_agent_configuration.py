@@ -224,7 +224,10 @@ class Agent:
 
     def start(self):
         command = [program("tenantscope-agent"), "run", "--config", self.folder / "agent.yaml"]
-        self.process = Process("agent", command, self.folder / "agent.log")
+        # Nobody answers at this endpoint.
+        env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+               "AWS_EC2_METADATA_DISABLED": "true"}
+        self.process = Process("agent", command, self.folder / "agent.log", env=env)
 
     def stop(self):
         return self.process.stop() if self.process else 0
@@ -332,6 +335,21 @@ def test_an_agent_refuses_what_it_cannot_apply_and_keeps_the_old_one(centre, age
     centre.reload(better)
     eventually(lambda: listens(better) and not listens(good))
     assert eventually(lambda: centre.is_in_state("current"))["version"] == 3
+
+
+def test_what_a_document_begins_and_fails_halts_it(centre, agent):
+    port = free_port()
+    centre.configure(port)
+    centre.collector.start()
+    agent.start()
+    eventually(lambda: centre.is_in_state("current"))
+    document = {"sources": {"otlp": {"http": f"127.0.0.1:{port}"}, "xray": {"regions": ["eu-west-1"]}}}
+    (centre.collector.folder / "all.yaml").write_text(yaml.safe_dump(document))
+    assert centre.collector.session.post(centre.collector.url + "/-/reload", timeout=60).status_code == 200
+    failing = eventually(lambda: centre.is_in_state("failing"), 120)
+    assert failing["version"] == 2 and failing["failing"].startswith("account: ")
+    halted = eventually(lambda: centre.collector.get("/tenantscope/v1/agents").json()["rollout"].get("halt"))
+    assert halted["reasons"][0].startswith("account: ") and listens(port)
 
 
 def test_the_kill_switch_stops_all_at_once_and_lets_go_again(centre, agent):

@@ -53,6 +53,11 @@ enum Task {
     Traces(Xray),
 }
 
+/// All sources need the account, whatever their region.
+fn account_place() -> Place {
+    ("account", String::new())
+}
+
 /// Hears how rounds end.
 struct Observer {
     documents: Arc<Documents>,
@@ -207,6 +212,8 @@ impl Collection {
     /// Ends the sources that are gone or changed, begins those that are new or changed, and leaves the others alone.
     async fn bring_about(&self, attended: &mut Attended, wanted: &InForce, mut settled: watch::Receiver<Wanted>) {
         let mut tasks = Tasks::new();
+        // What was looked for by what was in force before.
+        self.documents.ended(&account_place());
         if wanted.sources.any_from_aws() {
             // A new spool has no positions: the collector's count before the first round, and so does what it wants.
             if self.spool.epoch().is_none() {
@@ -215,7 +222,7 @@ impl Collection {
                 // The sender ends with the agent.
                 let _ = settled.wait_for(|settled| *settled == *told.borrow()).await;
             }
-            tasks = until_success("account", || self.tasks(&wanted.sources)).await;
+            tasks = self.made(wanted).await;
         }
         let stays = |place: &Place, task: &Task| tasks.get(place).is_some_and(|(wanted, ..)| wanted == task);
         let gone: Vec<Place> =
@@ -232,7 +239,7 @@ impl Collection {
                 continue;
             }
             self.documents.begins(&place, wanted.version);
-            let observer = Observer { documents: Arc::clone(&self.documents), session: Arc::clone(&self.session) };
+            let observer = self.observer();
             let attending = match task.clone().source(&aws, surroundings) {
                 AnySource::Metrics(source) => tokio::spawn(attend(*source, place.clone(), observer)),
                 AnySource::Logs(source) => tokio::spawn(attend(*source, place.clone(), observer)),
@@ -241,6 +248,23 @@ impl Collection {
             attended.insert(place, (task, AbortOnDropHandle::new(attending)));
         }
         tracing::info!(sources = attended.len(), version = wanted.version, "collecting");
+    }
+
+    /// The tasks, as soon as the account is known. Until then it counts as a source that fails.
+    async fn made(&self, wanted: &InForce) -> Tasks {
+        let (place, observer) = (account_place(), self.observer());
+        self.documents.begins(&place, wanted.version);
+        let attempt = || async {
+            let made = self.tasks(&wanted.sources).await;
+            made.inspect_err(|error| observer.round(&place, Err(aws::chain(error))))
+        };
+        let tasks = until_success("account", attempt).await;
+        self.documents.ended(&place);
+        tasks
+    }
+
+    fn observer(&self) -> Observer {
+        Observer { documents: Arc::clone(&self.documents), session: Arc::clone(&self.session) }
     }
 
     async fn tasks(&self, sources: &Sources) -> Result<Tasks, AgentError> {

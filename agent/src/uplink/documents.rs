@@ -40,7 +40,7 @@ struct State {
     sources: BTreeMap<Place, Health>,
 }
 
-/// A source in a region.
+/// A source in a region; what all regions need has none.
 pub type Place = (&'static str, String);
 
 #[derive(Debug, Default)]
@@ -83,8 +83,10 @@ impl Documents {
         let by_document = |health: &&Health| health.version.is_some() && health.version == state.version;
         let failing =
             state.sources.iter().find(|(_, health)| by_document(health) && health.failed_rounds >= FAILING_AFTER);
-        let failing =
-            failing.map(|((kind, region), health)| shortened(&format!("{kind} in {region}: {}", health.error)));
+        let failing = failing.map(|((kind, region), health)| match region.as_str() {
+            "" => shortened(&format!("{kind}: {}", health.error)),
+            region => shortened(&format!("{kind} in {region}: {}", health.error)),
+        });
         let report = DocumentReport { refused: state.refused.clone(), failing, stopped: state.collects_nothing };
         (state.version, report)
     }
