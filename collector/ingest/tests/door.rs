@@ -379,12 +379,15 @@ async fn an_agent_without_a_spool_goes_on_where_the_last_one_stopped() {
     drop(first);
 
     let again = strict(dir.path());
+    // The token of before the restart still holds, until a newer start of the agent is given its epoch.
+    let old_token = bearer(&answer.token);
+    let with_old_token = |sequence| send_as(&again.intake, &old_token, logs(&[(None, "c")]), header(epoch, sequence));
+    with_old_token(8).await.unwrap();
     let next = again.intake.identify(request(true), peer()).await.unwrap();
     assert!(next.epoch.unwrap() > epoch);
-    assert_eq!(next.positions, BTreeMap::from([("group".to_owned(), 7.into())]));
+    assert_eq!(next.positions, BTreeMap::from([("group".to_owned(), 8.into())]));
     assert_eq!(again.intake.identify(request(false), peer()).await.unwrap().epoch, None);
-    // The token of before the restart still holds.
-    send_as(&again.intake, &bearer(&answer.token), logs(&[(None, "c")]), header(epoch, 8)).await.unwrap();
+    assert_eq!(with_old_token(9).await.unwrap_err().reason, "old_epoch");
 }
 
 #[tokio::test]
@@ -405,6 +408,34 @@ async fn a_full_journal_refuses_until_the_store_caught_up() {
     *setup.logs.durable.lock() = sent;
     setup.intake.upkeep().await;
     send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_journal_refuses_costs_nothing_of_the_quota() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    let large = "x".repeat(1 << 20);
+    let (mut sent, mut refusals) = (0, 0);
+    while refusals < 3 {
+        match send(&setup.intake, logs(&[(None, &large)]), None).await {
+            Ok(_) => (sent, refusals) = (sent + 1, 0),
+            Err(_) => refusals += 1,
+        }
+        assert!(sent < 100, "the journal has a bound");
+    }
+    let (rate, burst) = (Some(tenantscope_model::Bytes(1)), Some(tenantscope_model::Bytes(1)));
+    let tenant = Quota { log_bytes_per_second: rate, log_burst_bytes: burst, ..Quota::default() };
+    setup.intake.reload(&Limits { tenant, ..Limits::default() });
+    for _ in 0..3 {
+        let refused = send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap_err();
+        assert_eq!(refused.reason, "journal_full");
+    }
+    setup.intake.upkeep().await;
+    *setup.logs.durable.lock() = sent;
+    setup.intake.upkeep().await;
+    send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap();
+    let refused = send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap_err();
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Throttled, "log_bytes_per_second"));
 }
 
 /// Sends four journals' worth; what is refused comes again, as senders do it.
