@@ -44,6 +44,7 @@ mod pace;
 mod pooled;
 mod quota;
 mod readers;
+mod reading;
 mod refusals;
 mod registry;
 mod registry_telemetry;

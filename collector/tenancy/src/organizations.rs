@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::config::OrganizationsConfig;
 use crate::organization::{AccountState, Organization, OrganizationAccount};
 use crate::pace::Pace;
+use crate::reading::{Endless, Pages, Reading, Unit};
 use crate::registry::Registry;
 use crate::registry_telemetry as telemetry;
 
@@ -41,8 +42,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// The most accounts and units of an organization; AWS's own quotas are below.
 const MAX_ACCOUNTS: usize = 100_000;
 const MAX_UNITS: usize = 10_000;
-/// The most pages of one list.
-const MAX_PAGES: usize = 10_000;
 /// From one registry to the next while a reading goes on.
 const LEAST_PUT_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PUT_PAUSE: Duration = Duration::from_secs(15);
@@ -61,6 +60,9 @@ pub(crate) enum ReadError {
         code: Option<String>,
         message: String,
     },
+    /// A list without end.
+    #[error(transparent)]
+    Endless(#[from] Endless),
     /// An organization has its management account at least.
     #[error("the answer has no account at all")]
     Empty,
@@ -290,85 +292,6 @@ impl OrganizationsReader {
     }
 }
 
-/// A root or organizational unit.
-struct Unit {
-    id: String,
-    path: String,
-}
-
-impl Unit {
-    fn root(id: &str) -> Self {
-        Self { id: id.to_owned(), path: "/".to_owned() }
-    }
-
-    fn child(&self, id: &str, name: &str) -> Self {
-        let parent = self.path.trim_end_matches('/');
-        Self { id: id.to_owned(), path: format!("{parent}/{name}") }
-    }
-}
-
-/// What one reading found so far, beside what is known from the one before.
-struct Reading {
-    known: Organization,
-    found: BTreeMap<AccountId, OrganizationAccount>,
-    /// Accounts that appeared and are not in force yet, and when they are to be.
-    news: usize,
-    put_due: Option<Instant>,
-}
-
-impl Reading {
-    fn after(known: Organization) -> Self {
-        Self { known, found: BTreeMap::new(), news: 0, put_due: None }
-    }
-
-    /// Known accounts that were not found.
-    fn missing(&self) -> BTreeSet<AccountId> {
-        self.known.accounts.keys().filter(|id| !self.found.contains_key(*id)).copied().collect()
-    }
-
-    /// Before the end nothing is gone.
-    fn so_far(&self) -> Organization {
-        let mut organization = self.known.clone();
-        organization.accounts.extend(self.found.iter().map(|(id, account)| (*id, account.clone())));
-        organization
-    }
-
-    /// At the end an account is gone if it was missing in the reading before as well.
-    fn whole(self, missing_before: &BTreeSet<AccountId>, now_ms: i64) -> Organization {
-        let mut accounts = self.found;
-        for (id, account) in self.known.accounts {
-            if !missing_before.contains(&id) {
-                accounts.entry(id).or_insert(account);
-            }
-        }
-        Organization { complete: true, read_ms: Some(now_ms), accounts }
-    }
-}
-
-/// The pages of one list.
-#[derive(Default)]
-struct Pages {
-    turned: usize,
-    token: Option<String>,
-    ended: bool,
-}
-
-impl Pages {
-    /// The token of the next page; the first has none.
-    fn next(&self) -> Result<Option<Option<String>>, ReadError> {
-        if self.turned >= MAX_PAGES {
-            return Err(ReadError::TooMany { what: "pages", most: MAX_PAGES });
-        }
-        Ok((!self.ended).then(|| self.token.clone()))
-    }
-
-    fn turn(&mut self, next: Option<&str>) {
-        self.turned += 1;
-        self.token = next.filter(|token| !token.is_empty()).map(str::to_owned);
-        self.ended = self.token.is_none();
-    }
-}
-
 fn account(
     listed: &types::Account,
     unit: &str,
@@ -448,41 +371,6 @@ fn now_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::organization::tests::{account, organization};
-
-    fn id(text: &str) -> AccountId {
-        AccountId::try_new(text).unwrap()
-    }
-
-    #[test]
-    fn an_account_is_gone_when_two_readings_miss_it() {
-        let (a, b) = ("111111111111", "222222222222");
-        let known = organization(&[(a, account("a", "/", &[])), (b, account("b", "/", &[]))]);
-        let read = |known: Organization, before: &BTreeSet<AccountId>| {
-            let mut reading = Reading::after(known);
-            reading.found.insert(id(a), account("a", "/x", &[]));
-            assert!(reading.so_far().accounts.contains_key(&id(b)), "nothing goes before the end");
-            let missing = reading.missing();
-            (reading.whole(before, 5), missing)
-        };
-        let (once, missing) = read(known, &BTreeSet::new());
-        assert!(once.accounts.contains_key(&id(b)) && once.accounts[&id(a)].unit == "/x");
-        let (twice, _) = read(once, &missing);
-        assert!(!twice.accounts.contains_key(&id(b)));
-    }
-
-    #[test]
-    fn pages_end_and_units_have_paths() {
-        let mut pages = Pages::default();
-        assert_eq!(pages.next().unwrap(), Some(None));
-        pages.turn(Some("t"));
-        assert_eq!(pages.next().unwrap(), Some(Some("t".into())));
-        pages.turn(Some(""));
-        assert_eq!(pages.next().unwrap(), None);
-        pages.turned = MAX_PAGES;
-        assert!(pages.next().is_err(), "a list without end");
-        assert_eq!(Unit::root("r").child("x", "Tenants").child("y", "Gold").path, "/Tenants/Gold");
-    }
 
     #[test]
     fn a_state_is_taken_from_the_old_field_where_the_new_one_is_missing() {
