@@ -73,7 +73,7 @@ fn record(body: RecordBody) -> Vec<u8> {
         delivery: None,
         body,
     }
-        .to_bytes()
+    .to_bytes()
 }
 
 async fn append_lines(journals: &Journals, numbers: std::ops::Range<u32>) {

@@ -133,7 +133,11 @@ impl Jwks {
             }
             // Where part of an issuer's name is anybody's to choose, only one that had keys is worth a line.
             Err(error) if set.fetched.read().at_ms.is_some() => {
-                tracing::warn!(address, error, "an issuer's keys can't be had; those from before are used on for a day");
+                tracing::warn!(
+                    address,
+                    error,
+                    "an issuer's keys can't be had; those from before are used on for a day"
+                );
             }
             Err(error) => tracing::debug!(address, error, "an issuer's keys can't be had"),
         }

@@ -67,7 +67,8 @@ mod tests;
 
 pub use agents::{
     AgentState, AgentView, Agents, AgentsConfig, AgentsView, Asking, DocumentConfig, DocumentView, Halt, InvalidAgents,
-    NotKept, NotResumed, PreparedAgents, ResumeError, RolloutState, RolloutView, Selector, Summary, Told, WaveConfig, WaveView,
+    NotKept, NotResumed, PreparedAgents, ResumeError, RolloutState, RolloutView, Selector, Summary, Told, WaveConfig,
+    WaveView,
 };
 pub use audit::AUDIT;
 pub use config::{

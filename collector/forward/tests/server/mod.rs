@@ -208,6 +208,6 @@ fn request_of(body: ReceivedBody) -> OtlpRequest {
         delivery: None,
         body,
     }
-        .to_otlp()
-        .unwrap()
+    .to_otlp()
+    .unwrap()
 }
