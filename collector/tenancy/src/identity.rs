@@ -1,5 +1,28 @@
 //! Who sends: from headers for each batch, from a proof once in fifteen minutes.
 
+pub(crate) mod arn;
+pub(crate) mod caller;
+pub(crate) mod certificate;
+pub(crate) mod credential;
+pub(crate) mod fetch;
+pub(crate) mod holders;
+pub(crate) mod jwks;
+pub(crate) mod jwt;
+pub(crate) mod key_file;
+pub(crate) mod nonces;
+pub(crate) mod refusals;
+pub(crate) mod revoked;
+pub(crate) mod secret;
+pub(crate) mod slots;
+pub(crate) mod strict;
+pub(crate) mod sts;
+pub(crate) mod token;
+
+#[cfg(test)]
+mod jwt_tests;
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,18 +34,17 @@ use tenantscope_model::{AccountId, TenantId, TimeSpan};
 use tenantscope_wire::{Name, Peer, ProofOfAccount, Refused};
 
 use crate::config::IdentityConfig;
-use crate::credential;
-use crate::holders::InvalidHolder;
-use crate::jwt::InvalidIssuer;
-use crate::key_file::{KeyError, KeyFile};
-use crate::nonces::Nonces;
+use crate::identity::holders::InvalidHolder;
+use crate::identity::jwt::InvalidIssuer;
+use crate::identity::key_file::{KeyError, KeyFile};
+use crate::identity::nonces::Nonces;
+use crate::identity::strict::{Parts, Strict};
+use crate::identity::sts::InvalidSts;
+use crate::identity::token::{TOKEN_LIFETIME, TokenClaims, TokenKeys, lifetime_ms};
 use crate::readers::Exposure;
 use crate::registry::Registry;
 use crate::sender::Sender;
-use crate::strict::{Parts, Strict};
-use crate::sts::InvalidSts;
 use crate::telemetry;
-use crate::token::{TOKEN_LIFETIME, TokenClaims, TokenKeys, lifetime_ms};
 
 /// How long the key in the data directory signs, where the configuration does not say.
 const KEY_ROTATION: TimeSpan = TimeSpan::from_secs(30 * 86_400);

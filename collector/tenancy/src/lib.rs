@@ -20,50 +20,15 @@
 //! - Secrets are kept as digests and compared in constant time; neither they nor tokens or proofs are ever logged.
 
 mod agents;
-mod arn;
 mod audit;
-mod caller;
-mod certificate;
 mod config;
 mod cost;
-mod coverage;
-mod credential;
-mod fetch;
-mod holders;
 mod identity;
-mod jwks;
-mod jwt;
-mod kept;
-mod key_file;
-mod ledger;
-mod merge;
-mod nonces;
-mod organization;
-mod organizations;
-mod pace;
-mod pooled;
 mod quota;
 mod readers;
-mod reading;
-mod refusals;
 mod registry;
-mod registry_telemetry;
-mod revoked;
-mod secret;
 mod sender;
-mod slots;
-mod strict;
-mod sts;
-mod tag_policy;
 mod telemetry;
-mod tenants;
-mod tenants_file;
-mod token;
-
-#[cfg(test)]
-mod jwt_tests;
-#[cfg(test)]
-mod tests;
 
 pub use agents::{
     AgentState, AgentView, Agents, AgentsConfig, AgentsView, Asking, DocumentConfig, DocumentView, Halt, InvalidAgents,
@@ -78,24 +43,24 @@ pub use config::{
     Untagged,
 };
 pub use cost::{CostConfig, CostKind, Prices};
-pub use coverage::{AccountCoverage, CoverageState, SignalCoverage, TENANT_COVERAGE};
-pub use credential::{InvalidOrgId, SCOPE_ORG_ID};
-pub use holders::InvalidHolder;
+pub use identity::credential::{InvalidOrgId, SCOPE_ORG_ID};
+pub use identity::holders::InvalidHolder;
+pub use identity::jwt::InvalidIssuer;
+pub use identity::key_file::KeyError;
+pub use identity::secret::{Secret, SecretError, Secrets, TokenDigest};
+pub use identity::sts::{InvalidSts, ProofRefused};
+pub use identity::token::{TOKEN_LIFETIME, TokenClaims, TokenKeys, TokenRefused};
 pub use identity::{Identity, InvalidIdentity, IssuedToken, OpenBeyondLoopback, Prepared, Proved};
-pub use jwt::InvalidIssuer;
-pub use key_file::KeyError;
-pub use ledger::Quarantined;
-pub use merge::{Conflict, ConflictKind};
-pub use organization::AccountState;
-pub use organizations::OrganizationsReader;
-pub use pooled::{Others, Pooled};
 pub use quota::{QueryQuota, Quota, Quotas, TIER_ATTRIBUTE};
 pub use readers::{Exposure, InvalidReader, ReadDenied, Readers, Reading};
+pub use registry::coverage::{AccountCoverage, CoverageState, SignalCoverage, TENANT_COVERAGE};
+pub use registry::ledger::Quarantined;
+pub use registry::merge::{Conflict, ConflictKind};
+pub use registry::organization::AccountState;
+pub use registry::organizations::OrganizationsReader;
+pub use registry::pooled::{Others, Pooled};
+pub use registry::tag_policy::{TagFinding, TagProblem, TagReport};
+pub use registry::tenants::{Account, AccountSource, TENANT_INFO, Tenant, Tenants, UNIT_ATTRIBUTE};
+pub use registry::tenants_file::RegistryError;
 pub use registry::{AccountRefused, OrganizationFailure, OrganizationStatus, Owner, Registry};
-pub use secret::{Secret, SecretError, Secrets, TokenDigest};
 pub use sender::{ProvedAgent, Sender};
-pub use sts::{InvalidSts, ProofRefused};
-pub use tag_policy::{TagFinding, TagProblem, TagReport};
-pub use tenants::{Account, AccountSource, TENANT_INFO, Tenant, Tenants, UNIT_ATTRIBUTE};
-pub use tenants_file::RegistryError;
-pub use token::{TOKEN_LIFETIME, TokenClaims, TokenKeys, TokenRefused};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use tenantscope_model::{Bytes, TenantId, TimeSpan};
 
-use crate::tenants::Tenants;
+use crate::registry::tenants::Tenants;
 
 /// The attribute whose value names a tenant's tier.
 pub const TIER_ATTRIBUTE: &str = "tier";

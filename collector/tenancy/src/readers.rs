@@ -10,14 +10,14 @@ use serde_json::Value;
 use tenantscope_model::{Scope, TenantId};
 use tenantscope_wire::Peer;
 
-use crate::certificate::{Fit, Names, SanPattern};
 use crate::config::{ReaderConfig, ReaderCredential, ScopeConfig};
-use crate::credential::{self, InvalidOrgId};
-use crate::jwt::{Claims, InvalidIssuer, Issuer, Unverified, looks_like_jwt};
+use crate::identity::certificate::{Fit, Names, SanPattern};
+use crate::identity::credential::{self, InvalidOrgId};
+use crate::identity::jwt::{Claims, InvalidIssuer, Issuer, Unverified, looks_like_jwt};
+use crate::identity::secret::{SecretError, TokenDigest};
 use crate::registry::Registry;
-use crate::secret::{SecretError, TokenDigest};
+use crate::registry::tenants::{Tenant, Tenants};
 use crate::telemetry;
-use crate::tenants::{Tenant, Tenants};
 
 /// Where the listeners for readers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,7 +301,7 @@ fn named(claim: &Value) -> Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
+    use crate::identity::secret::Secret;
 
     fn reader(token: &str, scope: ScopeConfig) -> ReaderConfig {
         let credential = ReaderCredential::Token(Secret::Sha256(TokenDigest::of(token)).into());

@@ -1,5 +1,19 @@
 //! The registry in force, and how it is replaced.
 
+pub(crate) mod coverage;
+pub(crate) mod kept;
+pub(crate) mod ledger;
+pub(crate) mod merge;
+pub(crate) mod organization;
+pub(crate) mod organizations;
+pub(crate) mod pace;
+pub(crate) mod pooled;
+pub(crate) mod reading;
+pub(crate) mod tag_policy;
+pub(crate) mod telemetry;
+pub(crate) mod tenants;
+pub(crate) mod tenants_file;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,15 +22,14 @@ use parking_lot::{Mutex, RwLock};
 use tenantscope_model::{AccountId, Claim, Region, Scope, Seen, TenantId};
 
 use crate::config::{CoverageConfig, OrganizationsConfig, QuarantineConfig, RegistryConfig, RequiredTag, Unknown};
-use crate::coverage::{self, AccountCoverage};
-use crate::ledger::{Ledger, Quarantined};
-use crate::merge::{Conflict, ConflictKind, Merged, merge};
-use crate::organization::Organization;
-use crate::pooled::Pooled;
-use crate::registry_telemetry as telemetry;
-use crate::tag_policy::{self, TagReport};
-use crate::tenants::Tenants;
-use crate::tenants_file::RegistryError;
+use crate::registry::coverage::AccountCoverage;
+use crate::registry::ledger::{Ledger, Quarantined};
+use crate::registry::merge::{Conflict, ConflictKind, Merged, merge};
+use crate::registry::organization::Organization;
+use crate::registry::pooled::Pooled;
+use crate::registry::tag_policy::TagReport;
+use crate::registry::tenants::Tenants;
+use crate::registry::tenants_file::RegistryError;
 
 /// The tenants in force. A change of a source makes them anew and swaps them whole; an invalid file changes nothing.
 #[derive(Debug)]
@@ -373,7 +386,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::organization::tests::{account as member, organization};
+    use crate::registry::organization::tests::{account as member, organization};
 
     fn account(text: &str) -> AccountId {
         AccountId::try_new(text).unwrap()

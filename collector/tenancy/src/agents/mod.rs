@@ -30,10 +30,10 @@ pub use documents::InvalidAgents;
 pub use rollout::{Halt, NotResumed};
 pub use view::{AgentState, AgentView, AgentsView, DocumentView, RolloutState, RolloutView, Summary, WaveView};
 
-use crate::kept::{self, KeptError};
+use crate::identity::token::lifetime_ms;
 use crate::registry::Registry;
-use crate::tenants::{Tenant, Tenants};
-use crate::token::lifetime_ms;
+use crate::registry::kept::{self, KeptError};
+use crate::registry::tenants::{Tenant, Tenants};
 use documents::ReadDocument;
 use reports::{Report, Reports};
 use rollout::{Document, Errors, Rollout, Step};

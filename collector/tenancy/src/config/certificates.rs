@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use tenantscope_model::AccountId;
 
-use crate::certificate::SanPattern;
+use crate::identity::certificate::SanPattern;
 
 /// One entry of `identity.certificates:`, either for one account each, or for a relay.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

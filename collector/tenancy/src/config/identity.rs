@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tenantscope_model::{AccountId, Region, TimeSpan};
 
 use super::{CertificateConfig, JwtConfig, RevokedConfig};
-use crate::secret::{Secret, Secrets};
+use crate::identity::secret::{Secret, Secrets};
 
 /// `identity:`, how senders prove who they are.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use tenantscope_model::TenantId;
 
 use super::{ClaimPath, ReaderJwtConfig};
-use crate::certificate::SanPattern;
-use crate::secret::{Secret, Secrets};
+use crate::identity::certificate::SanPattern;
+use crate::identity::secret::{Secret, Secrets};
 
 /// One entry of `readers:`.
 #[derive(Debug, Clone, Deserialize)]
@@ -59,7 +59,7 @@ impl TryFrom<RawReader> for ReaderConfig {
 
 impl ReaderConfig {
     fn read(raw: RawReader) -> Result<Self, String> {
-        let text = |error: crate::secret::SecretError| error.to_string();
+        let text = |error: crate::identity::secret::SecretError| error.to_string();
         let (digest, file, env) = (raw.token_sha256, raw.token_file, raw.token_env);
         let current = Secret::try_optional("token", digest, file, env).map_err(text)?;
         let (digest, file, env) = (raw.previous_token_sha256, raw.previous_token_file, raw.previous_token_env);

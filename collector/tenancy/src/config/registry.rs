@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tenantscope_model::{Bytes, TimeSpan};
 
-use crate::tenants::check_attribute_name;
+use crate::registry::tenants::check_attribute_name;
 
 /// `registry:`, whose accounts are whose.
 #[derive(Debug, Clone, Default, Deserialize)]

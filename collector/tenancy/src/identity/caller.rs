@@ -2,7 +2,7 @@
 
 use tenantscope_model::AccountId;
 
-use crate::arn;
+use crate::identity::arn;
 
 /// Whose credentials signed a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

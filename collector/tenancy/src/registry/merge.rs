@@ -6,9 +6,9 @@ use serde::Serialize;
 use tenantscope_model::{AccountId, TenantId};
 
 use crate::config::{OrganizationsConfig, Untagged};
-use crate::organization::{Organization, OrganizationAccount};
-use crate::tenants::{Account, AccountSource, Tenant, Tenants, UNIT_ATTRIBUTE};
-use crate::tenants_file::{MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES};
+use crate::registry::organization::{Organization, OrganizationAccount};
+use crate::registry::tenants::{Account, AccountSource, Tenant, Tenants, UNIT_ATTRIBUTE};
+use crate::registry::tenants_file::{MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES};
 
 /// Two sources say different things of an account, or one says what can't be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -227,8 +227,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::organization::AccountState;
-    use crate::organization::tests::{account, organization};
+    use crate::registry::organization::AccountState;
+    use crate::registry::organization::tests::{account, organization};
 
     const A: &str = "111111111111";
     const B: &str = "222222222222";

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::config::{ClaimPath, IssuerConfig, OneOrMany};
-use crate::jwt::{Claims, Issuer, Unverified, looks_like_jwt};
+use crate::identity::jwt::{Claims, Issuer, Unverified, looks_like_jwt};
 
 const NOW_S: i64 = 1_790_000_000;
 const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));

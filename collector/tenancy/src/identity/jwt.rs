@@ -9,10 +9,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::arn::{self, ArnPattern};
 use crate::config::{Algorithm, ClaimPath, IssuerConfig};
-use crate::fetch;
-use crate::jwks::{Jwks, KeyUnknown};
+use crate::identity::arn::{self, ArnPattern};
+use crate::identity::fetch;
+use crate::identity::jwks::{Jwks, KeyUnknown};
 
 /// The longest token that is read.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;

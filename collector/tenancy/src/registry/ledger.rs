@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tenantscope_model::AccountId;
 
 use crate::config::QuarantineConfig;
-use crate::kept;
-use crate::tenants::Tenants;
+use crate::registry::kept;
+use crate::registry::tenants::Tenants;
 
 /// What stands in front of the file; FORMAT.md describes it.
 const MAGIC: &str = "TSACCOUNTS1";

@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::token::{KEY_BYTES, TokenKeys};
+use crate::identity::token::{KEY_BYTES, TokenKeys};
 
 /// Where the key is. The one before it has the same name with `.previous` behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +117,7 @@ fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{TokenClaims, TokenRefused, lifetime_ms};
+    use crate::identity::token::{TokenClaims, TokenRefused, lifetime_ms};
     use tenantscope_wire::Name;
 
     fn now_ms() -> i64 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tenantscope_model::AccountId;
 
-use crate::kept::{self, KeptError};
+use crate::registry::kept::{self, KeptError};
 
 /// What stands in front of the copy on disk; FORMAT.md describes it.
 const MAGIC: &str = "TSORGANIZATION1";
@@ -121,11 +121,11 @@ pub(crate) mod tests {
     fn the_copy_of_the_first_version_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("organization");
-        std::fs::write(&path, include_bytes!("../tests/kept/organization-1")).unwrap();
+        std::fs::write(&path, include_bytes!("../../tests/kept/organization-1")).unwrap();
         let expected = organization(&[("111122223333", account("Acme", "/Tenants", &[("tier", "gold")]))]);
         assert_eq!(Organization::load(&path), Some(expected.clone()));
         expected.store(&path).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), include_bytes!("../tests/kept/organization-1"));
+        assert_eq!(std::fs::read(&path).unwrap(), include_bytes!("../../tests/kept/organization-1"));
     }
 
     #[test]

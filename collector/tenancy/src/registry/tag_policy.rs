@@ -7,7 +7,7 @@ use serde::Serialize;
 use tenantscope_model::{AccountId, Scope, TenantId};
 
 use crate::config::{OrganizationsConfig, RequiredTag};
-use crate::tenants::{Account, AccountSource, Tenant, Tenants};
+use crate::registry::tenants::{Account, AccountSource, Tenant, Tenants};
 
 /// The longest text that is compared for likeness, in characters.
 const MAX_COMPARED_CHARS: usize = 64;
@@ -169,8 +169,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::merge::merge;
-    use crate::organization::tests::{account, organization};
+    use crate::registry::merge::merge;
+    use crate::registry::organization::tests::{account, organization};
 
     fn policy() -> Vec<RequiredTag> {
         serde_saphyr::from_str("[{tag: tier, values: [gold, silver, bronze]}, {tag: cost-center}]").unwrap()

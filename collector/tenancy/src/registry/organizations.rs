@@ -25,11 +25,11 @@ use tenantscope_model::AccountId;
 use tokio::time::Instant;
 
 use crate::config::OrganizationsConfig;
-use crate::organization::{AccountState, Organization, OrganizationAccount};
-use crate::pace::Pace;
-use crate::reading::{Endless, Pages, Reading, Unit};
 use crate::registry::Registry;
-use crate::registry_telemetry as telemetry;
+use crate::registry::organization::{AccountState, Organization, OrganizationAccount};
+use crate::registry::pace::Pace;
+use crate::registry::reading::{Endless, Pages, Reading, Unit};
+use crate::registry::telemetry;
 
 /// Attempts of one call; the SDK waits longer from one to the next, and when it is throttled.
 const MAX_ATTEMPTS: u32 = 5;

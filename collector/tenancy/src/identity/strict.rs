@@ -9,20 +9,20 @@ use moka::sync::Cache;
 use tenantscope_model::AccountId;
 use tenantscope_wire::{Name, Peer, Proof, ProofOfAccount, Refused};
 
-use crate::certificate::{Fit, Names, SanPattern};
 use crate::config::{AccountOf, CertificateConfig, CertificateOf, IdentityConfig, JwtConfig};
-use crate::credential;
-use crate::holders::{Holder, Holders};
+use crate::identity::certificate::{Fit, Names, SanPattern};
+use crate::identity::credential;
+use crate::identity::holders::{Holder, Holders};
+use crate::identity::jwt::{Claims, Issuer, JwtRefused, Unverified, looks_like_jwt};
+use crate::identity::nonces::Nonces;
+use crate::identity::refusals;
+use crate::identity::revoked::Revoked;
+use crate::identity::secret::TokenDigest;
+use crate::identity::sts::Sts;
+use crate::identity::token::{PREFIX, TokenKeys, TokenRefused};
 use crate::identity::{InvalidIdentity, Proved};
-use crate::jwt::{Claims, Issuer, JwtRefused, Unverified, looks_like_jwt};
-use crate::nonces::Nonces;
-use crate::refusals;
 use crate::registry::Registry;
-use crate::revoked::Revoked;
-use crate::secret::TokenDigest;
 use crate::sender::{ProvedAgent, Sender};
-use crate::sts::Sts;
-use crate::token::{PREFIX, TokenKeys, TokenRefused};
 
 /// Verified web identity tokens that are remembered, and for how long, so that not each batch costs a signature's check.
 const MAX_VERIFIED: u64 = 50_000;

@@ -12,13 +12,13 @@ use tenantscope_model::{Region, TimeSpan};
 use tenantscope_wire::Proof;
 use tenantscope_wire::proof::{InvalidProof, is_aws_host, partition, sts_host};
 
-use crate::arn::{self, ArnPattern};
-use crate::caller::{self, Caller};
 use crate::config::StsConfig;
-use crate::fetch;
-use crate::nonces::{Nonces, NotTaken};
-use crate::secret::same_bytes;
-use crate::slots::Slots;
+use crate::identity::arn::{self, ArnPattern};
+use crate::identity::caller::{self, Caller};
+use crate::identity::fetch;
+use crate::identity::nonces::{Nonces, NotTaken};
+use crate::identity::secret::same_bytes;
+use crate::identity::slots::Slots;
 
 /// The largest answer of STS that is read; real ones are below 1 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;

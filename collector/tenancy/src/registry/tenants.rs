@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tenantscope_model::{AccountId, Labels, METRIC_NAME, Region, TenantId};
 
-use crate::organization::AccountState;
-use crate::pooled::Pooled;
-use crate::tenants_file::MAX_ATTRIBUTE_BYTES;
+use crate::registry::organization::AccountState;
+use crate::registry::pooled::Pooled;
+use crate::registry::tenants_file::MAX_ATTRIBUTE_BYTES;
 
 /// A customer as the registry has it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tenantscope_model::AccountId;
 use tokio::time::Instant;
 
-use crate::organization::{Organization, OrganizationAccount};
+use crate::registry::organization::{Organization, OrganizationAccount};
 
 /// The most pages of one list.
 const MAX_PAGES: usize = 10_000;
@@ -97,7 +97,7 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::organization::tests::{account, organization};
+    use crate::registry::organization::tests::{account, organization};
 
     fn id(text: &str) -> AccountId {
         AccountId::try_new(text).unwrap()

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tenantscope_wire::{Name, Refused};
 
-use crate::jwt::JwtRefused;
+use crate::identity::jwt::JwtRefused;
+use crate::identity::revoked::IsRevoked;
+use crate::identity::sts::ProofRefused;
+use crate::identity::token::TokenRefused;
 use crate::registry::AccountRefused;
-use crate::revoked::IsRevoked;
-use crate::sts::ProofRefused;
-use crate::token::TokenRefused;
 
 pub(crate) fn token(refused: &TokenRefused) -> Refused {
     let reason = match refused {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tenantscope_model::AccountId;
 
 use crate::config::{FirehoseKeyConfig, StaticTokenConfig};
-use crate::secret::{SecretError, Secrets, TokenDigest};
+use crate::identity::secret::{SecretError, Secrets, TokenDigest};
 
 /// Somebody who may send for some accounts.
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ impl Holders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
+    use crate::identity::secret::Secret;
 
     fn config(name: &str, current: &str, previous: Option<&str>) -> StaticTokenConfig {
         let digest = |token: &str| Secret::Sha256(TokenDigest::of(token));

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use tenantscope_model::{AccountId, Seen, Signal, TenantId};
 
 use crate::config::CoverageConfig;
-use crate::ledger::Ledger;
-use crate::organization::AccountState;
-use crate::tenants::Tenants;
+use crate::registry::ledger::Ledger;
+use crate::registry::organization::AccountState;
+use crate::registry::tenants::Tenants;
 
 /// The name of the series that says how an account reports.
 pub const TENANT_COVERAGE: &str = "tenantscope_tenant_coverage";

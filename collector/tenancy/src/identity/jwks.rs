@@ -14,8 +14,8 @@ use ring::signature as sig;
 use serde::Deserialize;
 
 use crate::config::Algorithm;
-use crate::fetch;
-use crate::slots::Slots;
+use crate::identity::fetch;
+use crate::identity::slots::Slots;
 
 /// The largest set of keys that is read, and the most keys of it.
 const MAX_SET_BYTES: usize = 256 * 1024;

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use tenantscope_model::{AccountId, Region, TenantId};
 
-use crate::organization::AccountState;
-use crate::pooled::{Others, Pooled};
-use crate::tenants::{Account, AccountSource, Tenant, Tenants, check_attribute_name};
+use crate::registry::organization::AccountState;
+use crate::registry::pooled::{Others, Pooled};
+use crate::registry::tenants::{Account, AccountSource, Tenant, Tenants, check_attribute_name};
 
 /// What is wrong with a registry file, and where.
 #[derive(Debug, thiserror::Error)]
