@@ -4,153 +4,24 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod kept;
+mod way;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use kept::Kept;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data,
-    number_data_point,
-};
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use parking_lot::Mutex;
 use prost::Message as _;
-use tenantscope_ingest::{Intake, Limits, Stores};
-use tenantscope_journal::Options;
-use tenantscope_model::{Refusal, Reporting as _, Scope, Signal, TimeSpan};
-use tenantscope_tenancy::{Identity, IdentityConfig, Quota, Registry, RegistryConfig};
-use tenantscope_wire::{
-    Accepted, AgentMode, BatchHeader, BodyForm, Encoding, Identify as _, IdentityRequest, Name, Peer, Positions,
-    ProofOfAccount, Receive as _, ReceivedBody, Refused, RefusedKind,
-};
+use tenantscope_ingest::Limits;
+use tenantscope_model::{Refusal, Reporting as _, Scope, Signal};
+use tenantscope_tenancy::{Identity, Quota};
+use tenantscope_wire::{AgentMode, Identify as _, IdentityRequest, Name, ProofOfAccount, RefusedKind};
 
-struct Setup {
-    intake: Arc<Intake>,
-    metrics: Arc<Kept>,
-    logs: Arc<Kept>,
-}
-
-fn open_with(dir: &Path, identity: Identity, registry: Option<Arc<Registry>>, metrics: Kept, logs: Kept) -> Setup {
-    let (metrics, logs) = (Arc::new(metrics), Arc::new(logs));
-    let stores = Stores::new(Arc::clone(&metrics), Arc::clone(&logs), Arc::new(Kept::default()));
-    let options = Options { segment_max_bytes: 1 << 20, max_bytes: 16 << 20, ..Options::default() };
-    let limits = Limits { own_series_interval: TimeSpan::from_secs(3600), ..Limits::default() };
-    let intake = Intake::open(dir, &stores, Arc::new(identity), registry, limits, &options).unwrap();
-    Setup { intake: Arc::new(intake), metrics, logs }
-}
-
-fn open(dir: &Path) -> Setup {
-    open_with(dir, Identity::open(), None, Kept::default(), Kept::default())
-}
-
-fn strict(dir: &Path) -> Setup {
-    let tenants = r#"tenants: [{id: acme, accounts: ["111122223333"]}, {id: beta, accounts: ["222233334444"]}]"#;
-    std::fs::write(dir.join("tenants.yaml"), tenants).unwrap();
-    for token in ["acme", "both"] {
-        std::fs::write(dir.join(token), format!("{token}-token")).unwrap();
-    }
-    let config: IdentityConfig = serde_saphyr::from_str(
-        r#"tokens: [{name: acme, token_file: acme, accounts: ["111122223333"]}, {name: both, token_file: both, accounts: ["111122223333", "222233334444"]}]"#,
-    )
-    .unwrap();
-    let registry = RegistryConfig::of_file("tenants.yaml");
-    let registry = Arc::new(Registry::open(&registry, dir).unwrap());
-    let identity = Identity::try_new(&config, Arc::clone(&registry), dir, dir).unwrap();
-    open_with(&dir.join("ingest"), identity, Some(registry), Kept::default(), Kept::default())
-}
-
-fn peer() -> Peer {
-    Peer::new("127.0.0.1:1".parse().unwrap(), false)
-}
-
-fn header(epoch: u64, sequence: u64) -> Option<BatchHeader> {
-    let positions = BTreeMap::from([("group".to_owned(), sequence.into())]);
-    Some(BatchHeader {
-        agent: Name::try_new("agent-1").unwrap(),
-        lane: Name::try_new("lane-1").unwrap(),
-        epoch,
-        sequence,
-        positions: Positions::try_new(positions).unwrap(),
-    })
-}
-
-fn resource(account: Option<&str>) -> Option<Resource> {
-    let attribute = |account: &str| KeyValue {
-        key: "cloud.account.id".into(),
-        value: Some(AnyValue { value: Some(Value::StringValue(account.into())) }),
-        ..KeyValue::default()
-    };
-    Some(Resource { attributes: account.into_iter().map(attribute).collect(), ..Resource::default() })
-}
-
-fn logs(lines: &[(Option<&str>, &str)]) -> ReceivedBody {
-    let resource_logs = lines.iter().map(|(account, line)| {
-        let body = Some(AnyValue { value: Some(Value::StringValue((*line).into())) });
-        let log_records = vec![LogRecord { body, time_unix_nano: 1, ..LogRecord::default() }];
-        let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
-        ResourceLogs { resource: resource(*account), scope_logs, ..ResourceLogs::default() }
-    });
-    let request = ExportLogsServiceRequest { resource_logs: resource_logs.collect() };
-    received(Signal::Logs, request.encode_to_vec())
-}
-
-fn delta(t_s: u64, value: f64) -> ReceivedBody {
-    named_delta("requests", t_s, value)
-}
-
-fn named_delta(name: &str, t_s: u64, value: f64) -> ReceivedBody {
-    let point = NumberDataPoint {
-        time_unix_nano: t_s * 1_000_000_000,
-        value: Some(number_data_point::Value::AsDouble(value)),
-        ..NumberDataPoint::default()
-    };
-    let sum = Sum {
-        data_points: vec![point],
-        aggregation_temporality: AggregationTemporality::Delta as i32,
-        is_monotonic: true,
-    };
-    let metric = Metric { name: name.into(), data: Some(Data::Sum(sum)), ..Metric::default() };
-    let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
-    let resource_metrics =
-        vec![ResourceMetrics { resource: resource(None), scope_metrics, ..ResourceMetrics::default() }];
-    received(Signal::Metrics, ExportMetricsServiceRequest { resource_metrics }.encode_to_vec())
-}
-
-fn received(signal: Signal, bytes: Vec<u8>) -> ReceivedBody {
-    ReceivedBody { signal, form: BodyForm::OtlpProtobuf, encoding: Encoding::Identity, bytes: bytes.into() }
-}
-
-async fn send_as(
-    intake: &Intake,
-    headers: &HeaderMap,
-    body: ReceivedBody,
-    header: Option<BatchHeader>,
-) -> Result<Accepted, Refused> {
-    let sender = intake.authorize(headers, peer()).await?;
-    let permit = intake.reserve(&sender, body.bytes.len())?;
-    intake.receive(sender, body, header, permit).await
-}
-
-async fn send(intake: &Intake, body: ReceivedBody, header: Option<BatchHeader>) -> Result<Accepted, Refused> {
-    send_as(intake, &HeaderMap::new(), body, header).await
-}
-
-fn bearer(token: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-    headers
-}
+use way::{bearer, delta, header, logs, named_delta, open, open_with, peer, received, resource, send, send_as, strict};
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_restart() {
@@ -388,143 +259,6 @@ async fn an_agent_without_a_spool_goes_on_where_the_last_one_stopped() {
     assert_eq!(next.positions, BTreeMap::from([("group".to_owned(), 8.into())]));
     assert_eq!(again.intake.identify(request(false), peer()).await.unwrap().epoch, None);
     assert_eq!(with_old_token(9).await.unwrap_err().reason, "old_epoch");
-}
-
-#[tokio::test]
-async fn a_full_journal_refuses_until_the_store_caught_up() {
-    let dir = tempfile::tempdir().unwrap();
-    let setup = open(dir.path());
-    let large = "x".repeat(1 << 20);
-    let mut sent = 0;
-    let refused = loop {
-        match send(&setup.intake, logs(&[(None, &large)]), None).await {
-            Ok(_) => sent += 1,
-            Err(refused) => break refused,
-        }
-        assert!(sent < 100, "the journal has a bound");
-    };
-    assert_eq!((refused.kind, refused.reason), (RefusedKind::Unavailable, "journal_full"));
-    setup.intake.upkeep().await;
-    *setup.logs.durable.lock() = sent;
-    setup.intake.upkeep().await;
-    send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap();
-}
-
-#[tokio::test]
-async fn what_the_journal_refuses_costs_nothing_of_the_quota() {
-    let dir = tempfile::tempdir().unwrap();
-    let setup = open(dir.path());
-    let large = "x".repeat(1 << 20);
-    let (mut sent, mut refusals) = (0, 0);
-    while refusals < 3 {
-        match send(&setup.intake, logs(&[(None, &large)]), None).await {
-            Ok(_) => (sent, refusals) = (sent + 1, 0),
-            Err(_) => refusals += 1,
-        }
-        assert!(sent < 100, "the journal has a bound");
-    }
-    let (rate, burst) = (Some(tenantscope_model::Bytes(1)), Some(tenantscope_model::Bytes(1)));
-    let tenant = Quota { log_bytes_per_second: rate, log_burst_bytes: burst, ..Quota::default() };
-    setup.intake.reload(&Limits { tenant, ..Limits::default() });
-    for _ in 0..3 {
-        let refused = send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap_err();
-        assert_eq!(refused.reason, "journal_full");
-    }
-    setup.intake.upkeep().await;
-    *setup.logs.durable.lock() = sent;
-    setup.intake.upkeep().await;
-    send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap();
-    let refused = send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap_err();
-    assert_eq!((refused.kind, refused.reason), (RefusedKind::Throttled, "log_bytes_per_second"));
-}
-
-/// Sends four journals' worth; what is refused comes again, as senders do it.
-async fn send_many(setup: &Setup, large: &str) {
-    let until = tokio::time::Instant::now() + Duration::from_secs(120);
-    let mut sent = 0;
-    while sent < 64 {
-        match send(&setup.intake, logs(&[(None, large)]), None).await {
-            Ok(_) => sent += 1,
-            Err(refused) => {
-                assert_eq!(refused.reason, "journal_full");
-                assert!(tokio::time::Instant::now() < until, "{sent} were taken, and no more");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        }
-    }
-}
-
-/// Cursors and states are left alone for as long as a test may take.
-fn open_unattended(dir: &Path) -> Setup {
-    let (metrics, logs) = (Arc::new(Kept::default()), Arc::new(Kept::default()));
-    let stores = Stores::new(Arc::clone(&metrics), Arc::clone(&logs), Arc::new(Kept::default()));
-    let options = Options { segment_max_bytes: 1 << 20, max_bytes: 16 << 20, ..Options::default() };
-    let never = TimeSpan::from_secs(86_400);
-    let limits =
-        Limits { own_series_interval: never, cursor_interval: never, state_interval: never, ..Limits::default() };
-    let intake = Intake::open(dir, &stores, Arc::new(Identity::open()), None, limits, &options).unwrap();
-    Setup { intake: Arc::new(intake), metrics, logs }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_nears_its_bound_has_the_store_flush_and_takes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let setup = open_unattended(dir.path());
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(Arc::clone(&setup.intake).run(async move { stopped.await.unwrap_or(()) }));
-    let large = "x".repeat(1 << 20);
-    for _ in 0..7 {
-        send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap();
-    }
-    assert_eq!(*setup.logs.asked_flushes.lock(), 0, "half of the bound is free");
-    send_many(&setup, &large).await;
-    drop(stop);
-    running.await.unwrap();
-    assert_eq!(*setup.metrics.asked_flushes.lock(), 0, "its journal is empty");
-    let sent = setup.logs.positions().len();
-    assert_eq!(sent, 7 + 64);
-    drop(setup);
-    let durable = Kept { durable: Mutex::new(sent as u64), ..Kept::default() };
-    let again = open_with(dir.path(), Identity::open(), None, Kept::default(), durable);
-    send(&again.intake, logs(&[(None, "on")]), None).await.unwrap();
-    assert_eq!(again.logs.positions(), [sent as u64 + 1]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_holds_nothing_back_is_not_asked_to_flush() {
-    let dir = tempfile::tempdir().unwrap();
-    let setup = open_unattended(dir.path());
-    let target = setup.intake.journal(Signal::Logs).cursor("target", 0).unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(Arc::clone(&setup.intake).run(async move { stopped.await.unwrap_or(()) }));
-    let large = "x".repeat(1 << 20);
-    let (mut sent, mut refusals) = (0_usize, 0);
-    // Room for the record that was written last is given back a moment after its answer.
-    while refusals < 3 {
-        match send(&setup.intake, logs(&[(None, &large)]), None).await {
-            Ok(_) => (sent, refusals) = (sent + 1, 0),
-            Err(refused) => {
-                assert_eq!(refused.reason, "journal_full");
-                refusals += 1;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    // Whatever was asked for at first is soon done; then senders that come again ask for nothing.
-    while setup.logs.durable.lock().ne(&(sent as u64)) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let asked = *setup.logs.asked_flushes.lock();
-    for _ in 0..20 {
-        send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap_err();
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(*setup.logs.asked_flushes.lock(), asked);
-    target.advance(sent as u64).unwrap();
-    send(&setup.intake, logs(&[(None, &large)]), None).await.unwrap();
-    drop(stop);
-    running.await.unwrap();
 }
 
 #[tokio::test]
