@@ -81,6 +81,14 @@ def test_plain_text_gets_nothing(over_tls, authority, listener):
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize("listener, path", [("otlp_http", "/v1/logs"), ("http", "/api/v1/write"), ("http", "/loki/api/v1/push")])
+def test_a_body_that_is_too_large_is_told_so_to_its_sender(over_tls, authority, listener, path):
+    """The answer comes before the body was read, and is not lost in the end of the connection."""
+    kinds = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"} if listener == "http" else {"Content-Type": "application/x-protobuf"}
+    for _ in range(5):
+        assert https(over_tls, authority, listener, "POST", path, data=bytes(20 << 20), headers=kinds).status_code == 413
+
+
 def test_old_versions_of_tls_are_refused(over_tls, authority):
     context = ssl.create_default_context(cafile=authority / "ca.pem")
     context.set_ciphers("ALL:@SECLEVEL=0")

@@ -21,6 +21,7 @@ mod compress;
 pub mod document;
 pub mod header;
 mod identity;
+mod lingering;
 pub mod listener;
 mod messages;
 mod name;

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
 
 use crate::Peer;
+use crate::lingering::Lingering;
 use crate::telemetry::OpenConnection;
 use crate::tls::{ClientCertificate, ServerTls, TlsError};
 
@@ -233,7 +234,8 @@ where
                 service.clone().oneshot(request)
             })
         };
-        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection =
+            self.builder.serve_connection_with_upgrades(TokioIo::new(Lingering::new(stream)), service).into_owned();
         let mut connection = std::pin::pin!(self.watcher.watch(connection));
         let first = tokio::time::timeout(self.header_read_timeout, &mut connection).await;
         let ended = match first {
