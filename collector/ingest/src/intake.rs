@@ -4,28 +4,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use parking_lot::RwLock;
-use tenantscope_codec::{DecodeLimits, Decoded, Delivery};
+use tenantscope_codec::DecodeLimits;
 use tenantscope_journal::{Journal, Options, make_folder};
 use tenantscope_model::{FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
-use tenantscope_tenancy::{Agents, CostConfig, Identity, Registry, Sender};
-use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
+use tenantscope_tenancy::{Agents, CostConfig, Identity, Registry};
+use tenantscope_wire::Refused;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::audit;
 use crate::clock::now_ms;
 use crate::counts::Counts;
 use crate::coverage::Coverage;
-use crate::deciding;
-use crate::deliveries::DeliveryKey;
 use crate::epochs::Epochs;
-use crate::lanes::{Flight, LaneKey, Standing};
-use crate::limits::{InFlight, Limits, Permit};
-use crate::line::{Admitted, Line, LineError, LineOptions, Sending, Underway};
+use crate::limits::{InFlight, Limits};
+use crate::line::{Line, LineError, LineOptions};
 use crate::refusal;
 use crate::store::Stores;
+use crate::taking::blocking;
 use crate::telemetry;
 use crate::tenant_info::TenantInfo;
 use crate::usage::Usage;
@@ -43,7 +39,7 @@ pub struct Intake {
     pub(crate) counts: Arc<Counts>,
     pub(crate) cost: RwLock<Arc<CostConfig>>,
     pub(crate) usage: Arc<Usage>,
-    in_flight: InFlight,
+    pub(crate) in_flight: InFlight,
     asked_for_room: Arc<Notify>,
 }
 
@@ -262,262 +258,12 @@ impl Intake {
             Signal::Spans => spans,
         }
     }
-
-    /// Takes a delivery, which is known by its id.
-    #[tracing::instrument(
-        name = "delivery",
-        skip_all,
-        fields(signal = %body.signal, bytes = body.bytes.len(), rejected, outcome, otel.status_code)
-    )]
-    pub(crate) async fn receive_delivery(
-        &self,
-        sender: Sender,
-        body: ReceivedBody,
-        delivery: Delivery,
-        permit: Permit,
-    ) -> Result<Accepted, Refused> {
-        self.take_counted(sender, body, KnownBy::Delivery(delivery), permit).await
-    }
-
-    async fn take_counted(
-        &self,
-        sender: Sender,
-        body: ReceivedBody,
-        known_by: KnownBy,
-        permit: Permit,
-    ) -> Result<Accepted, Refused> {
-        let signal = body.signal;
-        let tenant = sender.tenant().cloned();
-        let taken = self.take(sender, body, known_by, permit).await;
-        trace_outcome(&taken);
-        taken.inspect_err(|refused| {
-            telemetry::refused(signal, refused.reason);
-            self.counts.refused(tenant, Some(signal), refused.reason);
-        })
-    }
-
-    async fn take(
-        &self,
-        sender: Sender,
-        body: ReceivedBody,
-        known_by: KnownBy,
-        permit: Permit,
-    ) -> Result<Accepted, Refused> {
-        let line = Arc::clone(self.line(body.signal));
-        deciding::check_room(self.registry.as_deref(), &sender, now_ms())?;
-        let owner = sender.lane_owner();
-        if let KnownBy::Lane(header) = &known_by {
-            check_agent(&sender, header)?;
-        }
-        let flight = match take_off(&line, &owner, &known_by).await {
-            Ok(flight) => flight,
-            Err(answer) => return answer,
-        };
-        let slot = Arc::clone(&line.decoding).acquire_owned().await;
-        let slot = slot.map_err(|_| Refused::unavailable("shutting_down", "shutting down", Duration::from_secs(5)))?;
-        let tenant = sender.tenant().cloned();
-        // Runs to its end even if the sender goes away: queued is queued, and the lane must know.
-        let (step, slot) = {
-            let (line, tenant, registry) = (Arc::clone(&line), tenant.clone(), self.registry.clone());
-            blocking(move || {
-                let (registry, at_ms) = (registry.as_deref(), now_ms());
-                let decide = |decoded: &Decoded, bytes| deciding::decide(&sender, registry, decoded, bytes, at_ms);
-                let from = Sending { tenant, owner, from_agent: sender.may_claim_cadence(), decide: &decide };
-                let admitted = line.admit(&from, body, known_by, at_ms, (permit, flight))?;
-                Ok((Step::first(&line, admitted)?, slot))
-            })
-            .await?
-        };
-        let underway = match step {
-            Step::Nothing => return Ok(Accepted::default()),
-            Step::Underway(underway) => {
-                drop(slot);
-                underway
-            }
-            Step::Deltas(admitted) => {
-                let room = line.delta_room(&admitted).await;
-                drop(slot);
-                let turn = line.delta_turn().await;
-                let line = Arc::clone(&line);
-                blocking(move || {
-                    let _room = room;
-                    line.queue(*admitted, Some(turn))
-                })
-                .await?
-            }
-        };
-        if let Some(append) = underway.append {
-            append.await.map_err(|error| refusal::of_append(&error))?;
-        }
-        self.counts.taken(tenant, line.signal, underway.stored, &underway.rejected);
-        Ok(Accepted {
-            stored: underway.stored,
-            rejected: underway.rejected.total(),
-            message: underway.rejected.message(),
-            written: underway.written,
-        })
-    }
-}
-
-/// By what a batch is known when it comes again.
-pub(crate) enum KnownBy {
-    /// It is not.
-    Nothing,
-    /// Its place in its lane.
-    Lane(BatchHeader),
-    /// Its own id.
-    Delivery(Delivery),
-}
-
-/// The right of a batch to be the only one of its lane, or of its id, that is under way.
-// Held for what happens when it is dropped.
-#[allow(dead_code)]
-pub(crate) enum Turn {
-    /// Others don't matter.
-    Any,
-    Lane(Flight<LaneKey>),
-    Delivery(Flight<DeliveryKey>),
-}
-
-/// How far the first stretch on a blocking thread got.
-enum Step {
-    Nothing,
-    Underway(Underway),
-    /// Waits for its turn, on no thread.
-    Deltas(Box<Admitted>),
-}
-
-impl Step {
-    fn first(line: &Line, admitted: Option<Admitted>) -> Result<Self, Refused> {
-        match admitted {
-            None => Ok(Self::Nothing),
-            Some(admitted) if admitted.has_deltas() => Ok(Self::Deltas(Box::new(admitted))),
-            Some(admitted) => line.queue(admitted, None).map(Self::Underway),
-        }
-    }
-}
-
-/// The header's agent must be the one whose proof the token stands for.
-fn check_agent(sender: &Sender, header: &BatchHeader) -> Result<(), Refused> {
-    match sender {
-        Sender::Account { agent: Some(agent), .. } if agent.name != header.agent => {
-            let message = format!("the token is for agent {}, the batch is from {}", agent.name, header.agent);
-            Err(Refused::forbidden("other_agent", message))
-        }
-        // An epoch that was given with the token is the one to use: none can be claimed that fences others.
-        Sender::Account { agent: Some(agent), .. } if agent.epoch.is_some_and(|epoch| epoch != header.epoch) => {
-            Err(Refused::forbidden("other_epoch", "the batch has another epoch than the one given with the token"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Waits for the turn of the batch's lane, or for the end of the same delivery. The error is the answer where there is
-/// nothing left to do.
-async fn take_off(line: &Line, owner: &str, known_by: &KnownBy) -> Result<Turn, Result<Accepted, Refused>> {
-    match known_by {
-        KnownBy::Nothing => Ok(Turn::Any),
-        KnownBy::Lane(header) => take_off_in_lane(line, owner, header).await.map(Turn::Lane),
-        KnownBy::Delivery(delivery) => {
-            let key = DeliveryKey::new(owner, &delivery.id);
-            let check = || {
-                if line.state.lock().deliveries.has(&key) {
-                    telemetry::repeat(line.signal);
-                    return Err(Ok(Accepted::default()));
-                }
-                Ok(())
-            };
-            line.delivery_flights.take_off(&key, check).await.map(Turn::Delivery)
-        }
-    }
-}
-
-async fn take_off_in_lane(
-    line: &Line,
-    owner: &str,
-    header: &BatchHeader,
-) -> Result<Flight<LaneKey>, Result<Accepted, Refused>> {
-    let key = LaneKey::new(owner, header);
-    let check = || match line.standing(&key, header) {
-        Standing::New => Ok(()),
-        Standing::Stored => {
-            telemetry::repeat(line.signal);
-            Err(Ok(Accepted::default()))
-        }
-        Standing::OldEpoch { newest } => {
-            let message = format!("epoch {} of lane {} was replaced by {newest}", header.epoch, header.lane);
-            Err(Err(Refused::invalid("old_epoch", message)))
-        }
-    };
-    line.flights.take_off(&key, check).await
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "taking a batch ended early");
-        // A batch that brings us down must not come again and again, and hold up its lane for ever.
-        Err(if error.is_panic() {
-            Refused::invalid("internal", "the batch could not be taken")
-        } else {
-            Refused::unavailable("shutting_down", "shutting down", Duration::from_secs(5))
-        })
-    })
 }
 
 fn interval(every: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval(every.max(Duration::from_millis(100)));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     interval
-}
-
-impl Receive for Intake {
-    type Sender = Sender;
-    type Permit = Permit;
-
-    async fn authorize(&self, headers: &HeaderMap, peer: Peer) -> Result<Sender, Refused> {
-        let sender = self.identity.sender(headers, &peer, now_ms()).await;
-        sender.inspect_err(|refused| audit::refused("batch", refused, &peer))
-    }
-
-    fn reserve(&self, sender: &Sender, body_bytes: usize) -> Result<Permit, Refused> {
-        let max_requests = self.usage.quota(sender.tenant()).max_concurrent_requests;
-        let reserved = self.in_flight.reserve(sender.lane_owner(), body_bytes, max_requests);
-        reserved.inspect_err(|refused| {
-            telemetry::unreserved(refused.reason);
-            self.counts.refused(sender.tenant().cloned(), None, refused.reason);
-        })
-    }
-
-    #[tracing::instrument(
-        name = "batch",
-        skip_all,
-        fields(signal = %body.signal, bytes = body.bytes.len(), rejected, outcome, otel.status_code)
-    )]
-    async fn receive(
-        &self,
-        sender: Sender,
-        body: ReceivedBody,
-        header: Option<BatchHeader>,
-        permit: Permit,
-    ) -> Result<Accepted, Refused> {
-        let known_by = header.map_or(KnownBy::Nothing, KnownBy::Lane);
-        self.take_counted(sender, body, known_by, permit).await
-    }
-}
-
-/// Tells the batch's span how it ended. Nothing of the payload, and no tenant.
-fn trace_outcome(taken: &Result<Accepted, Refused>) {
-    let span = tracing::Span::current();
-    match taken {
-        Ok(accepted) => {
-            span.record("rejected", accepted.rejected);
-            span.record("outcome", "stored");
-        }
-        Err(refused) => {
-            span.record("outcome", refused.reason);
-            span.record("otel.status_code", "error");
-        }
-    }
 }
 
 impl Reporting for Intake {

@@ -44,6 +44,7 @@ mod routes;
 mod state;
 mod state_files;
 mod store;
+mod taking;
 mod telemetry;
 mod tenant_info;
 mod usage;

@@ -16,7 +16,6 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::counts::{Counts, Used};
 use crate::deliveries::DeliveryKey;
-use crate::intake::{KnownBy, Turn};
 use crate::lanes::{Flights, LaneKey, Standing};
 use crate::limits::Permit;
 use crate::refusal;
@@ -25,6 +24,7 @@ use crate::replay;
 use crate::state::{Change, State};
 use crate::state_files::StateFiles;
 use crate::store::Store;
+use crate::taking::{KnownBy, Turn};
 use crate::telemetry;
 use crate::usage::{Charge, Usage};
 
