@@ -57,11 +57,13 @@ def test_grants_changes_and_deletions_are_written_at_once_and_survive_a_kill(aud
         (ACME, "acme", "edge", "127.0.0.1")]
 
     audited.config["limits"]["default"]["active_series"] = 20
+    audited.config["external_url"] = "https://elsewhere.example"
     audited.command()
     (audited.folder / "tenants.yaml").write_text(tenants("acme"))
     assert audited.session.post(audited.url + "/-/reload", headers=bearer("oncall"), timeout=30).status_code == 200
     reloaded = eventually(lambda: lines(audited, "configuration_reloaded"))[-1]
-    assert reloaded["by"] == "oncall" and reloaded["changed"] == "limits"
+    assert reloaded["by"] == "oncall" and reloaded["changed"] == "limits" and reloaded["waiting"] == "external_url"
+    assert "are in force after a restart only" in audited.log.read_text()
     limits = eventually(lambda: lines(audited, "limits_changed"))[-1]
     assert (limits["section"], json.loads(limits["before"])["default"], json.loads(limits["after"])["default"]) == (
         "limits", {"active_series": 10}, {"active_series": 20})

@@ -46,7 +46,9 @@ pub enum LogFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Receive, store, serve; ends with 0 after SIGTERM or SIGINT. SIGHUP reloads rules, registry and objectives.
+    /// Receive, store, serve; ends with 0 after SIGTERM or SIGINT. SIGHUP reloads rules,
+    /// objectives, registry, credentials, certificates, routes, agents' documents, limits and prices; what was changed
+    /// beside these is named in the log and waits for a restart.
     Serve(Serve),
     /// Check the configuration and every file that it names; silent and 0 if all is right, else 1 and `file:line: message`.
     Check(Check),

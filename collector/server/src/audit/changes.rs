@@ -21,6 +21,9 @@ const MAX_NAMED: usize = 100;
 pub(crate) struct Sections(Map<String, Value>);
 
 const SHOWN: [&str; 2] = ["limits", "cost"];
+/// What a running program keeps as it was at its start.
+const UNTIL_RESTART: [&str; 9] =
+    ["audit", "data_dir", "external_url", "forward", "journal", "lake", "listen", "metrics", "traces"];
 
 impl Sections {
     /// Of a file that was read before; nothing where it can't be read again.
@@ -29,13 +32,22 @@ impl Sections {
         Self(serde_saphyr::from_str(&text).unwrap_or_default())
     }
 
-    /// Tells the audit log of a reload by somebody, and what was exchanged by it.
-    pub(crate) fn tell_reload(&self, after: &Self, by: &str) {
+    fn changed(&self, after: &Self) -> Vec<String> {
         let names: BTreeSet<&String> = self.0.keys().chain(after.0.keys()).collect();
-        let changed: Vec<&str> =
-            names.into_iter().filter(|name| self.0.get(*name) != after.0.get(*name)).map(String::as_str).collect();
-        tracing::info!(target: AUDIT, by, changed = changed.join(" "), "configuration_reloaded");
-        for section in SHOWN.into_iter().filter(|section| changed.contains(section)) {
+        names.into_iter().filter(|name| self.0.get(*name) != after.0.get(*name)).cloned().collect()
+    }
+
+    /// Tells the audit log of a reload by somebody, and what was exchanged by it; and whoever reads the log, what was
+    /// changed and waits for a restart.
+    pub(crate) fn tell_reload(&self, after: &Self, by: &str) {
+        let is_kept = |section: &String| UNTIL_RESTART.contains(&section.as_str());
+        let (waiting, changed): (Vec<String>, Vec<String>) = self.changed(after).into_iter().partition(is_kept);
+        let waiting = waiting.join(" ");
+        if !waiting.is_empty() {
+            tracing::warn!(sections = waiting, "these were changed in the file and are in force after a restart only");
+        }
+        tracing::info!(target: AUDIT, by, changed = changed.join(" "), waiting, "configuration_reloaded");
+        for section in SHOWN.into_iter().filter(|section| changed.iter().any(|changed| changed == section)) {
             let text = |of: &Self| of.0.get(section).map_or_else(String::new, Value::to_string);
             tracing::info!(target: AUDIT, by, section, before = text(self), after = text(after), "limits_changed");
         }
