@@ -63,7 +63,7 @@ def test_grants_changes_and_deletions_are_written_at_once_and_survive_a_kill(aud
     assert audited.session.post(audited.url + "/-/reload", headers=bearer("oncall"), timeout=30).status_code == 200
     reloaded = eventually(lambda: lines(audited, "configuration_reloaded"))[-1]
     assert reloaded["by"] == "oncall" and reloaded["changed"] == "limits" and reloaded["waiting"] == "external_url"
-    assert "are in force after a restart only" in audited.log.read_text()
+    assert "are in force after a restart only" in audited.log()
     limits = eventually(lambda: lines(audited, "limits_changed"))[-1]
     assert (limits["section"], json.loads(limits["before"])["default"], json.loads(limits["after"])["default"]) == (
         "limits", {"active_series": 10}, {"active_series": 20})
