@@ -278,25 +278,14 @@ fn counter(key: &Key, count: Count, currency: &str, t_ms: i64) -> StampedSeries 
     ]);
     let now = Sample { t_ms, value: count.n };
     let samples = if count.is_written { vec![now] } else { vec![Sample { t_ms: t_ms - 1, value: 0.0 }, now] };
-    series(labels, samples)
+    StampedSeries::of_samples(labels, samples)
 }
 
 const ACTIVE_SERIES: &str = "tenantscope_tenant_active_series";
 
 fn gauge(tenant: &TenantId, active: u64, t_ms: i64) -> StampedSeries {
     let labels = Labels::from_pairs([(METRIC_NAME, ACTIVE_SERIES), ("tenant", tenant.as_str())]);
-    series(labels, vec![Sample { t_ms, value: active as f64 }])
-}
-
-fn series(labels: Labels, samples: Vec<Sample>) -> StampedSeries {
-    StampedSeries {
-        labels,
-        samples,
-        histograms: Vec::new(),
-        exemplars: Vec::new(),
-        starts: Default::default(),
-        cadence: None,
-    }
+    StampedSeries::of_samples(labels, vec![Sample { t_ms, value: active as f64 }])
 }
 
 fn families() -> Vec<FamilyMetadata> {

@@ -15,15 +15,14 @@ use tokio::time::Instant;
 
 use crate::clock::now_ms;
 use crate::counts::Counts;
-use crate::coverage::Coverage;
 use crate::epochs::Epochs;
 use crate::limits::{InFlight, Limits};
 use crate::line::{Line, LineError, LineOptions};
+use crate::presence::Presence;
 use crate::refusal;
 use crate::store::Stores;
 use crate::taking::blocking;
 use crate::telemetry;
-use crate::tenant_info::TenantInfo;
 use crate::usage::Usage;
 
 /// Takes batches: dedups, decides, makes durable, hands to the store, acknowledges. One for the program's life.
@@ -34,8 +33,8 @@ pub struct Intake {
     pub(crate) agents: Option<Arc<Agents>>,
     pub(crate) epochs: Epochs,
     pub(crate) limits: Limits,
-    pub(crate) tenant_info: TenantInfo,
-    pub(crate) coverage: Coverage,
+    pub(crate) tenant_info: Presence,
+    pub(crate) coverage: Presence,
     pub(crate) counts: Arc<Counts>,
     pub(crate) cost: RwLock<Arc<CostConfig>>,
     pub(crate) usage: Arc<Usage>,
@@ -110,7 +109,7 @@ impl Intake {
             usage.settle(now_ms());
         }
         let in_flight = InFlight::new(&limits);
-        let (tenant_info, coverage) = (TenantInfo::default(), Coverage::default());
+        let (tenant_info, coverage) = (Presence::default(), Presence::default());
         Ok(Self {
             lines,
             identity,

@@ -36,6 +36,7 @@ mod limits;
 mod line;
 mod loki_push;
 mod posted;
+mod presence;
 mod refusal;
 mod relief;
 mod remote_write;

@@ -35,6 +35,14 @@ pub struct StampedSeries {
     pub cadence: Option<Cadence>,
 }
 
+impl StampedSeries {
+    /// A series of float samples and nothing beside them, as ours are.
+    pub fn of_samples(labels: Labels, samples: Vec<Sample>) -> Self {
+        let (histograms, exemplars) = (Vec::new(), Vec::new());
+        Self { labels, samples, histograms, starts: Starts::default(), exemplars, cadence: None }
+    }
+}
+
 /// Metadata of a metric family as one tenant's sender gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FamilyMetadata {

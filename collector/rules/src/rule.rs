@@ -146,14 +146,7 @@ impl State {
 
 /// One series with one sample.
 pub(crate) fn stamped_series(labels: Labels, value: f64, at_ms: i64) -> StampedSeries {
-    StampedSeries {
-        labels,
-        samples: vec![Sample { t_ms: at_ms, value }],
-        histograms: Vec::new(),
-        exemplars: Vec::new(),
-        starts: Default::default(),
-        cadence: None,
-    }
+    StampedSeries::of_samples(labels, vec![Sample { t_ms: at_ms, value }])
 }
 
 /// Where a person can look at an expression.

@@ -295,13 +295,9 @@ mod tests {
     }
 
     fn batch(series: std::ops::Range<u32>, samples: usize) -> StampedBatch {
-        let one = |i: u32| StampedSeries {
-            labels: Labels::from_pairs([("__name__", "m"), ("i", &i.to_string())]),
-            samples: vec![Sample { t_ms: 0, value: 0.0 }; samples],
-            histograms: Vec::new(),
-            exemplars: Vec::new(),
-            starts: Default::default(),
-            cadence: None,
+        let one = |i: u32| {
+            let labels = Labels::from_pairs([("__name__", "m"), ("i", &i.to_string())]);
+            StampedSeries::of_samples(labels, vec![Sample { t_ms: 0, value: 0.0 }; samples])
         };
         StampedBatch::Metrics { series: series.map(one).collect(), metadata: Vec::new() }
     }
