@@ -14,7 +14,7 @@ pub(crate) mod telemetry;
 pub(crate) mod tenants;
 pub(crate) mod tenants_file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -328,12 +328,13 @@ impl Registry {
         }
         telemetry::in_force(tenants.len(), tenants.accounts());
         let before = Arc::clone(&self.current.read().conflicts);
+        let before: HashSet<&Conflict> = before.iter().collect();
         if self.rules.is_some() {
             for kind in ConflictKind::ALL {
                 telemetry::conflicts(kind.as_str(), conflicts.iter().filter(|conflict| conflict.kind == kind).count());
             }
         }
-        let news: Vec<&Conflict> = conflicts.iter().filter(|conflict| !before.contains(conflict)).collect();
+        let news: Vec<&Conflict> = conflicts.iter().filter(|conflict| !before.contains(*conflict)).collect();
         if let Some(first) = news.first() {
             tracing::warn!(
                 conflicts = conflicts.len(), new = news.len(), kind = first.kind.as_str(), account = %first.account,

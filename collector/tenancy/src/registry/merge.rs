@@ -11,7 +11,7 @@ use crate::registry::tenants::{Account, AccountSource, Tenant, Tenants, UNIT_ATT
 use crate::registry::tenants_file::{MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES};
 
 /// Two sources say different things of an account, or one says what can't be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Conflict {
     /// What is in conflict.
     pub kind: ConflictKind,
@@ -27,7 +27,7 @@ pub struct Conflict {
 }
 
 /// What is in conflict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConflictKind {
     /// The file gives the account to another tenant than its tag.
