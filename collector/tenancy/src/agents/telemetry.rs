@@ -2,30 +2,21 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::view::AgentState;
-
-// A name that is already registered leaves the metric working but unlisted, which beats a panic.
-fn gauge(name: &str, help: &str) -> Option<IntGauge> {
-    let gauge = IntGauge::new(name, help).ok()?;
-    prometheus::register(Box::new(gauge.clone())).ok();
-    Some(gauge)
-}
+use crate::telemetry::{count, counters, gauge, gauges, set, set_of};
 
 static AGENTS: LazyLock<Option<IntGaugeVec>> = LazyLock::new(|| {
-    let options =
-        Opts::new("tenantscope_tenancy_agents", "Agents that asked within a day, by the state of their configuration.");
-    let vec = IntGaugeVec::new(options, &["state"]).ok()?;
-    prometheus::register(Box::new(vec.clone())).ok();
-    Some(vec)
+    gauges(
+        "tenantscope_tenancy_agents",
+        "Agents that asked within a day, by the state of their configuration.",
+        "state",
+    )
 });
 static DOCUMENTS: LazyLock<Option<IntCounterVec>> = LazyLock::new(|| {
-    let options =
-        Opts::new("tenantscope_tenancy_agent_documents_total", "Agents' documents: handed_out, refused, withdrawn.");
-    let vec = IntCounterVec::new(options, &["outcome"]).ok()?;
-    prometheus::register(Box::new(vec.clone())).ok();
-    Some(vec)
+    let help = "Agents' documents: handed_out, refused, withdrawn.";
+    counters("tenantscope_tenancy_agent_documents_total", help, &["outcome"])
 });
 static RELEASE: LazyLock<Option<IntGauge>> =
     LazyLock::new(|| gauge("tenantscope_tenancy_agents_release", "The newest release of the agents' documents."));
@@ -36,22 +27,12 @@ static HALTED: LazyLock<Option<IntGauge>> = LazyLock::new(|| {
     gauge("tenantscope_tenancy_agents_rollout_halted", "1 while errors of agents halt the rollout of their documents.")
 });
 
-fn set(gauge: Option<&IntGauge>, value: u64) {
-    if let Some(gauge) = gauge {
-        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-    }
-}
-
 pub(super) fn document(outcome: &str) {
-    if let Some(documents) = DOCUMENTS.as_ref() {
-        documents.with_label_values(&[outcome]).inc();
-    }
+    count(DOCUMENTS.as_ref(), &[outcome]);
 }
 
-pub(super) fn agents(state: AgentState, count: usize) {
-    if let Some(agents) = AGENTS.as_ref() {
-        agents.with_label_values(&[state.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
+pub(super) fn agents(state: AgentState, n: usize) {
+    set_of(AGENTS.as_ref(), state.as_str(), n);
 }
 
 pub(super) fn rollout(release: u64, waves_waiting: usize, is_halted: bool) {
