@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tenantscope_model::{AccountId, Region, TimeSpan};
 
 use super::{CertificateConfig, JwtConfig, RevokedConfig};
-use crate::identity::secret::{Secret, Secrets};
+use crate::identity::secret::Secrets;
 
 /// `identity:`, how senders prove who they are.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -97,13 +97,13 @@ impl TryFrom<RawStaticToken> for StaticTokenConfig {
     type Error = String;
     fn try_from(raw: RawStaticToken) -> Result<Self, String> {
         let of = |error: &dyn std::fmt::Display| format!("token {:?}: {error}", raw.name);
-        let current = Secret::try_new("token", raw.token_sha256, raw.token_file, raw.token_env).map_err(|e| of(&e))?;
-        let (digest, file, env) = (raw.previous_token_sha256, raw.previous_token_file, raw.previous_token_env);
-        let previous = Secret::try_optional("previous_token", digest, file, env).map_err(|e| of(&e))?;
+        let current = (raw.token_sha256, raw.token_file, raw.token_env);
+        let previous = (raw.previous_token_sha256, raw.previous_token_file, raw.previous_token_env);
+        let secrets = Secrets::try_new(["token", "previous_token"], current, previous).map_err(|e| of(&e))?;
         if raw.accounts.is_empty() {
             return Err(of(&"accounts is empty"));
         }
-        Ok(Self { name: raw.name, secrets: Secrets { current, previous }, accounts: raw.accounts })
+        Ok(Self { name: raw.name, secrets, accounts: raw.accounts })
     }
 }
 
@@ -136,19 +136,20 @@ impl TryFrom<RawFirehoseKey> for FirehoseKeyConfig {
     type Error = String;
     fn try_from(raw: RawFirehoseKey) -> Result<Self, String> {
         let of = |error: &dyn std::fmt::Display| format!("firehose {:?}: {error}", raw.name);
-        let current = Secret::try_new("key", raw.key_sha256, raw.key_file, raw.key_env).map_err(|e| of(&e))?;
-        let (digest, file, env) = (raw.previous_key_sha256, raw.previous_key_file, raw.previous_key_env);
-        let previous = Secret::try_optional("previous_key", digest, file, env).map_err(|e| of(&e))?;
+        let current = (raw.key_sha256, raw.key_file, raw.key_env);
+        let previous = (raw.previous_key_sha256, raw.previous_key_file, raw.previous_key_env);
+        let secrets = Secrets::try_new(["key", "previous_key"], current, previous).map_err(|e| of(&e))?;
         if raw.accounts.is_empty() {
             return Err(of(&"accounts is empty"));
         }
-        Ok(Self { name: raw.name, secrets: Secrets { current, previous }, accounts: raw.accounts })
+        Ok(Self { name: raw.name, secrets, accounts: raw.accounts })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::secret::Secret;
 
     #[test]
     fn the_block_of_the_design_is_read() {

@@ -102,7 +102,22 @@ pub struct Secrets {
     pub previous: Option<Secret>,
 }
 
+/// The digest, the file and the variable that a configuration may name for a secret.
+pub(crate) type SecretKeys = (Option<String>, Option<PathBuf>, Option<String>);
+
 impl Secrets {
+    /// Exactly one of the three for the secret to use, and one or none for the one before it; the names are what the
+    /// configuration's keys begin with.
+    pub(crate) fn try_new(
+        [current_name, previous_name]: [&'static str; 2],
+        (sha256, file, env): SecretKeys,
+        previous: SecretKeys,
+    ) -> Result<Self, SecretError> {
+        let current = Secret::try_new(current_name, sha256, file, env)?;
+        let (sha256, file, env) = previous;
+        Ok(Self { current, previous: Secret::try_optional(previous_name, sha256, file, env)? })
+    }
+
     /// The digests of both; `base` is the folder of the configuration file.
     pub fn digests(&self, base: &Path) -> Result<Vec<TokenDigest>, SecretError> {
         std::iter::once(&self.current).chain(&self.previous).map(|secret| secret.digest(base)).collect()
