@@ -58,8 +58,7 @@ impl Bounds {
         self.0.iter()
     }
 
-    /// Leaves out of a batch of so many records what is past its tenant's bounds, and counts it as records: a data point
-    /// that became several samples is one, so the count is a share where some of these samples stay.
+    /// Leaves out of a batch of so many records what is past its tenant's bounds, and counts it as records.
     pub fn apply(&self, stamped: &mut Stamped, records: u64) {
         if self.0.is_empty() {
             return;
@@ -67,16 +66,11 @@ impl Bounds {
         let mut left_out = Rejected::default();
         match &mut stamped.batch {
             StampedBatch::Metrics { series, .. } => {
-                let samples = |series: &[StampedSeries]| series.iter().map(samples_of).sum::<usize>() as u64;
-                let before = samples(series).max(1);
-                let records = records.saturating_sub(stamped.rejected.total());
-                let mut samples_left_out = Rejected::default();
-                series
-                    .retain_mut(|series| self.of_series(series).is_none_or(|b| b.keep(series, &mut samples_left_out)));
-                for (reason, samples) in samples_left_out.by_reason() {
-                    let share = records.saturating_mul(samples).div_ceil(before);
-                    left_out.add(reason, usize::try_from(share).unwrap_or(usize::MAX));
-                }
+                let before = series.iter().map(samples_of).sum::<usize>() as u64;
+                series.retain_mut(|series| {
+                    self.of_series(series).is_none_or(|bounds| bounds.keep(series, &mut left_out))
+                });
+                return stamped.reject_samples(records, before, left_out.by_reason());
             }
             StampedBatch::Logs(resources) => {
                 resources.retain_mut(|StampedResource { stamp, records }| {

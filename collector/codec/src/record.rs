@@ -68,6 +68,21 @@ pub enum RecordError {
 }
 
 impl Record {
+    /// A body received at a time, of which nothing more is told: of no sender with a name, under no bounds.
+    pub fn new(received_at_ms: i64, body: RecordBody) -> Self {
+        Self {
+            received_at_ms,
+            sender: String::new(),
+            from_agent: false,
+            latest_ms: None,
+            utf8_names: false,
+            bounds: Bounds::default(),
+            header: None,
+            delivery: None,
+            body,
+        }
+    }
+
     /// The bytes for the journal.
     pub fn to_bytes(&self) -> Vec<u8> {
         let message = RecordMessage::from(self);

@@ -82,6 +82,21 @@ impl Stamped {
     pub(crate) fn whole(batch: StampedBatch) -> Self {
         Self { batch, rejected: Rejected::default(), moved_claims: 0, deltas: Deltas::default() }
     }
+
+    /// Counts samples that were left out, of so many that the batch had, as records of its so many: a data point that
+    /// became several samples is one, so the count is a share where some of these samples stay.
+    pub fn reject_samples(
+        &mut self,
+        records: u64,
+        samples: u64,
+        left_out: impl IntoIterator<Item = (&'static str, u64)>,
+    ) {
+        let records = records.saturating_sub(self.rejected.total());
+        for (reason, of_samples) in left_out {
+            let share = records.saturating_mul(of_samples).div_ceil(samples.max(1));
+            self.rejected.add(reason, usize::try_from(share).unwrap_or(usize::MAX));
+        }
+    }
 }
 
 /// What is left out where the caller decided about fewer resources than there are.

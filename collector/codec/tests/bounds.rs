@@ -34,17 +34,8 @@ fn record(signal: Signal, body: &impl Message, tenants: &[&str], bounds: Vec<(Te
     let decisions = tenants.iter().map(stamp).collect();
     let bytes = Bytes::from(body.encode_to_vec());
     let body = ReceivedBody { signal, form: BodyForm::OtlpProtobuf, encoding: Encoding::Identity, bytes };
-    let made = Record {
-        received_at_ms: 1_000_000,
-        sender: String::new(),
-        from_agent: false,
-        latest_ms: None,
-        utf8_names: false,
-        bounds: Bounds::new(bounds),
-        header: None,
-        delivery: None,
-        body: RecordBody::Received { decisions, body },
-    };
+    let body = RecordBody::Received { decisions, body };
+    let made = Record { bounds: Bounds::new(bounds), ..Record::new(1_000_000, body) };
     // What is in the journal is what counts.
     let read = Record::from_bytes(Bytes::from(made.to_bytes())).unwrap();
     assert_eq!(read, made);

@@ -224,15 +224,9 @@ fn a_record_of_a_delivery_replays_with_what_came_in_its_headers() {
     let body = delivery(Signal::Logs, &[gzip(&subscription("DATA_MESSAGE", EVENT))]);
     let attributes = vec![("deployment.environment".to_owned(), "production".to_owned())];
     let record = Record {
-        received_at_ms: 5,
         sender: "111122223333".into(),
-        from_agent: false,
-        latest_ms: None,
-        utf8_names: false,
-        bounds: tenantscope_codec::Bounds::default(),
-        header: None,
         delivery: Some(Delivery { id: "r-1".into(), attributes: attributes.clone() }),
-        body: RecordBody::Received { decisions: vec![Decision::Stamp(acme())], body: body.clone() },
+        ..Record::new(5, RecordBody::Received { decisions: vec![Decision::Stamp(acme())], body: body.clone() })
     };
     let read = Record::from_bytes(record.to_bytes().into()).unwrap();
     assert_eq!(read, record);

@@ -252,15 +252,8 @@ fn a_record_of_a_push_replays_and_forwards_as_stamped_logs() {
     let body = protobuf(vec![(r#"{job="a"}"#, vec![entry(1, "x", &[("k", "v")])])]);
     let decision = Decision::Stamp(acme());
     let record = Record {
-        received_at_ms: 5,
         sender: "111122223333".into(),
-        from_agent: false,
-        latest_ms: None,
-        utf8_names: false,
-        bounds: tenantscope_codec::Bounds::default(),
-        header: None,
-        delivery: None,
-        body: RecordBody::Received { decisions: vec![decision.clone()], body: body.clone() },
+        ..Record::new(5, RecordBody::Received { decisions: vec![decision.clone()], body: body.clone() })
     };
     let read = Record::from_bytes(record.to_bytes().into()).unwrap();
     assert_eq!(read, record);

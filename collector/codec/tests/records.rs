@@ -228,17 +228,7 @@ fn series_of_our_own_are_a_form_of_their_own() {
         family: "ALERTS".into(),
         metadata: Metadata { kind: MetricKind::Gauge, unit: "".into(), help: "Alerts".into() },
     };
-    let record = Record {
-        received_at_ms: 1,
-        sender: String::new(),
-        from_agent: false,
-        latest_ms: None,
-        utf8_names: false,
-        bounds: tenantscope_codec::Bounds::default(),
-        header: None,
-        delivery: None,
-        body: RecordBody::Own { series: vec![series.clone()], metadata: vec![metadata.clone()] },
-    };
+    let record = Record::new(1, RecordBody::Own { series: vec![series.clone()], metadata: vec![metadata.clone()] });
     let read = Record::from_bytes(Bytes::from(record.to_bytes())).unwrap();
     assert_eq!(read, record);
     let batch = read.replay(&Accumulators::new(0)).unwrap().batch;

@@ -367,20 +367,8 @@ fn starts_and_gauge_histograms_go_on_as_otlp() {
         histograms: vec![custom],
         ..TimeSeries::default()
     };
-    let record = Record {
-        received_at_ms: 1,
-        sender: String::new(),
-        from_agent: false,
-        latest_ms: None,
-        utf8_names: false,
-        bounds: tenantscope_codec::Bounds::default(),
-        header: None,
-        delivery: None,
-        body: RecordBody::Received {
-            decisions: vec![Decision::Stamp(open("t"))],
-            body: body(symbols, vec![counter, gauge]),
-        },
-    };
+    let (decisions, body) = (vec![Decision::Stamp(open("t"))], body(symbols, vec![counter, gauge]));
+    let record = Record::new(1, RecordBody::Received { decisions, body });
     let read = Record::from_bytes(Bytes::from(record.to_bytes())).unwrap();
     let OtlpRequest::Metrics(request) = read.to_otlp().unwrap() else { panic!("no metrics") };
     let text = format!("{request:?}");

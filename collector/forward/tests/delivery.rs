@@ -62,18 +62,7 @@ fn log_record(line: &str) -> Vec<u8> {
 }
 
 fn record(body: RecordBody) -> Vec<u8> {
-    Record {
-        received_at_ms: 0,
-        sender: String::new(),
-        from_agent: false,
-        latest_ms: None,
-        utf8_names: false,
-        bounds: tenantscope_codec::Bounds::default(),
-        header: None,
-        delivery: None,
-        body,
-    }
-    .to_bytes()
+    Record::new(0, body).to_bytes()
 }
 
 async fn append_lines(journals: &Journals, numbers: std::ops::Range<u32>) {

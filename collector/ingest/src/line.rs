@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tenantscope_codec::{
-    Accumulators, Bounds, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, Volume, decode, stamp,
+    Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, Volume, decode, stamp,
 };
 use tenantscope_journal::{Append, AppendError, Cursor, CursorError, Journal, OpenError, Options};
 use tenantscope_model::{Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
@@ -309,16 +309,12 @@ impl Line {
         Ok(Underway { append, stored, rejected, written })
     }
 
-    /// Leaves out what the store would not keep, and counts it as records: a data point that became several samples is
-    /// one, so the count is a share where some of these samples stay.
+    /// Leaves out what the store would not keep, and counts it as records.
     fn leave_out(&self, stamped: &mut Stamped, records: u64) {
         let before = written_of(&stamped.batch);
-        let samples = (before.samples + before.histograms).max(1);
-        let records = records.saturating_sub(stamped.rejected.total());
-        for (reason, left_out) in self.store.leave_out(&mut stamped.batch) {
-            let share = records.saturating_mul(left_out as u64).div_ceil(samples);
-            stamped.rejected.add(reason, share as usize);
-        }
+        let left_out = self.store.leave_out(&mut stamped.batch);
+        let left_out = left_out.into_iter().map(|(reason, samples)| (reason, samples as u64));
+        stamped.reject_samples(records, before.samples + before.histograms, left_out);
     }
 
     fn no_body(&self) -> RecordBody {
@@ -335,17 +331,7 @@ impl Line {
         received_at_ms: i64,
     ) -> Result<Append, Refused> {
         let samples: usize = series.iter().map(|series| series.samples.len() + series.histograms.len()).sum();
-        let record = Record {
-            received_at_ms,
-            sender: String::new(),
-            from_agent: false,
-            latest_ms: None,
-            utf8_names: false,
-            bounds: Bounds::default(),
-            header: None,
-            delivery: None,
-            body: RecordBody::Own { series, metadata },
-        };
+        let record = Record::new(received_at_ms, RecordBody::Own { series, metadata });
         let stamped = record.replay(&Accumulators::new(0))?;
         self.append(&record, stamped, (samples as u64, 0), (Charge::default(), Used::default()), ())
     }

@@ -197,17 +197,5 @@ fn request_of(body: ReceivedBody) -> OtlpRequest {
     let stamp = Stamp { tenant: TenantId::anonymous(), account: None, region: None };
     let decisions = claims.iter().map(|_| Decision::Stamp(stamp.clone())).collect();
     let body = RecordBody::Received { decisions, body };
-    Record {
-        received_at_ms: 0,
-        sender: String::new(),
-        from_agent: false,
-        latest_ms: None,
-        utf8_names: false,
-        bounds: tenantscope_codec::Bounds::default(),
-        header: None,
-        delivery: None,
-        body,
-    }
-    .to_otlp()
-    .unwrap()
+    Record::new(0, body).to_otlp().unwrap()
 }
