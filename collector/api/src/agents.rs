@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -13,7 +12,7 @@ use serde::Deserialize;
 use tenantscope_model::Scope;
 use tenantscope_tenancy::{AUDIT, AgentState, Agents, ResumeError};
 
-use crate::tenantscope::problem;
+use crate::tenantscope::{Asked, problem};
 use crate::{Scoped, Who};
 
 /// The routes.
@@ -34,12 +33,8 @@ struct Wanted {
 async fn show(
     Scoped(scope): Scoped,
     State(agents): State<Arc<Agents>>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    Asked(Wanted { state: wanted }): Asked<Wanted>,
 ) -> Response {
-    let wanted = match wanted {
-        Ok(Query(wanted)) => wanted.state,
-        Err(rejected) => return problem(StatusCode::BAD_REQUEST, &rejected.body_text()),
-    };
     match tokio::task::spawn_blocking(move || agents.view(&scope, wanted)).await {
         Ok(view) => Json(view).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
@@ -55,14 +50,14 @@ struct Meant {
 async fn resume(
     Who(reading): Who,
     State(agents): State<Arc<Agents>>,
-    meant: Result<Query<Meant>, QueryRejection>,
+    meant: Result<Asked<Meant>, Response>,
 ) -> Response {
     if reading.scope != Scope::All {
         return problem(StatusCode::FORBIDDEN, &"only a reader of all tenants may let a rollout go on");
     }
     let release = match meant {
-        Ok(Query(meant)) => meant.release,
-        Err(rejected) => return problem(StatusCode::BAD_REQUEST, &rejected.body_text()),
+        Ok(Asked(meant)) => meant.release,
+        Err(refused) => return refused,
     };
     let resumed = tokio::task::spawn_blocking(move || {
         agents.resume(release)?;

@@ -9,8 +9,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -27,7 +26,7 @@ use tokio::sync::Semaphore;
 
 use crate::Scoped;
 use crate::clock::now_ms;
-use crate::tenantscope::problem;
+use crate::tenantscope::{Asked, problem};
 
 /// Days of one answer.
 const MAX_DAYS: i64 = 92;
@@ -115,15 +114,7 @@ struct TenantDay {
     cost: f64,
 }
 
-async fn show(
-    State(sources): State<Sources>,
-    Scoped(scope): Scoped,
-    wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Response {
-    let Query(wanted) = match wanted {
-        Ok(wanted) => wanted,
-        Err(rejected) => return problem(StatusCode::BAD_REQUEST, &rejected.body_text()),
-    };
+async fn show(State(sources): State<Sources>, Scoped(scope): Scoped, Asked(wanted): Asked<Wanted>) -> Response {
     let now_ms = now_ms();
     let days = match days_of(&wanted, now_ms) {
         Ok(days) => days,

@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -17,7 +16,7 @@ use tenantscope_tenancy::{AccountCoverage, Conflict, CoverageState, Organization
 
 use crate::Scoped;
 use crate::clock::now_ms;
-use crate::tenantscope::problem;
+use crate::tenantscope::{Asked, problem};
 
 /// The most conflicts that an answer lists.
 const MAX_CONFLICTS: usize = 1000;
@@ -98,12 +97,8 @@ struct CoverageView {
 async fn coverage(
     Scoped(scope): Scoped,
     State(sources): State<Sources>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    Asked(Wanted { state: wanted }): Asked<Wanted>,
 ) -> Response {
-    let wanted = match wanted {
-        Ok(Query(wanted)) => wanted.state,
-        Err(rejected) => return problem(StatusCode::BAD_REQUEST, &rejected.body_text()),
-    };
     let Some(registry) = sources.registry else { return no_registry() };
     let seen = sources.reporting.seen(&scope);
     let made = tokio::task::spawn_blocking(move || {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{FromRequestParts, Query, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tenantscope_incidents::{IncidentView, Incidents};
 use tenantscope_model::{AccountId, Reporting, Scope, Signal, TenantId};
@@ -50,6 +51,20 @@ struct Problem {
 
 pub(crate) fn problem(status: StatusCode, error: &dyn Display) -> Response {
     (status, Json(Problem { error: error.to_string() })).into_response()
+}
+
+/// What the query of a request asks for; one that can't be read is a bad request.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let asked = Query::from_request_parts(parts, state).await;
+        asked
+            .map(|Query(asked)| Self(asked))
+            .map_err(|rejected| problem(StatusCode::BAD_REQUEST, &rejected.body_text()))
+    }
 }
 
 /// A tenant as `/tenantscope/v1/tenants` lists it.
@@ -186,15 +201,7 @@ struct ReportList {
     tenants: BTreeSet<TenantId>,
 }
 
-async fn reports(
-    State(sources): State<Sources>,
-    Scoped(scope): Scoped,
-    wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Response {
-    let Query(wanted) = match wanted {
-        Ok(wanted) => wanted,
-        Err(rejected) => return problem(StatusCode::BAD_REQUEST, &rejected.body_text()),
-    };
+async fn reports(State(sources): State<Sources>, Scoped(scope): Scoped, Asked(wanted): Asked<Wanted>) -> Response {
     let period = match Period::month(&wanted.month) {
         Ok(period) => period,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
