@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod kept;
+mod way;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,17 +14,11 @@ use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use kept::Kept;
-use tenantscope_ingest::{Intake, Limits, Stores, write_routes};
-use tenantscope_journal::Options;
+use tenantscope_ingest::write_routes;
 use tenantscope_model::{Refusal, StampedBatch};
 use tenantscope_tenancy::{Identity, IdentityConfig, Registry};
 use tower::ServiceExt as _;
-
-struct Setup {
-    intake: Arc<Intake>,
-    metrics: Arc<Kept>,
-    logs: Arc<Kept>,
-}
+use way::Setup;
 
 /// Two accounts; an access key for the first, and one for both.
 fn open(dir: &Path) -> Setup {
@@ -38,12 +33,7 @@ fn open(dir: &Path) -> Setup {
     .unwrap();
     let registry = Arc::new(Registry::open(&serde_saphyr::from_str("file: tenants.yaml").unwrap(), dir).unwrap());
     let identity = Identity::try_new(&config, Arc::clone(&registry), dir, dir).unwrap();
-    let (metrics, logs) = (Arc::new(Kept::default()), Arc::new(Kept::default()));
-    let stores = Stores::new(Arc::clone(&metrics), Arc::clone(&logs), Arc::new(Kept::default()));
-    let (limits, options) = (Limits::default(), Options::default());
-    let intake =
-        Intake::open(&dir.join("ingest"), &stores, Arc::new(identity), Some(registry), limits, &options).unwrap();
-    Setup { intake: Arc::new(intake), metrics, logs }
+    way::open_with(&dir.join("ingest"), identity, Some(registry), Kept::default(), Kept::default())
 }
 
 struct Answer {
