@@ -7,6 +7,7 @@ use tenantscope_wire::tls::{ServerTls, TlsError};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::rounds;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -42,13 +43,7 @@ impl Certificates {
 
     /// Reads files again that were written, until `stop`. A pair that is half written is read when it fits.
     pub(crate) async fn follow(self, stop: CancellationToken) {
-        let mut interval = tokio::time::interval(LOOK_EVERY);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = interval.tick() => {}
-            }
+        while rounds::next(LOOK_EVERY, &stop).await {
             for tls in self.0.iter().flatten() {
                 match tls.reload_if_written() {
                     Ok(false) => {}

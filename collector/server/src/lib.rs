@@ -28,6 +28,7 @@ mod own_counts;
 mod own_routes;
 mod reload;
 mod request_spans;
+mod rounds;
 mod rule_seams;
 mod running;
 mod signals;

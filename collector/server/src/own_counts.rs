@@ -11,6 +11,8 @@ use tenantscope_model::Scope;
 use tenantscope_tenancy::AUDIT;
 use tokio_util::sync::CancellationToken;
 
+use crate::rounds;
+
 /// How often what a record takes in files is looked up.
 const EVERY: Duration = Duration::from_secs(10);
 /// Fewer records say nothing about the others: a small file is mostly its own description.
@@ -29,9 +31,8 @@ pub(crate) async fn weigh(metrics: Arc<MetricStore>, lake: Arc<Lake>, intake: Ar
             log_record: average(lake.logs().rows_and_bytes()),
             span: average(lake.spans().rows_and_bytes()),
         });
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+        if !rounds::next(EVERY, &stop).await {
+            return;
         }
     }
 }

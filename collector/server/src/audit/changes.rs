@@ -10,6 +10,8 @@ use tenantscope_model::TenantId;
 use tenantscope_tenancy::{AUDIT, Registry, Tenants};
 use tokio_util::sync::CancellationToken;
 
+use crate::rounds;
+
 /// How often the registry in force is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 /// How many tenants a line names.
@@ -57,11 +59,7 @@ impl Sections {
 /// Tells of tenants that come, go and change, wherever the registry has them from, until `stop`.
 pub(crate) async fn follow_registry(registry: Arc<Registry>, stop: CancellationToken) {
     let mut before = registry.tenants();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
-        }
+    while rounds::next(EVERY, &stop).await {
         let after = registry.tenants();
         if !Arc::ptr_eq(&before, &after) {
             tell_registry(&before, &after);
