@@ -21,7 +21,8 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tenantscope_model::{Labels, Scope, TenantId};
 use tenantscope_promql::{Evaluator, PointValue, QueryOptions, Value};
-use tenantscope_tenancy::{CostConfig, Prices};
+use tenantscope_slo::csv_field;
+use tenantscope_tenancy::{CostConfig, CostKind, Prices};
 use tokio::sync::Semaphore;
 
 use crate::Scoped;
@@ -226,15 +227,12 @@ fn ask(evaluator: &Evaluator, scope: &Scope, query: &str, at_ms: i64) -> Result<
     Ok(elements.into_iter().filter_map(|element| Some((element.labels, float(element.value)?))).collect())
 }
 
-/// The columns of costs, in the order of [`Costs::to_csv`].
-const KINDS: [&str; 7] = ["received", "samples", "active_series", "logs", "spans", "queries", "storage"];
-
 impl Costs {
     fn to_csv(&self) -> String {
         let mut text = String::from(
             "day,tenant,received_bytes,samples,active_series,log_bytes,spans,queries,storage_bytes,currency",
         );
-        for kind in KINDS {
+        for kind in CostKind::ALL.map(CostKind::as_str) {
             // Writing to a string does not fail.
             let _ = write!(text, ",cost_{kind}");
         }
@@ -244,7 +242,7 @@ impl Costs {
                 let _ = write!(
                     text,
                     "{day},{},{},{},{:.1},{},{},{},{},{}",
-                    quoted(&used.tenant),
+                    csv_field(&used.tenant),
                     used.received_bytes,
                     used.samples,
                     used.active_series,
@@ -252,9 +250,9 @@ impl Costs {
                     used.spans,
                     used.queries,
                     used.storage_bytes,
-                    quoted(&self.currency)
+                    csv_field(&self.currency)
                 );
-                for kind in KINDS {
+                for kind in CostKind::ALL.map(CostKind::as_str) {
                     let _ = write!(text, ",{}", used.costs.get(kind).copied().unwrap_or(0.0));
                 }
                 let _ = write!(text, ",{}\r\n", used.cost);
@@ -262,11 +260,6 @@ impl Costs {
         }
         text
     }
-}
-
-/// A text as RFC 4180 has it.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 #[cfg(test)]

@@ -29,3 +29,4 @@ mod text;
 pub use budget::Budget;
 pub use objective::{MIN_EVENTS, Objective, Objectives, QUERY_OFFSET, RUNBOOK, SELECTOR, TIME_SCALE, Window};
 pub use report::{Audience, BadPeriod, InvalidMonth, ObjectiveReport, Period, Point, Report, TenantLine};
+pub use text::csv_field;

@@ -29,7 +29,7 @@ impl Report {
                 self.period.name,
                 line.tenant,
                 slo,
-                quoted(service),
+                csv_field(service),
                 line.total,
                 line.bad,
                 line.achieved,
@@ -99,8 +99,8 @@ impl Report {
     }
 }
 
-/// A field of a CSV file.
-fn quoted(text: &str) -> String {
+/// A text as a field of a CSV file, as RFC 4180 has it.
+pub fn csv_field(text: &str) -> String {
     // A leading sign would make a formula of it in a spreadsheet.
     let safe = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
     if safe.contains([',', '"', '\n', '\r']) { format!("\"{}\"", safe.replace('"', "\"\"")) } else { safe }

@@ -59,6 +59,10 @@ pub enum CostKind {
 }
 
 impl CostKind {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Received, Self::Samples, Self::ActiveSeries, Self::Logs, Self::Spans, Self::Queries, Self::Storage];
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
