@@ -6,16 +6,16 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use tenantscope_codec::{Delivery, REGION_ATTRIBUTE};
 use tenantscope_model::Signal;
-use tenantscope_wire::{Accepted, BodyForm, Encoding, Receive as _, ReceivedBody, Refused};
+use tenantscope_wire::{Accepted, BodyForm, Encoding, ReceivedBody, Refused};
 
 use crate::clock::now_ms;
 use crate::intake::Intake;
-use crate::{answers, audit, bodies, posted, telemetry};
+use crate::{answers, audit, posted, telemetry};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-firehose-request-id");
 const SOURCE_ARN: HeaderName = HeaderName::from_static("x-amz-firehose-source-arn");
@@ -72,15 +72,12 @@ async fn answer(intake: &Intake, request: Request, signal: Signal) -> Response {
 async fn take(intake: &Intake, request: Request, signal: Signal) -> Result<Accepted, Refused> {
     let (parts, body) = request.into_parts();
     let counted = |refused: &Refused| telemetry::refused(signal, refused.reason);
-    let sender = intake.identity.firehose_sender(&parts.headers, now_ms());
+    let sender = intake.identity.firehose_sender(&parts.headers);
     let sender =
         sender.inspect_err(|refused| audit::refused("firehose", refused, &answers::peer(&parts.extensions)))?;
     let delivery = delivery_of(&parts.headers).inspect_err(counted)?;
     let encoding = encoding_of(&parts.headers).inspect_err(counted)?;
-    let declared_bytes = bodies::declared(parts.headers.get(CONTENT_LENGTH)).inspect_err(counted)?;
-    let reserved = declared_bytes.unwrap_or(intake.limits().body_bytes());
-    let permit = intake.reserve(&sender, reserved)?;
-    let bytes = bodies::read(body, reserved).await.inspect_err(counted)?;
+    let (bytes, permit) = posted::read(intake, &sender, signal, &parts.headers, body).await?;
     let body = ReceivedBody { signal, form: BodyForm::Firehose, encoding, bytes };
     intake.receive_delivery(sender, body, delivery, permit).await
 }

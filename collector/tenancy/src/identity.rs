@@ -72,7 +72,7 @@ struct Governed {
     in_force: RwLock<InForce>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct InForce {
     strict: Arc<Strict>,
     keys: Arc<TokenKeys>,
@@ -216,7 +216,7 @@ impl Identity {
         let sender = match &self.0 {
             Mode::Open { .. } => open_sender(headers),
             Mode::Strict(governed) => {
-                let InForce { strict, keys, .. } = governed.in_force();
+                let (strict, keys) = governed.credentials();
                 let fence = |account: &str, agent: &Name| governed.fences.get(&(account.to_owned(), agent.clone()));
                 strict.sender(&keys, headers, peer, fence, now_ms).await
             }
@@ -225,11 +225,11 @@ impl Identity {
     }
 
     /// Who delivers through Firehose with these headers: its access key stands in a header of its own.
-    pub fn firehose_sender(&self, headers: &HeaderMap, _now_ms: i64) -> Result<Sender, Refused> {
+    pub fn firehose_sender(&self, headers: &HeaderMap) -> Result<Sender, Refused> {
         let sender = match &self.0 {
             // Firehose can't name a tenant in open mode, others that speak its protocol can.
             Mode::Open { .. } => open_sender(headers),
-            Mode::Strict(governed) => governed.in_force().strict.firehose_sender(headers),
+            Mode::Strict(governed) => governed.credentials().0.firehose_sender(headers),
         };
         sender.inspect_err(|refused| telemetry::sender_refused(refused.reason))
     }
@@ -238,7 +238,7 @@ impl Identity {
     pub async fn prove(&self, proof: &ProofOfAccount, peer: &Peer, now_ms: i64) -> Result<Proved, Refused> {
         let proved = match &self.0 {
             Mode::Open { .. } => Ok(Proved { account: None, tenant: Some(TenantId::anonymous()), relay: None }),
-            Mode::Strict(governed) => governed.in_force().strict.prove(proof, peer, now_ms).await,
+            Mode::Strict(governed) => governed.credentials().0.prove(proof, peer, now_ms).await,
         };
         telemetry::proof(proved.as_ref().map_or_else(|refused| refused.reason, |_| "accepted"));
         proved
@@ -255,7 +255,7 @@ impl Identity {
                 if let (Some(account), Some(epoch)) = (account, epoch) {
                     governed.fences.insert((account.to_string(), agent.clone()), epoch);
                 }
-                governed.in_force().keys.sign(&claims)
+                governed.credentials().1.sign(&claims)
             }
         };
         IssuedToken { token, expires_at_ms, valid_for: TOKEN_LIFETIME }
@@ -263,8 +263,10 @@ impl Identity {
 }
 
 impl Governed {
-    fn in_force(&self) -> InForce {
-        self.in_force.read().clone()
+    /// The credentials and the keys that count now.
+    fn credentials(&self) -> (Arc<Strict>, Arc<TokenKeys>) {
+        let in_force = self.in_force.read();
+        (Arc::clone(&in_force.strict), Arc::clone(&in_force.keys))
     }
 }
 

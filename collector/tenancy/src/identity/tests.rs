@@ -283,7 +283,7 @@ async fn firehose_shows_its_access_key() {
         for key in keys {
             headers.append("x-amz-firehose-access-key", key.parse().unwrap());
         }
-        identity.firehose_sender(&headers, NOW_MS)
+        identity.firehose_sender(&headers)
     };
     for key in ["access-key", "older-access-key"] {
         let decision = ask(&[key]).unwrap().decide(&claim(Some("123456789012"), Some("eu-west-1")));
@@ -296,7 +296,7 @@ async fn firehose_shows_its_access_key() {
     // A token opens no other door than its own, nor does an access key.
     assert_eq!(reason(&["one-account"]), "unknown_access_key");
     assert_eq!(identity.sender(&bearer("access-key"), &peer(), NOW_MS).await.unwrap_err().reason, "unknown_token");
-    assert!(matches!(Identity::open().firehose_sender(&HeaderMap::new(), NOW_MS).unwrap(), Sender::Open { .. }));
+    assert!(matches!(Identity::open().firehose_sender(&HeaderMap::new()).unwrap(), Sender::Open { .. }));
 }
 
 #[tokio::test]
