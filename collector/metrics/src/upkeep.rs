@@ -242,14 +242,8 @@ mod tests {
     use crate::options::Options;
 
     fn batch(t_ms: i64) -> StampedBatch {
-        let series = StampedSeries {
-            labels: Labels::from_pairs([("__name__", "up")]),
-            samples: vec![Sample { t_ms, value: 1.0 }],
-            histograms: Vec::new(),
-            exemplars: Vec::new(),
-            starts: Default::default(),
-            cadence: None,
-        };
+        let labels = Labels::from_pairs([("__name__", "up")]);
+        let series = StampedSeries::of_samples(labels, vec![Sample { t_ms, value: 1.0 }]);
         StampedBatch::Metrics { series: vec![series], metadata: Vec::new() }
     }
 

@@ -145,14 +145,8 @@ mod tests {
         let options = Options { retention: None, future_max: None, blocks, ..Options::default() };
         let dir = tempfile::tempdir().unwrap();
         let store = MetricStore::open(dir.path(), options.clone()).unwrap();
-        let series = StampedSeries {
-            labels: Labels::from_pairs([("__name__", "up")]),
-            samples: vec![Sample { t_ms: 0, value: 1.0 }],
-            histograms: Vec::new(),
-            exemplars: Vec::new(),
-            starts: Default::default(),
-            cadence: None,
-        };
+        let labels = Labels::from_pairs([("__name__", "up")]);
+        let series = StampedSeries::of_samples(labels, vec![Sample { t_ms: 0, value: 1.0 }]);
         let batch = StampedBatch::Metrics { series: vec![series], metadata: Vec::new() };
         store.apply(store.prepare(batch).unwrap(), Position(1));
         store.flush().unwrap();

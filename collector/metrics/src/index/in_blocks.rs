@@ -140,15 +140,7 @@ mod tests {
     }
 
     fn written(pod: usize) -> StampedSeries {
-        let samples = vec![Sample { t_ms: 1, value: 1.0 }];
-        StampedSeries {
-            labels: labels(pod),
-            samples,
-            histograms: Vec::new(),
-            exemplars: Vec::new(),
-            starts: Default::default(),
-            cadence: None,
-        }
+        StampedSeries::of_samples(labels(pod), vec![Sample { t_ms: 1, value: 1.0 }])
     }
 
     #[test]
