@@ -13,27 +13,11 @@ use tokio_util::sync::CancellationToken;
 const FIRST_READING_WAIT: Duration = Duration::from_secs(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Starts reading, and waits a while for the first reading where nothing is known from before. Then it is noted which
-/// accounts are there.
+/// Starts reading, where an organization is configured or a reload brings one, and waits a while for the first reading where
+/// nothing is known from before. Then it is noted which accounts are there.
 pub(crate) async fn start(tasks: &mut JoinSet<()>, registry: Option<&Arc<Registry>>, stop: &CancellationToken) {
     let Some(registry) = registry else { return };
-    if let Some(reader) = OrganizationsReader::load(Arc::clone(registry)).await {
-        read(tasks, registry, reader, stop).await;
-    }
-    let registry = Arc::clone(registry);
-    let noted = tokio::task::spawn_blocking(move || registry.keep(SystemClock.now_ms()));
-    if let Err(error) = noted.await {
-        tracing::error!(%error, "accounts could not be noted");
-    }
-}
-
-async fn read(
-    tasks: &mut JoinSet<()>,
-    registry: &Arc<Registry>,
-    reader: OrganizationsReader,
-    stop: &CancellationToken,
-) {
-    tasks.spawn(reader.run(stop.clone().cancelled_owned()));
+    tasks.spawn(OrganizationsReader::new(Arc::clone(registry)).run(stop.clone().cancelled_owned()));
     let complete = async {
         while !registry.is_complete() {
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -41,5 +25,10 @@ async fn read(
     };
     if tokio::time::timeout(FIRST_READING_WAIT, complete).await.is_err() {
         tracing::warn!("the organization is not read yet, going on with what is known");
+    }
+    let registry = Arc::clone(registry);
+    let noted = tokio::task::spawn_blocking(move || registry.keep(SystemClock.now_ms()));
+    if let Err(error) = noted.await {
+        tracing::error!(%error, "accounts could not be noted");
     }
 }

@@ -85,16 +85,22 @@ impl Reload {
         let documents = Agents::prepare(&config.agents, &config.folder)?;
         config.cost.check().map_err(anyhow::Error::msg)?;
         let (query_limits, quotas) = (config.query_limits(), config.quotas());
-        if let Some(registry) = &config.registry {
-            Registry::check(registry, &config.folder)?;
-        }
+        let prepared = match (&self.registry, &config.registry) {
+            (Some(registry), Some(block)) => Some((registry, registry.prepare(block, &config.folder)?)),
+            (None, None) => None,
+            // Who may send at all depends on it, and with it where the listeners may be.
+            _ => {
+                tracing::warn!("a collector is opened or closed to unknown senders by a restart only");
+                None
+            }
+        };
         // Everything was checked above; what can fail all the same goes first.
         self.rules.reload(groups).await.context("rules")?;
         let agents = Arc::clone(&self.agents);
         let put_in_force = move || agents.put_in_force(documents, SystemClock.now_ms());
         tokio::task::spawn_blocking(put_in_force).await?.context("agents")?;
-        if let (Some(registry), Some(config)) = (&self.registry, &config.registry) {
-            registry.reload_with(config)?;
+        if let Some((registry, prepared)) = prepared {
+            registry.put_in_force(prepared);
         }
         self.certificates.reload()?;
         self.identity.put_in_force(identity);

@@ -382,8 +382,8 @@ mod tests {
             std::fs::write(dir.path().join("tenants.yaml"), text).unwrap();
         };
         write("gold");
-        let registry = crate::RegistryConfig::of_file("tenants.yaml");
-        let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
+        let of_file = crate::RegistryConfig::of_file("tenants.yaml");
+        let registry = Arc::new(Registry::open(&of_file, dir.path()).unwrap());
         let gold = ScopeConfig::Attributes(BTreeMap::from([("tier".into(), "gold".into())]));
         let asked = headers(&[("authorization", "Bearer gold-token")]);
         let without = Readers::try_new(&[reader("gold-token", gold.clone())], dir.path(), Exposure::Network).unwrap();
@@ -391,7 +391,7 @@ mod tests {
         let readers = without.with_registry(Some(Arc::clone(&registry)));
         assert_eq!(scope_of(&readers, &asked).await, Ok(scope(&["acme", "beta"])));
         write("silver");
-        registry.reload().unwrap();
+        registry.put_in_force(registry.prepare(&of_file, dir.path()).unwrap());
         assert_eq!(scope_of(&readers, &asked).await, Ok(scope(&["beta"])));
         let narrowed = headers(&[("authorization", "Bearer gold-token"), ("x-scope-orgid", "acme|beta")]);
         assert_eq!(scope_of(&readers, &narrowed).await, Ok(scope(&["beta"])));

@@ -6,6 +6,7 @@ pub(crate) mod ledger;
 pub(crate) mod merge;
 pub(crate) mod organization;
 pub(crate) mod organizations;
+pub(crate) mod owner;
 pub(crate) mod pace;
 pub(crate) mod pooled;
 pub(crate) mod reading;
@@ -19,14 +20,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use tenantscope_model::{AccountId, Claim, Region, Scope, Seen, TenantId};
+use tenantscope_model::{AccountId, Scope, Seen, TenantId};
 
 use crate::config::{CoverageConfig, OrganizationsConfig, QuarantineConfig, RegistryConfig, RequiredTag, Unknown};
 use crate::registry::coverage::AccountCoverage;
 use crate::registry::ledger::{Ledger, Quarantined};
 use crate::registry::merge::{Conflict, ConflictKind, Merged, merge};
-use crate::registry::organization::Organization;
-use crate::registry::pooled::Pooled;
+use crate::registry::organization::{Organization, OrganizationFailure, OrganizationStatus};
+use crate::registry::owner::{AccountRefused, Owner};
 use crate::registry::tag_policy::TagReport;
 use crate::registry::tenants::Tenants;
 use crate::registry::tenants_file::RegistryError;
@@ -34,55 +35,41 @@ use crate::registry::tenants_file::RegistryError;
 /// The tenants in force. A change of a source makes them anew and swaps them whole; an invalid file changes nothing.
 #[derive(Debug)]
 pub struct Registry {
-    path: Option<PathBuf>,
-    unknown: Unknown,
-    home: Option<String>,
-    rules: Option<OrganizationsConfig>,
     /// The organization's copy on disk.
     copy: Option<PathBuf>,
     /// Locked while a change of either becomes the registry in force, so that changes come one after another.
     sources: Mutex<Sources>,
     current: RwLock<InForce>,
-    settings: RwLock<Arc<Settings>>,
     ledger: Ledger,
     failure: Mutex<Option<OrganizationFailure>>,
 }
 
-/// What a reload exchanges beside the tenants.
+/// What the configuration says, as a reload exchanges it.
 #[derive(Debug, Default)]
 struct Settings {
+    /// The tenants' file.
+    path: Option<PathBuf>,
+    organizations: Option<OrganizationsConfig>,
+    unknown: Unknown,
+    home: Option<String>,
     tag_policy: Vec<RequiredTag>,
     coverage: CoverageConfig,
     quarantine: QuarantineConfig,
 }
 
 impl Settings {
-    fn of(config: &RegistryConfig) -> Self {
-        let RegistryConfig { tag_policy, coverage, quarantine, .. } = config.clone();
-        Self { tag_policy, coverage, quarantine }
+    fn of(config: &RegistryConfig, base: &Path) -> Self {
+        let RegistryConfig { file, organizations, unknown, home, tag_policy, coverage, quarantine } = config.clone();
+        let path = file.map(|file| base.join(file));
+        Self { path, organizations, unknown, home, tag_policy, coverage, quarantine }
     }
 }
 
-/// Why the organization can't be read at present.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct OrganizationFailure {
-    /// What went wrong last.
-    pub error: String,
-    /// Since when, in milliseconds since the epoch.
-    pub since_ms: i64,
-}
-
-/// How far the organization is read.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct OrganizationStatus {
-    /// Whether all of it was read once.
-    pub complete: bool,
-    /// When it was last read to its end, in milliseconds since the epoch.
-    pub read_ms: Option<i64>,
-    /// Accounts that are known.
-    pub accounts: usize,
-    /// Why it can't be read at present.
-    pub failure: Option<OrganizationFailure>,
+/// What a configuration says of the registry, its file read and valid.
+#[derive(Debug)]
+pub struct PreparedRegistry {
+    settings: Settings,
+    file: Option<Tenants>,
 }
 
 #[derive(Debug, Default)]
@@ -97,59 +84,7 @@ struct InForce {
     conflicts: Arc<Vec<Conflict>>,
     /// Whether an account that is missing may be one that was not read yet.
     incomplete: bool,
-}
-
-/// Who owns an account, as senders need it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// The tenant; `unassigned` for an unknown account in quarantine, and for one that several tenants share.
-    pub tenant: TenantId,
-    /// The regions that senders other than agents may claim; any, where absent.
-    pub regions: Option<Vec<Region>>,
-    /// How the resources of an account that several tenants share name theirs.
-    pub pooled: Option<Arc<Pooled>>,
-}
-
-impl Owner {
-    /// The tenant of all the account's data; absent where several share it.
-    pub fn single(&self) -> Option<&TenantId> {
-        self.pooled.is_none().then_some(&self.tenant)
-    }
-
-    /// Whose a resource is, or a fixed word that says why it is refused.
-    pub fn tenant_of(&self, claim: &Claim) -> Result<TenantId, &'static str> {
-        self.pooled.as_ref().map_or_else(|| Ok(self.tenant.clone()), |pooled| pooled.tenant_of(claim))
-    }
-}
-
-/// Why no data of an account is taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AccountRefused {
-    /// No tenant has it.
-    #[error("account {0} belongs to no tenant")]
-    Unknown(AccountId),
-    /// The organization was never read to its end, so it may have the account.
-    #[error("account {0} is not known yet, the organization is still being read")]
-    NotReadYet(AccountId),
-    /// Its tenant's data must go elsewhere.
-    #[error("data of account {account} belongs to the collector {home:?}")]
-    WrongHome {
-        /// The account.
-        account: AccountId,
-        /// The tenant's home.
-        home: String,
-    },
-}
-
-impl AccountRefused {
-    /// A fixed word for counters and answers.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Unknown(_) => "unknown_account",
-            Self::NotReadYet(_) => "registry_loading",
-            Self::WrongHome { .. } => "wrong_home",
-        }
-    }
+    settings: Arc<Settings>,
 }
 
 impl Registry {
@@ -164,57 +99,59 @@ impl Registry {
     }
 
     fn open_kept(config: &RegistryConfig, base: &Path, folder: Option<&Path>) -> Result<Self, RegistryError> {
-        let copy = config.organizations.as_ref().and(folder).map(|folder| folder.join("organization"));
-        let ledger = Ledger::open(folder.map(|folder| folder.join("accounts")));
-        let path = config.file.as_ref().map(|file| base.join(file));
-        let file = path.as_deref().map(Tenants::read).transpose()?;
+        let prepared = Self::read(config, base)?;
+        let copy = folder.map(|folder| folder.join("organization"));
         let organization = copy.as_deref().and_then(Organization::load).unwrap_or_default();
         let registry = Self {
-            path,
-            unknown: config.unknown,
-            home: config.home.clone(),
-            rules: config.organizations.clone(),
             copy,
-            sources: Mutex::new(Sources { file, organization }),
+            sources: Mutex::new(Sources { file: None, organization }),
             current: RwLock::default(),
-            settings: RwLock::new(Arc::new(Settings::of(config))),
-            ledger,
+            ledger: Ledger::open(folder.map(|folder| folder.join("accounts"))),
             failure: Mutex::default(),
         };
-        registry.put_in_force(&registry.sources.lock());
+        registry.exchange(prepared);
         Ok(registry)
+    }
+
+    fn read(config: &RegistryConfig, base: &Path) -> Result<PreparedRegistry, RegistryError> {
+        let settings = Settings::of(config, base);
+        let file = settings.path.as_deref().map(Tenants::read).transpose()?;
+        Ok(PreparedRegistry { settings, file })
     }
 
     /// Checks what [`Registry::open`] would read, and asks nobody: for `check`.
     pub fn check(config: &RegistryConfig, base: &Path) -> Result<(), RegistryError> {
-        config.file.as_ref().map_or(Ok(()), |file| Tenants::read(&base.join(file)).map(drop))
+        Self::read(config, base).map(drop)
     }
 
-    /// Reads the file again and puts it in force if it is valid.
-    pub fn reload(&self) -> Result<Arc<Tenants>, RegistryError> {
-        let read = self.path.as_deref().map(Tenants::read).transpose();
-        telemetry::reload(read.is_ok());
-        let file = read?;
-        let mut sources = self.sources.lock();
-        sources.file = file;
-        self.put_in_force(&sources);
+    /// Reads what a reload is to put in force, and changes nothing.
+    pub fn prepare(&self, config: &RegistryConfig, base: &Path) -> Result<PreparedRegistry, RegistryError> {
+        Self::read(config, base).inspect_err(|_| telemetry::reload(false))
+    }
+
+    /// Puts in force what was prepared: the file's tenants, and all else that the configuration says of the registry.
+    pub fn put_in_force(&self, prepared: PreparedRegistry) -> Arc<Tenants> {
+        self.exchange(prepared);
+        telemetry::reload(true);
         let tenants = self.tenants();
         tracing::info!(tenants = tenants.len(), accounts = tenants.accounts(), "registry reloaded");
-        Ok(tenants)
+        tenants
     }
 
-    /// The same with what else the configuration says now. Where accounts come from, and what becomes of unknown ones, holds
-    /// until the next start.
-    pub fn reload_with(&self, config: &RegistryConfig) -> Result<Arc<Tenants>, RegistryError> {
-        let tenants = self.reload()?;
-        *self.settings.write() = Arc::new(Settings::of(config));
-        Ok(tenants)
+    fn exchange(&self, PreparedRegistry { settings, file }: PreparedRegistry) {
+        let mut sources = self.sources.lock();
+        sources.file = file;
+        self.renew(&sources, Arc::new(settings));
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.current.read().settings)
     }
 
     /// Which accounts of a scope lack, misspell or mistake a required tag. Takes a moment where there are many.
     pub fn tag_report(&self, scope: &Scope) -> TagReport {
-        let settings = Arc::clone(&self.settings.read());
-        tag_policy::report(&self.tenants(), &settings.tag_policy, self.rules.as_ref(), scope)
+        let settings = self.settings();
+        tag_policy::report(&self.tenants(), &settings.tag_policy, settings.organizations.as_ref(), scope)
     }
 
     /// An agent of the account proved itself.
@@ -224,7 +161,7 @@ impl Registry {
 
     /// How each account of a scope reports; `seen` is who has data.
     pub fn coverage(&self, seen: &[Seen], scope: &Scope, now_ms: i64) -> Vec<AccountCoverage> {
-        let settings = Arc::clone(&self.settings.read());
+        let settings = self.settings();
         let mut covered = coverage::coverage(&self.tenants(), &self.ledger, seen, &settings.coverage, now_ms);
         covered.retain(|one| scope.allows(Some(&one.tenant)));
         covered
@@ -235,7 +172,7 @@ impl Registry {
     pub fn is_quiet(&self, account: AccountId, now_ms: i64) -> bool {
         let tenants = self.tenants();
         let Some(known) = tenants.account(account) else { return false };
-        let settings = Arc::clone(&self.settings.read());
+        let settings = self.settings();
         let (arrived_ms, _) = self.ledger.times(account);
         coverage::quiet_state(known.state, arrived_ms, &settings.coverage, now_ms).is_some()
     }
@@ -249,7 +186,7 @@ impl Registry {
 
     /// Whether more of an account that no tenant has may be held in quarantine today; a refusal is counted.
     pub fn may_hold(&self, account: AccountId, now_ms: i64) -> bool {
-        let settings = Arc::clone(&self.settings.read());
+        let settings = self.settings();
         self.ledger.may_hold(account, &settings.quarantine, now_ms)
     }
 
@@ -265,7 +202,7 @@ impl Registry {
 
     /// How much may be held.
     pub fn quarantine_limits(&self) -> QuarantineConfig {
-        self.settings.read().quarantine.clone()
+        self.settings().quarantine.clone()
     }
 
     /// Brings what is known of accounts up to the registry in force, and writes it down. Blocks; called now and then.
@@ -278,13 +215,13 @@ impl Registry {
     }
 
     /// How accounts of the organization become tenants'; `None` without one.
-    pub(crate) fn organization_rules(&self) -> Option<&OrganizationsConfig> {
-        self.rules.as_ref()
+    pub(crate) fn organization_rules(&self) -> Option<OrganizationsConfig> {
+        self.settings().organizations.clone()
     }
 
     /// How far the organization is read; `None` without one.
     pub fn organization_status(&self) -> Option<OrganizationStatus> {
-        self.rules.as_ref()?;
+        self.settings().organizations.as_ref()?;
         let sources = self.sources.lock();
         let Organization { complete, read_ms, accounts } = &sources.organization;
         let failure = self.failure.lock().clone();
@@ -310,7 +247,7 @@ impl Registry {
         let differs = sources.organization.differs(&organization);
         sources.organization = organization;
         if differs {
-            self.put_in_force(&sources);
+            self.renew(&sources, self.settings());
         }
         // A reading that changed nothing is written down too: it is cheap, and says when tags were read.
         let stored = self.copy.as_deref().map_or(Ok(()), |path| sources.organization.store(path));
@@ -319,17 +256,19 @@ impl Registry {
         }
     }
 
-    fn put_in_force(&self, sources: &Sources) {
-        let no_rules = OrganizationsConfig::default();
-        let rules = self.rules.as_ref().unwrap_or(&no_rules);
-        let Merged { mut tenants, conflicts } = merge(sources.file.as_ref(), &sources.organization, rules);
-        if let Some(home) = &self.home {
+    fn renew(&self, sources: &Sources, settings: Arc<Settings>) {
+        let Merged { mut tenants, conflicts } = match &settings.organizations {
+            Some(rules) => merge(sources.file.as_ref(), &sources.organization, rules),
+            // What was read of one that is configured no more gives nobody an account.
+            None => merge(sources.file.as_ref(), &Organization::default(), &OrganizationsConfig::default()),
+        };
+        if let Some(home) = &settings.home {
             tenants.settle_homes(home);
         }
         telemetry::in_force(tenants.len(), tenants.accounts());
         let before = Arc::clone(&self.current.read().conflicts);
         let before: HashSet<&Conflict> = before.iter().collect();
-        if self.rules.is_some() {
+        if settings.organizations.is_some() || !before.is_empty() {
             for kind in ConflictKind::ALL {
                 telemetry::conflicts(kind.as_str(), conflicts.iter().filter(|conflict| conflict.kind == kind).count());
             }
@@ -341,8 +280,9 @@ impl Registry {
                 "file and organization differ, or a tag can't be used; /tenantscope/v1/registry lists all"
             );
         }
-        let incomplete = self.rules.is_some() && !sources.organization.complete;
-        *self.current.write() = InForce { tenants: Arc::new(tenants), conflicts: Arc::new(conflicts), incomplete };
+        let incomplete = settings.organizations.is_some() && !sources.organization.complete;
+        let (tenants, conflicts) = (Arc::new(tenants), Arc::new(conflicts));
+        *self.current.write() = InForce { tenants, conflicts, incomplete, settings };
     }
 
     /// The tenants in force now. Cheap; hold it for one decision, not longer.
@@ -362,22 +302,19 @@ impl Registry {
 
     /// Whose account it is, by the rules for unknown accounts and homes.
     pub fn owner(&self, account: AccountId) -> Result<Owner, AccountRefused> {
-        let (tenants, incomplete) = {
-            let current = self.current.read();
-            (Arc::clone(&current.tenants), current.incomplete)
-        };
+        let InForce { tenants, incomplete, settings, .. } = self.current.read().clone();
         if let Some(pooled) = tenants.pooled(account) {
             let (tenant, pooled) = (TenantId::unassigned(), Some(Arc::clone(pooled)));
             return Ok(Owner { tenant, regions: None, pooled });
         }
         let Some(tenant) = tenants.owner(account) else {
-            return match self.unknown {
+            return match settings.unknown {
                 _ if incomplete => Err(AccountRefused::NotReadYet(account)),
                 Unknown::Refuse => Err(AccountRefused::Unknown(account)),
                 Unknown::Quarantine => Ok(Owner { tenant: TenantId::unassigned(), regions: None, pooled: None }),
             };
         };
-        match (&self.home, &tenant.home) {
+        match (&settings.home, &tenant.home) {
             (Some(ours), Some(home)) if ours != home => Err(AccountRefused::WrongHome { account, home: home.clone() }),
             _ => Ok(Owner { tenant: tenant.id.clone(), regions: tenant.regions.clone(), pooled: None }),
         }
@@ -393,9 +330,16 @@ mod tests {
         AccountId::try_new(text).unwrap()
     }
 
+    fn config(unknown: Unknown) -> RegistryConfig {
+        RegistryConfig { unknown, home: Some("eu".into()), ..RegistryConfig::of_file("tenants.yaml") }
+    }
+
     fn open(dir: &Path, unknown: Unknown) -> Registry {
-        let config = RegistryConfig { unknown, home: Some("eu".into()), ..RegistryConfig::of_file("tenants.yaml") };
-        Registry::open(&config, dir).unwrap()
+        Registry::open(&config(unknown), dir).unwrap()
+    }
+
+    fn reload(registry: &Registry, config: &RegistryConfig, dir: &Path) {
+        registry.put_in_force(registry.prepare(config, dir).unwrap());
     }
 
     #[test]
@@ -405,11 +349,43 @@ mod tests {
         std::fs::write(&file, "tenants: [{id: acme, accounts: [\"111122223333\"]}]").unwrap();
         let registry = open(dir.path(), Unknown::Refuse);
         std::fs::write(&file, "tenants: [{id: acme, accounts: [\"1\"]}]").unwrap();
-        assert!(registry.reload().is_err());
+        assert!(registry.prepare(&config(Unknown::Refuse), dir.path()).is_err());
         assert_eq!(registry.owner(account("111122223333")).unwrap().tenant.as_str(), "acme");
         std::fs::write(&file, "tenants: [{id: beta, accounts: [\"111122223333\"]}]").unwrap();
-        registry.reload().unwrap();
+        reload(&registry, &config(Unknown::Refuse), dir.path());
         assert_eq!(registry.owner(account("111122223333")).unwrap().tenant.as_str(), "beta");
+    }
+
+    #[test]
+    fn a_reload_changes_everything_that_the_configuration_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "tenants: [{id: a, accounts: [\"111122223333\"], home: us}]";
+        std::fs::write(dir.path().join("tenants.yaml"), text).unwrap();
+        let registry = open(dir.path(), Unknown::Refuse);
+        let (known, strange) = (account("111122223333"), account("222233334444"));
+        assert_eq!(registry.owner(known).unwrap_err().reason(), "wrong_home");
+        reload(&registry, &RegistryConfig { home: Some("us".into()), ..config(Unknown::Quarantine) }, dir.path());
+        assert_eq!(registry.owner(known).unwrap().tenant.as_str(), "a");
+        assert_eq!(registry.owner(strange).unwrap().tenant, TenantId::unassigned());
+
+        // The organization comes by a reload, its rules change by one, and it goes by one.
+        let with = |rules: &str| RegistryConfig {
+            organizations: Some(serde_saphyr::from_str(rules).unwrap()),
+            ..RegistryConfig::default()
+        };
+        reload(&registry, &with("{}"), dir.path());
+        assert_eq!(registry.owner(strange).unwrap_err().reason(), "registry_loading");
+        let tags = [("tenant", "b"), ("customer", "c")];
+        registry.replace_organization(organization(&[("222233334444", member("b", "/Tenants", &tags))]));
+        let owner = || registry.owner(strange).map(|owner| owner.tenant.to_string());
+        assert_eq!(owner(), Ok("b".to_owned()));
+        reload(&registry, &with("{tenant_tag: customer}"), dir.path());
+        assert_eq!(owner(), Ok("c".to_owned()));
+        reload(&registry, &with("{under: [/Other]}"), dir.path());
+        assert_eq!(owner(), Err(AccountRefused::Unknown(strange)));
+        reload(&registry, &config(Unknown::Refuse), dir.path());
+        assert_eq!(owner(), Err(AccountRefused::Unknown(strange)));
+        assert!(registry.is_complete() && registry.organization_status().is_none());
     }
 
     #[test]

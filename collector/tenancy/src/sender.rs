@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tenantscope_model::{AccountId, Claim, Decision, Region, Stamp, TenantId};
 use tenantscope_wire::Name;
 
-use crate::registry::{Owner, Registry};
+use crate::registry::Registry;
+use crate::registry::owner::Owner;
 
 /// Who sends. Decides the names of each resource; holds what it needs for that, so that a reload in the middle of a
 /// batch does not split it.

@@ -110,6 +110,11 @@ impl Selector {
         self.0.is_empty()
     }
 
+    /// Each name with the values of which one is asked for.
+    pub fn asked(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.0.iter().map(|(name, one_of)| (name.as_str(), one_of.0.as_slice()))
+    }
+
     /// Whether somebody of whom these values are known matches.
     pub(super) fn matches<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|(name, one_of)| value_of(name).is_some_and(|value| one_of.0.iter().any(|it| it == value)))

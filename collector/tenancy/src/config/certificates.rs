@@ -22,6 +22,16 @@ pub(crate) enum CertificateOf {
     Relay { name: String, accounts: Vec<AccountId> },
 }
 
+impl CertificateConfig {
+    /// Name and accounts, where it stands for a relay.
+    pub fn relay(&self) -> Option<(&str, &[AccountId])> {
+        match &self.whose {
+            CertificateOf::Placed => None,
+            CertificateOf::Relay { name, accounts } => Some((name, accounts)),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCertificate {

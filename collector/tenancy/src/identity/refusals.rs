@@ -8,7 +8,7 @@ use crate::identity::jwt::JwtRefused;
 use crate::identity::revoked::IsRevoked;
 use crate::identity::sts::ProofRefused;
 use crate::identity::token::TokenRefused;
-use crate::registry::AccountRefused;
+use crate::registry::owner::AccountRefused;
 
 pub(crate) fn token(refused: &TokenRefused) -> Refused {
     let reason = match refused {

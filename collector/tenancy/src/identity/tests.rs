@@ -320,8 +320,8 @@ async fn a_restart_keeps_tokens_and_a_reload_moves_accounts() {
     let token = identity.issue(&proved, &Name::try_new("a1").unwrap(), None, NOW_MS).token;
     drop(identity);
 
-    let registry = RegistryConfig::of_file("tenants.yaml");
-    let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
+    let of_file = RegistryConfig::of_file("tenants.yaml");
+    let registry = Arc::new(Registry::open(&of_file, dir.path()).unwrap());
     let config = IdentityConfig::default();
     let identity = Identity::try_new(&config, Arc::clone(&registry), Path::new("."), dir.path()).unwrap();
     assert_eq!(
@@ -329,7 +329,7 @@ async fn a_restart_keeps_tokens_and_a_reload_moves_accounts() {
         "beta"
     );
     std::fs::write(dir.path().join("tenants.yaml"), r#"tenants: [{id: new, accounts: ["222222222222"]}]"#).unwrap();
-    registry.reload().unwrap();
+    registry.put_in_force(registry.prepare(&of_file, dir.path()).unwrap());
     assert_eq!(
         stamped(identity.sender(&bearer(&token), &peer(), NOW_MS).await.unwrap().decide(&claim(None, None))).0,
         "new"

@@ -95,6 +95,28 @@ impl Organization {
     }
 }
 
+/// Why the organization can't be read at present.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OrganizationFailure {
+    /// What went wrong last.
+    pub error: String,
+    /// Since when, in milliseconds since the epoch.
+    pub since_ms: i64,
+}
+
+/// How far the organization is read.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OrganizationStatus {
+    /// Whether all of it was read once.
+    pub complete: bool,
+    /// When it was last read to its end, in milliseconds since the epoch.
+    pub read_ms: Option<i64>,
+    /// Accounts that are known.
+    pub accounts: usize,
+    /// Why it can't be read at present.
+    pub failure: Option<OrganizationFailure>,
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

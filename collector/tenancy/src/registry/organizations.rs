@@ -37,6 +37,10 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether there is an organization now.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two readings.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause after readings that failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// The most accounts and units of an organization; AWS's own quotas are below.
@@ -71,9 +75,15 @@ pub(crate) enum ReadError {
     TooMany { what: &'static str, most: usize },
 }
 
-/// What reads, for the program's life.
+/// What reads, for the program's life, while an organization is configured.
 pub struct OrganizationsReader {
     registry: Arc<Registry>,
+}
+
+/// One that has what it needs for its calls.
+struct Reader {
+    registry: Arc<Registry>,
+    /// As the reading that goes on began with them.
     rules: OrganizationsConfig,
     client: Client,
     pace: Pace,
@@ -83,61 +93,64 @@ pub struct OrganizationsReader {
 }
 
 impl OrganizationsReader {
-    /// Loads credentials, region and endpoint as every AWS program does; `None` where no organization is configured.
-    /// Asks nobody yet, unless the credentials come from a service.
-    pub async fn load(registry: Arc<Registry>) -> Option<Self> {
-        let rules = registry.organization_rules()?.clone();
-        let client = Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
-        let retries = RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_max_backoff(LONGEST_BACKOFF);
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_timeout(CALL_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .build();
-        // Organizations has one endpoint for each partition; the region only says which.
-        let from_environment = EnvironmentVariableRegionProvider::new();
-        let region = RegionProviderChain::first_try(from_environment).or_else(Region::from_static("us-east-1"));
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(client)
-            .retry_config(retries)
-            .timeout_config(timeouts)
-            .region(region)
-            .load()
-            .await;
-        let pace = Pace::new(rules.calls_per_second);
-        Some(Self { registry, rules, client: Client::new(&config), pace, missing: BTreeSet::new() })
+    /// Reads for this registry.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
     }
 
     /// Reads until `stop` ends.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
-        tokio::pin!(stop);
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.read_on() => {}
+            () = stop => {}
+        }
+    }
+
+    async fn read_on(self) {
+        let mut reader: Option<Reader> = None;
         let mut failures = 0;
         loop {
-            let begun = Instant::now();
-            let read = tokio::select! {
-                read = self.read() => read,
-                () = &mut stop => return,
+            let Some(rules) = self.registry.organization_rules() else {
+                // A reload may bring one.
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                continue;
             };
-            let pause = match read {
+            let (begun, refresh) = (Instant::now(), rules.refresh.0);
+            let reader = match &mut reader {
+                Some(reader) => reader.following(rules),
+                None => reader.insert(Reader::load(Arc::clone(&self.registry), rules).await),
+            };
+            let pause = match reader.read().await {
                 Ok(()) => {
                     failures = 0;
                     telemetry::round("ok");
-                    self.rules.refresh.0.saturating_sub(begun.elapsed())
+                    refresh.saturating_sub(begun.elapsed())
                 }
                 Err(error) => {
                     failures += 1;
                     telemetry::round("failed");
-                    let pause = pause_after(failures, self.rules.refresh.0);
+                    let pause = pause_after(failures, refresh);
                     tracing::warn!(%error, failures, next_in = ?pause, "organization not read, what is known stays");
                     self.registry.organization_failed(error.to_string(), now_ms());
                     pause
                 }
             };
-            tokio::select! {
-                () = tokio::time::sleep(pause.max(Duration::from_millis(100))) => {}
-                () = &mut stop => return,
-            }
+            tokio::time::sleep(pause.max(LEAST_PAUSE)).await;
         }
+    }
+}
+
+impl Reader {
+    async fn load(registry: Arc<Registry>, rules: OrganizationsConfig) -> Self {
+        let pace = Pace::new(rules.calls_per_second);
+        Self { registry, rules, client: client().await, pace, missing: BTreeSet::new() }
+    }
+
+    /// The same by other rules, which a reload may have brought.
+    fn following(&mut self, rules: OrganizationsConfig) -> &mut Self {
+        self.pace.set_rate(rules.calls_per_second);
+        self.rules = rules;
+        self
     }
 
     async fn read(&mut self) -> Result<(), ReadError> {
@@ -290,6 +303,29 @@ impl OrganizationsReader {
             tracing::error!(%error, "the registry could not be replaced");
         }
     }
+}
+
+/// Loads credentials, region and endpoint as every AWS program does. Asks nobody yet, unless the credentials come from a
+/// service.
+async fn client() -> Client {
+    let client = Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
+    let retries = RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_max_backoff(LONGEST_BACKOFF);
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
+    // Organizations has one endpoint for each partition; the region only says which.
+    let from_environment = EnvironmentVariableRegionProvider::new();
+    let region = RegionProviderChain::first_try(from_environment).or_else(Region::from_static("us-east-1"));
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(client)
+        .retry_config(retries)
+        .timeout_config(timeouts)
+        .region(region)
+        .load()
+        .await;
+    Client::new(&config)
 }
 
 fn account(

@@ -21,6 +21,11 @@ impl Pace {
         Self { per_second, left: BURST, filled_at: Instant::now() }
     }
 
+    /// Another rate from now on.
+    pub(crate) fn set_rate(&mut self, per_second: f64) {
+        self.per_second = per_second;
+    }
+
     /// Waits for its turn.
     pub(crate) async fn wait(&mut self) {
         let pause = self.take(Instant::now());
