@@ -126,6 +126,10 @@ impl Config {
             return Err(ConfigError::option("interval", format!("{interval} is not between 1s and 1d")));
         }
         let collected = collected(own.clone(), options)?;
+        // A document may switch off the last one; who writes it in the agent's own file has forgotten something.
+        if own.enabled && collected.sources == Sources::default() {
+            return Err(InvalidDocument::NoSource.into());
+        }
         let tls_ca = options.tls_ca.clone().or(document.tls.ca);
         if let Some(path) = tls_ca.as_deref().filter(|path| !path.is_file()) {
             return Err(ConfigError::option("tls.ca", format!("{} is no file", path.display())));
@@ -149,12 +153,17 @@ impl Config {
 
 impl Config {
     /// What is collected with this document of the collector's. A key that it leaves out stays as the agent's own file has
-    /// it; options and environment count before either.
+    /// it, and so does a source that it does not name; options and environment count before either.
     pub fn collected_with(&self, document: AgentDocument) -> Result<Collected, ConfigError> {
         let (own, options) = self.own.as_ref();
+        // An agent that is to wait for a document has no sources of its own, unless its file names some.
+        let own_sources = || own.sources.clone().or_else(|| own.enabled.then(sources::all_of_aws)).unwrap_or_default();
         let merged = AgentDocument {
             enabled: document.enabled,
-            sources: document.sources.or_else(|| own.sources.clone()),
+            sources: match document.sources {
+                Some(theirs) => Some(theirs.over(own_sources())),
+                None => own.sources.clone(),
+            },
             budget_usd_per_month: document.budget_usd_per_month.or(own.budget_usd_per_month),
         };
         collected(merged, options)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tenantscope_model::Region;
 
 use tenantscope_wire::document::{
-    CloudWatchSource, InvalidDocument, LogsSource, OtlpSource, StatisticsChoice, XraySource,
+    Choice, CloudWatchSource, InvalidDocument, LogsSource, OtlpSource, StatisticsChoice, XraySource,
 };
 use tenantscope_wire::{AgentDocument, document};
 
@@ -98,24 +98,19 @@ pub struct OtlpReceiver {
 }
 
 impl Sources {
-    /// What a document turns on, with defaults filled in; all AWS sources where it names none at all.
+    /// What a document turns on, with defaults filled in; all AWS sources where it has no `sources`.
     pub(super) fn resolve(document: AgentDocument, options: &Options) -> Result<Self, InvalidDocument> {
         let mut document = document;
-        let mut sources = document.sources.take().unwrap_or_else(|| document::Sources {
-            cloudwatch: Some(CloudWatchSource::default()),
-            logs: Some(LogsSource::default()),
-            xray: Some(XraySource::default()),
-            otlp: None,
-        });
+        let mut sources = document.sources.take().unwrap_or_else(all_of_aws);
         apply_options(&mut sources, options);
         let document = AgentDocument { sources: Some(sources), ..document };
         document.check()?;
         let AgentDocument { enabled: true, sources: Some(sources), .. } = document else { return Ok(Self::default()) };
         Ok(Self {
-            cloudwatch: sources.cloudwatch.map(|it| CloudWatch::resolve(it, options)),
-            logs: sources.logs.map(|it| Logs::resolve(it, options)),
-            xray: sources.xray.map(|it| Xray::resolve(it, options)),
-            otlp: sources.otlp.as_ref().map(OtlpReceiver::resolve),
+            cloudwatch: sources.cloudwatch.on().map(|it| CloudWatch::resolve(it, options)),
+            logs: sources.logs.on().map(|it| Logs::resolve(it, options)),
+            xray: sources.xray.on().map(|it| Xray::resolve(it, options)),
+            otlp: sources.otlp.as_on().map(OtlpReceiver::resolve),
         })
     }
 
@@ -132,19 +127,29 @@ impl Sources {
     }
 }
 
+/// What is collected where nobody names a source.
+pub(super) fn all_of_aws() -> document::Sources {
+    document::Sources {
+        cloudwatch: Choice::On(CloudWatchSource::default()),
+        logs: Choice::On(LogsSource::default()),
+        xray: Choice::On(XraySource::default()),
+        otlp: Choice::Unsaid,
+    }
+}
+
 /// An option that belongs to a source turns it on.
 fn apply_options(sources: &mut document::Sources, options: &Options) {
     if let Some(namespaces) = &options.cloudwatch_namespaces {
-        sources.cloudwatch.get_or_insert_default().namespaces = Some(Options::globs(namespaces));
+        sources.cloudwatch.turn_on(|source| source.namespaces = Some(Options::globs(namespaces)));
     }
     if let Some(groups) = &options.logs_groups {
-        sources.logs.get_or_insert_default().groups = Some(Options::globs(groups));
+        sources.logs.turn_on(|source| source.groups = Some(Options::globs(groups)));
     }
     if let Some(address) = options.otlp_grpc {
-        sources.otlp.get_or_insert_default().grpc = Some(address);
+        sources.otlp.turn_on(|source| source.grpc = Some(address));
     }
     if let Some(address) = options.otlp_http {
-        sources.otlp.get_or_insert_default().http = Some(address);
+        sources.otlp.turn_on(|source| source.http = Some(address));
     }
 }
 

@@ -45,7 +45,8 @@ fn wrong_values_name_what_was_expected() {
         ("collector: \"http://c:4317\"\nspool: {max_bytes: 12parsecs}", "agent.yaml:2"),
         ("collector: \"collector:4317\"", "http"),
         ("spool: {}", "collector: is not set"),
-        ("collector: \"http://c:4317\"\nsources: {}", "no source is on"),
+        ("collector: \"http://c:4317\"\nsources: {}", "no source is named"),
+        ("collector: \"http://c:4317\"\nsources: {xray: off}", "no source is on"),
         ("collector: \"http://c:4317\"\nsources: {otlp: {}}", "needs an address"),
         ("collector: \"http://c:4317\"\nproof: token", "token_file or token_env"),
         ("collector: \"http://c:4317\"\nproof: jwt", "jwt needs token_file"),
@@ -85,10 +86,14 @@ fn the_collectors_document_counts_before_the_file_and_options_before_both() {
     let with = |json: &str| config.collected_with(serde_json::from_str(json).unwrap()).unwrap();
 
     let replaced = with(r#"{"sources": {"logs": {"interval": "1m", "groups": ["/theirs/*"]}}}"#);
-    assert!(replaced.sources.xray.is_none(), "the document's sources take the place of the file's");
+    assert!(replaced.sources.xray.is_some(), "what the document does not name stays");
     let logs = replaced.sources.logs.unwrap();
     assert_eq!((logs.interval, logs.groups), (TimeSpan::from_secs(60), vec![Glob::new("/own/*")]));
     assert_eq!(replaced.budget_usd_per_month, Some(2.0));
+
+    let off = with(r#"{"sources": {"xray": null}}"#).sources;
+    assert!(off.xray.is_none());
+    assert_eq!(off.logs.unwrap().interval, TimeSpan::from_secs(300));
 
     let only_budget = with(r#"{"budget_usd_per_month": 9}"#);
     assert_eq!(only_budget.sources, config.collected.sources);
@@ -101,5 +106,14 @@ fn an_agent_may_be_set_up_to_collect_nothing_until_it_is_told_to() {
     let config = parsed("collector: \"http://c:4317\"\nenabled: false\n").unwrap();
     assert_eq!(config.collected.sources, Sources::default());
     let told = config.collected_with(serde_json::from_str(r#"{"sources": {"xray": {}}}"#).unwrap()).unwrap();
-    assert!(told.sources.xray.is_some());
+    assert!(told.sources.xray.is_some() && told.sources.logs.is_none());
+}
+
+#[test]
+fn a_document_may_switch_off_the_last_source_and_says_nothing_of_the_default_ones() {
+    let config = parsed("collector: \"http://c:4317\"\n").unwrap();
+    let with = |json: &str| config.collected_with(serde_json::from_str(json).unwrap()).unwrap().sources;
+    let sources = with(r#"{"sources": {"otlp": {"grpc": "127.0.0.1:4317"}}}"#);
+    assert!(sources.otlp.is_some() && sources.cloudwatch.is_some() && sources.logs.is_some() && sources.xray.is_some());
+    assert_eq!(with(r#"{"sources": {"cloudwatch": null, "logs": null, "xray": null}}"#), Sources::default());
 }

@@ -1,5 +1,6 @@
 //! An agent's configuration beyond its bootstrap.
 
+mod choice;
 mod glob;
 mod statistic;
 mod within;
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use tenantscope_model::{Region, TimeSpan};
 
+pub use choice::Choice;
 pub use glob::Glob;
 pub use statistic::Statistic;
 pub use within::usd;
@@ -19,14 +21,14 @@ pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 /// An agent's configuration beyond its bootstrap; its keys stand in `agent.yaml` too.
 ///
 /// It has no place for credentials, for endpoints of AWS, or for the collector's address: a collector can change what is
-/// collected, not where it goes or as whom. What a key leaves out stays as the agent's own file has it.
+/// collected, not where it goes or as whom. What it leaves out, a source too, stays as the agent's own file has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentDocument {
     /// An agent that is not enabled collects nothing but keeps asking for its document.
     #[serde(default = "enabled")]
     pub enabled: bool,
-    /// What is collected; absent to leave it to the agent's own file.
+    /// What is collected, source by source; absent to leave all to the agent's own file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Sources>,
     /// What collecting may cost in the account, in USD a month; absent to leave it to the agent's own file.
@@ -50,6 +52,9 @@ pub enum InvalidDocument {
     /// Nothing would be collected.
     #[error("sources: no source is on; use `enabled: false` to collect nothing")]
     NoSource,
+    /// A document that has the key and says nothing with it.
+    #[error("sources: no source is named; leave the key out to change none, use `enabled: false` to collect nothing")]
+    Unsaid,
     /// A receiver that listens nowhere.
     #[error("sources.otlp: needs an address: grpc, http or both")]
     NoAddress,
@@ -69,39 +74,50 @@ impl AgentDocument {
     /// What no key can tell by itself.
     pub fn check(&self) -> Result<(), InvalidDocument> {
         let Some(sources) = &self.sources else { return Ok(()) };
-        if self.enabled && sources.is_empty() {
-            return Err(InvalidDocument::NoSource);
+        if self.enabled && *sources == Sources::default() {
+            return Err(InvalidDocument::Unsaid);
         }
         match &sources.otlp {
-            Some(otlp) if otlp.grpc.is_none() && otlp.http.is_none() => Err(InvalidDocument::NoAddress),
+            Choice::On(otlp) if otlp.grpc.is_none() && otlp.http.is_none() => Err(InvalidDocument::NoAddress),
             _ => Ok(()),
         }
     }
 }
 
 impl Sources {
-    /// Whether none is on.
-    pub fn is_empty(&self) -> bool {
-        self.cloudwatch.is_none() && self.logs.is_none() && self.xray.is_none() && self.otlp.is_none()
+    /// Whether any is on.
+    pub fn any_on(&self) -> bool {
+        self.cloudwatch.is_on() || self.logs.is_on() || self.xray.is_on() || self.otlp.is_on()
+    }
+
+    /// These, and of each source that they say nothing of what the others have. A source is taken whole.
+    #[must_use]
+    pub fn over(self, others: Self) -> Self {
+        Self {
+            cloudwatch: self.cloudwatch.or(others.cloudwatch),
+            logs: self.logs.or(others.logs),
+            xray: self.xray.or(others.xray),
+            otlp: self.otlp.or(others.otlp),
+        }
     }
 }
 
-/// `sources`: what an agent collects; an absent source is not collected.
+/// `sources`: what an agent collects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sources {
     /// CloudWatch metrics.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cloudwatch: Option<CloudWatchSource>,
+    #[serde(skip_serializing_if = "Choice::is_unsaid")]
+    pub cloudwatch: Choice<CloudWatchSource>,
     /// CloudWatch Logs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub logs: Option<LogsSource>,
+    #[serde(skip_serializing_if = "Choice::is_unsaid")]
+    pub logs: Choice<LogsSource>,
     /// X-Ray traces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub xray: Option<XraySource>,
+    #[serde(skip_serializing_if = "Choice::is_unsaid")]
+    pub xray: Choice<XraySource>,
     /// OTLP from applications.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub otlp: Option<OtlpSource>,
+    #[serde(skip_serializing_if = "Choice::is_unsaid")]
+    pub otlp: Choice<OtlpSource>,
 }
 
 /// `sources.cloudwatch`.
@@ -221,8 +237,8 @@ mod tests {
         let document = parse(json).unwrap();
         assert!(document.enabled && document.check().is_ok());
         let sources = document.sources.as_ref().unwrap();
-        assert_eq!(sources.cloudwatch.as_ref().unwrap().interval, Some(TimeSpan::from_secs(300)));
-        assert_eq!(sources.xray, Some(XraySource::default()));
+        assert_eq!(sources.cloudwatch.as_on().unwrap().interval, Some(TimeSpan::from_secs(300)));
+        assert_eq!(sources.xray, Choice::On(XraySource::default()));
         assert_eq!(parse(&serde_json::to_string(&document).unwrap()).unwrap(), document);
     }
 
@@ -244,6 +260,34 @@ mod tests {
     }
 
     #[test]
+    fn a_source_is_on_off_or_left_to_the_agent() {
+        let off = r#"{"sources": {"logs": null, "xray": "off", "otlp": {"grpc": "127.0.0.1:4317"}}}"#;
+        let document = parse(off).unwrap();
+        let sources = document.sources.clone().unwrap();
+        assert_eq!((&sources.cloudwatch, &sources.logs, &sources.xray), (&Choice::Unsaid, &Choice::Off, &Choice::Off));
+        let text = serde_json::to_string(&document).unwrap();
+        assert!(text.contains(r#""logs":null,"xray":null,"#) && !text.contains("cloudwatch"), "{text}");
+        assert_eq!(parse(&text).unwrap(), document);
+        assert!(parse(r#"{"sources": {"xray": "off"}}"#).unwrap().check().is_ok(), "the others are the agent's");
+        for wrong in ["\"on\"", "true", "3", "[]"] {
+            let error = parse(&format!(r#"{{"sources": {{"xray": {wrong}}}}}"#)).unwrap_err().to_string();
+            assert!(error.contains("or `off`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_merged_source_by_source() {
+        let sources = |json: &str| parse(&format!(r#"{{"sources": {json}}}"#)).unwrap().sources.unwrap();
+        let own =
+            sources(r#"{"logs": {"groups": ["/own"], "interval": "1m"}, "xray": {}, "otlp": {"grpc": "127.0.0.1:1"}}"#);
+        let merged = sources(r#"{"cloudwatch": {}, "logs": {"groups": ["/theirs"]}, "xray": null}"#).over(own.clone());
+        let expected =
+            r#"{"cloudwatch": {}, "logs": {"groups": ["/theirs"]}, "xray": null, "otlp": {"grpc": "127.0.0.1:1"}}"#;
+        assert_eq!(merged, sources(expected), "a source that is named is taken whole");
+        assert!(merged.any_on() && !sources(r#"{"xray": null}"#).any_on());
+    }
+
+    #[test]
     fn a_value_out_of_its_bounds_is_an_error() {
         for (json, expected) in [
             (r#"{"sources": {"logs": {"interval": "10ms"}}}"#, "10ms is less than 1s"),
@@ -262,7 +306,7 @@ mod tests {
             let error = parse(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{json}: {error}");
         }
-        assert_eq!(parse(r#"{"sources": {}}"#).unwrap().check(), Err(InvalidDocument::NoSource));
+        assert_eq!(parse(r#"{"sources": {}}"#).unwrap().check(), Err(InvalidDocument::Unsaid));
         assert!(parse(r#"{"enabled": false, "sources": {}}"#).unwrap().check().is_ok());
         assert_eq!(parse(r#"{"sources": {"otlp": {}}}"#).unwrap().check(), Err(InvalidDocument::NoAddress));
     }
