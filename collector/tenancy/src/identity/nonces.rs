@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
+use tenantscope_model::AccountId;
 
 /// Nonces that are remembered; a fleet of 6,000 accounts needs a tenth of them.
 const MAX_NONCES: usize = 1 << 18;
+/// Those of one account: none can fill the memory alone, so that nobody else's proof would count.
+const MAX_OF_ACCOUNT: usize = MAX_NONCES / 32;
 /// Lines of the file beyond those that still count, before it is written anew.
 const MAX_SPENT_LINES: usize = 4096;
 /// What a file begins with.
@@ -22,12 +25,20 @@ type Digest = [u8; 16];
 #[derive(Debug)]
 pub(crate) struct Nonces(Mutex<Taken>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Taken {
-    /// Until when each counts.
-    until_ms: HashMap<Digest, i64>,
+    nonces: HashMap<Digest, Nonce>,
     by_end: BTreeSet<(i64, Digest)>,
+    /// How many are remembered of each account since the start.
+    of_accounts: HashMap<AccountId, usize>,
     kept: Option<Kept>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Nonce {
+    until_ms: i64,
+    /// Whose proof counted; absent while STS is asked, and of an earlier start.
+    account: Option<AccountId>,
 }
 
 /// The file: a line for each nonce of an accepted proof, `<until_ms> <digest>`. A line that can't be read is passed over,
@@ -48,15 +59,24 @@ pub(crate) enum NotTaken {
     Full,
 }
 
+/// Why a nonce is not kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotKept {
+    #[error("{MAX_OF_ACCOUNT} proofs of the account counted lately")]
+    TooMany,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 impl Nonces {
     /// In memory alone.
     pub(crate) fn in_memory() -> Self {
-        Self(Mutex::new(Taken { until_ms: HashMap::new(), by_end: BTreeSet::new(), kept: None }))
+        Self(Mutex::default())
     }
 
     /// With what an earlier start took and still counts. Blocks on the file.
     pub(crate) fn open(path: &Path, now_ms: i64) -> io::Result<Self> {
-        let mut taken = Taken { until_ms: HashMap::new(), by_end: BTreeSet::new(), kept: None };
+        let mut taken = Taken::default();
         match File::open(path) {
             Ok(file) => taken.load(file, now_ms)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -71,41 +91,48 @@ impl Nonces {
         let mut taken = self.0.lock();
         taken.forget(now_ms);
         let digest = digest(nonce);
-        if taken.until_ms.contains_key(&digest) {
+        if taken.nonces.contains_key(&digest) {
             return Err(NotTaken::Before);
         }
         // Forgetting one of those that still count would let it count again.
-        if taken.until_ms.len() >= MAX_NONCES {
+        if taken.nonces.len() >= MAX_NONCES {
             return Err(NotTaken::Full);
         }
         taken.insert(digest, until_ms);
         Ok(())
     }
 
-    /// Its proof counted: it stays taken over a restart.
-    pub(crate) fn keep(&self, nonce: &str) -> io::Result<()> {
-        self.0.lock().keep(digest(nonce))
+    /// Its proof counts for the account: it stays taken over a restart.
+    pub(crate) fn keep(&self, nonce: &str, account: AccountId) -> Result<(), NotKept> {
+        self.0.lock().keep(digest(nonce), account)
     }
 
     /// Its proof did not count: nobody without credentials can fill the memory.
     pub(crate) fn give_back(&self, nonce: &str) {
-        let (mut taken, digest) = (self.0.lock(), digest(nonce));
-        if let Some(until_ms) = taken.until_ms.remove(&digest) {
-            taken.by_end.remove(&(until_ms, digest));
-        }
+        self.0.lock().remove(digest(nonce));
     }
 }
 
 impl Taken {
     fn insert(&mut self, digest: Digest, until_ms: i64) {
-        self.until_ms.insert(digest, until_ms);
+        self.nonces.insert(digest, Nonce { until_ms, account: None });
         self.by_end.insert((until_ms, digest));
     }
 
+    fn remove(&mut self, digest: Digest) {
+        let Some(Nonce { until_ms, account }) = self.nonces.remove(&digest) else { return };
+        self.by_end.remove(&(until_ms, digest));
+        let Some(account) = account else { return };
+        let left = self.of_accounts.get(&account).map_or(0, |count| count - 1);
+        match left {
+            0 => self.of_accounts.remove(&account),
+            left => self.of_accounts.insert(account, left),
+        };
+    }
+
     fn forget(&mut self, now_ms: i64) {
-        while let Some((until_ms, digest)) = self.by_end.first().copied().filter(|(until_ms, _)| *until_ms < now_ms) {
-            self.by_end.remove(&(until_ms, digest));
-            self.until_ms.remove(&digest);
+        while let Some((_, digest)) = self.by_end.first().copied().filter(|(until_ms, _)| *until_ms < now_ms) {
+            self.remove(digest);
         }
     }
 
@@ -119,21 +146,28 @@ impl Taken {
             if let Some((until_ms, digest)) = read_line(&line?).filter(|(until_ms, _)| *until_ms >= now_ms) {
                 self.insert(digest, until_ms);
             }
-            if self.until_ms.len() == MAX_NONCES {
+            if self.nonces.len() == MAX_NONCES {
                 break;
             }
         }
         Ok(())
     }
 
-    fn keep(&mut self, digest: Digest) -> io::Result<()> {
-        let Some(until_ms) = self.until_ms.get(&digest).copied() else { return Ok(()) };
+    fn keep(&mut self, digest: Digest, account: AccountId) -> Result<(), NotKept> {
+        let Some(nonce) = self.nonces.get_mut(&digest) else { return Ok(()) };
+        let of_account = self.of_accounts.entry(account).or_default();
+        if *of_account >= MAX_OF_ACCOUNT {
+            return Err(NotKept::TooMany);
+        }
+        *of_account += 1;
+        nonce.account = Some(account);
+        let until_ms = nonce.until_ms;
         let Some(kept) = &mut self.kept else { return Ok(()) };
         writeln!(kept.file, "{until_ms} {}", hex::encode(digest))?;
         kept.lines += 1;
-        if kept.lines > self.until_ms.len() + MAX_SPENT_LINES {
+        if kept.lines > self.nonces.len() + MAX_SPENT_LINES {
             let path = kept.path.clone();
-            return self.write_anew(&path);
+            self.write_anew(&path)?;
         }
         Ok(())
     }
@@ -171,13 +205,17 @@ fn read_line(line: &str) -> Option<(i64, Digest)> {
 mod tests {
     use super::*;
 
+    fn account(text: &str) -> AccountId {
+        AccountId::try_new(text).unwrap()
+    }
+
     #[test]
     fn a_nonce_is_taken_once_and_over_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("identity.nonces");
         let nonces = Nonces::open(&path, 0).unwrap();
         assert_eq!(nonces.take("a", 100, 0), Ok(()));
-        nonces.keep("a").unwrap();
+        nonces.keep("a", account("111122223333")).unwrap();
         assert_eq!(nonces.take("a", 100, 100), Err(NotTaken::Before));
         nonces.take("b", 100, 0).unwrap();
         nonces.give_back("b");
@@ -200,11 +238,31 @@ mod tests {
         for second in 0..20_000 {
             let nonce = second.to_string();
             nonces.take(&nonce, second, second).unwrap();
-            nonces.keep(&nonce).unwrap();
+            nonces.keep(&nonce, account("111122223333")).unwrap();
         }
         assert!(fs::read_to_string(&path).unwrap().lines().count() < 2 * MAX_SPENT_LINES);
         fs::write(&path, "something else\n").unwrap();
         assert!(Nonces::open(&path, 0).is_err());
+    }
+
+    #[test]
+    fn one_account_leaves_room_for_the_others() {
+        let nonces = Nonces::in_memory();
+        let (flooding, other) = (account("111122223333"), account("444455556666"));
+        for i in 0..MAX_OF_ACCOUNT {
+            nonces.take(&i.to_string(), 10, 0).unwrap();
+            nonces.keep(&i.to_string(), flooding).unwrap();
+        }
+        let prove = |nonce: &str, account, now_ms| {
+            nonces.take(nonce, 20, now_ms).unwrap();
+            nonces.keep(nonce, account).inspect_err(|_| nonces.give_back(nonce))
+        };
+        for _ in 0..2 {
+            assert!(matches!(prove("one more", flooding, 0), Err(NotKept::TooMany)));
+        }
+        assert!(prove("another's", other, 0).is_ok());
+        assert!(prove("one more", flooding, 11).is_ok(), "the first ones' time is over");
+        assert_eq!(nonces.0.lock().of_accounts, HashMap::from([(flooding, 1), (other, 1)]));
     }
 
     #[test]

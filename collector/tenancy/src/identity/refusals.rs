@@ -64,6 +64,7 @@ pub(crate) fn proof(refused: &ProofRefused) -> Refused {
         ProofRefused::Stale { .. } | ProofRefused::Replayed | ProofRefused::Rejected => {
             Refused::unauthenticated(reason, message)
         }
+        ProofRefused::TooMany => Refused::throttled(reason, message, Duration::from_secs(60)),
         ProofRefused::Busy => Refused::unavailable(reason, message, Duration::from_secs(2)),
         ProofRefused::Unreachable(_) => Refused::unavailable(reason, message, Duration::from_secs(5)),
     }

@@ -1,7 +1,7 @@
 //! How many may do something dear at the same time, and how much of that one address.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -37,6 +37,7 @@ impl Slots {
 
     /// A place, if there is one.
     pub(crate) fn take(&self, address: IpAddr) -> Option<Slot> {
+        let address = network(address);
         let mut taken = self.taken.lock();
         let of_address = taken.by_address.get(&address).copied().unwrap_or(0);
         if taken.all >= self.all || of_address >= self.of_one {
@@ -45,6 +46,14 @@ impl Slots {
         taken.all += 1;
         taken.by_address.insert(address, of_address + 1);
         Some(Slot { address, taken: Arc::clone(&self.taken) })
+    }
+}
+
+/// What counts as one address: of IPv6, whoever has one has a /64 of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -64,6 +73,18 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let slots = Slots::new(4);
+        let take = |address: &str| slots.take(address.parse().unwrap());
+        let first = [take("2001:db8::1"), take("2001:db8::ffff:2")];
+        assert!(first.iter().all(Option::is_some) && take("2001:db8::3").is_none());
+        let others = [take("2001:db8:0:1::1"), take("::ffff:10.0.0.1")];
+        assert!(others.iter().all(Option::is_some));
+        drop(first);
+        assert!(slots.taken.lock().by_address.contains_key(&IpAddr::from([10, 0, 0, 1])));
+    }
 
     #[test]
     fn one_address_leaves_room_for_others() {

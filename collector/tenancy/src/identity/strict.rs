@@ -18,10 +18,11 @@ use crate::identity::nonces::Nonces;
 use crate::identity::refusals;
 use crate::identity::revoked::Revoked;
 use crate::identity::secret::TokenDigest;
-use crate::identity::sts::Sts;
+use crate::identity::sts::{ProofRefused, Sts};
 use crate::identity::token::{PREFIX, TokenKeys, TokenRefused};
 use crate::identity::{InvalidIdentity, Proved};
 use crate::registry::Registry;
+use crate::registry::owner::Owner;
 use crate::sender::{ProvedAgent, Sender};
 
 /// Verified web identity tokens that are remembered, and for how long, so that not each batch costs a signature's check.
@@ -161,19 +162,21 @@ impl Strict {
         match subject {
             Subject::Relay(holder) => Ok(Proved::relay(&holder.name)),
             Subject::Account(account) => {
-                self.revoked.check(account, given_at_ms).map_err(refusals::revoked)?;
-                let owner = self.registry.owner(account).map_err(refusals::account)?;
-                Ok(Proved::account(account, owner.single().cloned()))
+                Ok(Proved::account(account, self.owner(account, given_at_ms)?.single().cloned()))
             }
         }
+    }
+
+    /// Whose the account is, if a credential that was given out then counts for it.
+    fn owner(&self, account: AccountId, given_at_ms: Option<i64>) -> Result<Owner, Refused> {
+        self.revoked.check(account, given_at_ms).map_err(refusals::revoked)?;
+        self.registry.owner(account).map_err(refusals::account)
     }
 
     fn admit(&self, subject: Subject, agent: Option<ProvedAgent>, given_at_ms: Option<i64>) -> Result<Sender, Refused> {
         match subject {
             Subject::Account(account) => {
-                self.revoked.check(account, given_at_ms).map_err(refusals::revoked)?;
-                let owner = self.registry.owner(account).map_err(refusals::account)?;
-                Ok(Sender::Account { account, owner, agent })
+                Ok(Sender::Account { account, owner: self.owner(account, given_at_ms)?, agent })
             }
             Subject::Relay(holder) => Ok(Sender::Relay {
                 accounts: self.revoked.without(&holder.accounts),
@@ -192,7 +195,10 @@ impl Strict {
         let Some(sts) = &self.sts else {
             return Err(Refused::forbidden("no_sts", "this collector takes no proofs by STS"));
         };
-        let caller = sts.verify(proof, peer.address.ip(), now_ms).await.map_err(|refused| refusals::proof(&refused))?;
+        let refused = |refused: ProofRefused| refusals::proof(&refused);
+        let holds = sts.verify(proof, peer.address.ip(), now_ms).await.map_err(refused)?;
+        self.owner(holds.caller.account, None)?;
+        let caller = holds.count().map_err(refused)?;
         tracing::debug!(account = %caller.account, arn = caller.arn, "proof accepted");
         Ok(caller.account)
     }

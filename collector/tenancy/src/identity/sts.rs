@@ -8,7 +8,7 @@ use http::{StatusCode, header};
 use moka::sync::Cache;
 use reqwest::Client;
 use sha2::{Digest as _, Sha256};
-use tenantscope_model::{Region, TimeSpan};
+use tenantscope_model::{AccountId, Region, TimeSpan};
 use tenantscope_wire::Proof;
 use tenantscope_wire::proof::{InvalidProof, is_aws_host, partition, sts_host};
 
@@ -16,7 +16,7 @@ use crate::config::StsConfig;
 use crate::identity::arn::{self, ArnPattern};
 use crate::identity::caller::{self, Caller};
 use crate::identity::fetch;
-use crate::identity::nonces::{Nonces, NotTaken};
+use crate::identity::nonces::{Nonces, NotKept, NotTaken};
 use crate::identity::secret::same_bytes;
 use crate::identity::slots::Slots;
 
@@ -101,6 +101,9 @@ pub enum ProofRefused {
     /// Too many proofs are being checked.
     #[error("too many proofs are being checked; try again")]
     Busy,
+    /// More of the account's proofs counted than are remembered of one.
+    #[error("the account proves itself too often; try again later")]
+    TooMany,
     /// STS can't be asked, or gives no answer that can be read.
     #[error("STS can't be asked: {0}")]
     Unreachable(String),
@@ -120,6 +123,7 @@ impl ProofRefused {
             Self::OtherPartition => "other_partition",
             Self::WrongRole => "wrong_role",
             Self::Busy => "proofs_busy",
+            Self::TooMany => "too_many_proofs",
             Self::Unreachable(_) => "sts_unreachable",
         }
     }
@@ -165,8 +169,14 @@ impl Sts {
         })
     }
 
-    /// The caller whom STS names, if everything about the proof holds. What costs nothing is checked first.
-    pub(crate) async fn verify(&self, proof: &Proof, from: IpAddr, now_ms: i64) -> Result<Caller, ProofRefused> {
+    /// The caller whom STS names, if everything about the proof holds. What costs nothing is checked first. It counts only
+    /// once [`Holds::count`] is called.
+    pub(crate) async fn verify<'a>(
+        &'a self,
+        proof: &'a Proof,
+        from: IpAddr,
+        now_ms: i64,
+    ) -> Result<Holds<'a>, ProofRefused> {
         let endpoint = self.check(proof, now_ms)?;
         let request = proof.to_request_parts()?;
         let fingerprint = fingerprint(proof);
@@ -181,18 +191,14 @@ impl Sts {
             NotTaken::Before => ProofRefused::Replayed,
             NotTaken::Full => ProofRefused::Busy,
         })?;
-        let mut nonce = GivenBack { nonces: &self.nonces, nonce: Some(&proof.nonce) };
+        let nonce = GivenBack { nonces: &self.nonces, nonce: Some(&proof.nonce) };
         let caller = self.ask(endpoint, request).await.inspect_err(|refused| {
             if matches!(refused, ProofRefused::Rejected) {
                 self.rejected.insert(fingerprint, ());
             }
         })?;
         self.check_caller(&caller, &proof.region)?;
-        nonce.keep().map_err(|error| {
-            tracing::error!(%error, "nonces can't be written");
-            ProofRefused::Busy
-        })?;
-        Ok(caller)
+        Ok(Holds { caller, nonce })
     }
 
     fn check(&self, proof: &Proof, now_ms: i64) -> Result<reqwest::Url, ProofRefused> {
@@ -251,6 +257,27 @@ impl Sts {
     }
 }
 
+/// A proof that holds, of whose caller it is to be seen whether it counts here. Any account of AWS can make one, so it
+/// takes no room unless it does.
+pub(crate) struct Holds<'a> {
+    pub(crate) caller: Caller,
+    nonce: GivenBack<'a>,
+}
+
+impl Holds<'_> {
+    /// It counts, this once.
+    pub(crate) fn count(mut self) -> Result<Caller, ProofRefused> {
+        self.nonce.keep(self.caller.account).map_err(|not_kept| match not_kept {
+            NotKept::TooMany => ProofRefused::TooMany,
+            NotKept::Io(error) => {
+                tracing::error!(%error, "nonces can't be written");
+                ProofRefused::Busy
+            }
+        })?;
+        Ok(self.caller)
+    }
+}
+
 /// A nonce that is given back when its proof does not count, also if whoever sent it goes away.
 struct GivenBack<'a> {
     nonces: &'a Nonces,
@@ -258,9 +285,9 @@ struct GivenBack<'a> {
 }
 
 impl GivenBack<'_> {
-    fn keep(&mut self) -> std::io::Result<()> {
+    fn keep(&mut self, account: AccountId) -> Result<(), NotKept> {
         if let Some(nonce) = self.nonce {
-            self.nonces.keep(nonce)?;
+            self.nonces.keep(nonce, account)?;
         }
         self.nonce = None;
         Ok(())

@@ -248,6 +248,20 @@ async fn what_sts_says_counts() {
     assert_eq!(ask("200 OK", answer("000000000000", role), Unknown::Quarantine).await.unwrap(), "unassigned");
 }
 
+/// Any account of AWS can make true proofs, so those of strangers must take no room among the nonces.
+#[tokio::test]
+async fn a_strangers_true_proof_leaves_nothing_behind() {
+    let (url, asked) = answering("200 OK", answer("000000000000", "tenantscope-agent")).await;
+    let Setup { identity, dir } = setup(&url, Unknown::Refuse);
+    let proof = proof("collector.example.com", "eu-west-1", NONCE);
+    for _ in 0..2 {
+        assert_eq!(identity.prove(&proof, &peer(), NOW_MS).await.unwrap_err().reason, "unknown_account");
+    }
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2);
+    let kept = std::fs::read_to_string(dir.path().join("identity.nonces")).unwrap();
+    assert_eq!(kept.lines().count(), 1, "{kept}");
+}
+
 #[tokio::test]
 async fn static_tokens_hold_for_their_accounts_only() {
     let Setup { identity, .. } = setup("http://127.0.0.1:9", Unknown::Refuse);
