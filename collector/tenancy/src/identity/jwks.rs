@@ -222,7 +222,7 @@ impl Key {
 
 #[derive(Deserialize)]
 struct RawSet {
-    keys: Vec<RawKey>,
+    keys: Vec<serde_json::Value>,
 }
 
 /// RFC 7517; what is missing or not known makes a key that is passed over.
@@ -242,7 +242,8 @@ struct RawKey {
 
 fn parse(json: &[u8]) -> Option<Vec<Key>> {
     let set: RawSet = serde_json::from_slice(json).ok()?;
-    Some(set.keys.into_iter().take(MAX_KEYS).filter_map(key).collect())
+    let known = set.keys.into_iter().filter_map(|raw| key(serde_json::from_value(raw).ok()?));
+    Some(known.take(MAX_KEYS).collect())
 }
 
 fn key(raw: RawKey) -> Option<Key> {

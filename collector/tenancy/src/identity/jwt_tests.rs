@@ -13,8 +13,13 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tenantscope_wire::Peer;
+
 use crate::config::{ClaimPath, IssuerConfig, OneOrMany};
 use crate::identity::jwt::{Claims, Issuer, Unverified, looks_like_jwt};
+use crate::{Identity, IdentityConfig, Registry, RegistryConfig};
 
 const NOW_S: i64 = 1_790_000_000;
 const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -98,7 +103,9 @@ fn with(mut value: Value, name: &str, new: Value) -> Value {
 #[tokio::test]
 async fn a_token_of_the_issuer_names_the_account() {
     let pair = key_pair();
-    let served = served(json!([{ "kty": "oct", "k": "AAAA", "kid": "a" }, jwk(&pair, "a")])).await;
+    // Keys of a kind that is not known, or that are none, are passed over.
+    let others = [json!({ "kty": "oct", "k": "AAAA", "kid": "a" }), json!({ "kid": 7 }), json!("text")];
+    let served = served(others.into_iter().chain([jwk(&pair, "a")]).collect()).await;
     let issuer = Issuer::try_new(&config(&served.url), Path::new(".")).unwrap();
     let token = signed(&pair, &header("a"), &claims(&served.url));
     assert!(looks_like_jwt(&token));
@@ -189,6 +196,33 @@ async fn keys_rotate_and_strangers_do_not_make_us_ask() {
     assert_eq!(asked(), 3);
     let too_late = NOW_S + 31 + 86_400;
     assert_eq!(verify_at(&issuer, &by(&new, "new", too_late), too_late).await, Err("jwks_unreachable"));
+}
+
+#[tokio::test]
+async fn a_token_of_no_age_is_older_than_any_revocation() {
+    let pair = key_pair();
+    let served = served(json!([jwk(&pair, "a")])).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tenants.yaml"), r#"tenants: [{id: acme, accounts: ["123456789012"]}]"#).unwrap();
+    let registry = Registry::open(&RegistryConfig::of_file("tenants.yaml"), dir.path()).unwrap();
+    let config = format!(
+        "{{jwt: [{{issuer: \"{}\", audience: \"https://collector.example.com\", algorithms: [ES256], account: \"123456789012\"}}], \
+         revoked: [{{account: \"123456789012\", before: \"2026-09-21T14:13:10Z\"}}]}}",
+        served.url
+    );
+    let config: IdentityConfig = serde_saphyr::from_str(&config).unwrap();
+    let identity = Identity::try_new(&config, Arc::new(registry), dir.path(), dir.path()).unwrap();
+    let sent = async |claims: Value| {
+        let bearer = format!("Bearer {}", signed(&pair, &header("a"), &claims));
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer.parse().unwrap())]);
+        identity.sender(&headers, &Peer::unknown(), NOW_S * 1000).await.map(drop).map_err(|refused| refused.reason)
+    };
+    let whole = claims(&served.url);
+    assert_eq!(sent(whole.clone()).await, Ok(()));
+    assert_eq!(sent(with(whole.clone(), "iat", json!(NOW_S - 20))).await, Err("revoked_token"));
+    let mut ageless = whole;
+    ageless.as_object_mut().unwrap().remove("iat");
+    assert_eq!(sent(ageless).await, Err("revoked_token"));
 }
 
 #[test]

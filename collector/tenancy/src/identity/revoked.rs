@@ -53,12 +53,22 @@ impl Revoked {
         }
     }
 
-    /// Those of them for which a relay may still send.
-    pub(crate) fn without(&self, accounts: &Arc<BTreeSet<AccountId>>) -> Arc<BTreeSet<AccountId>> {
-        let stays = |account: &AccountId| self.0.get(account) != Some(&Since::Always);
-        if accounts.iter().all(stays) {
-            return Arc::clone(accounts);
+    /// Those of them for which a relay may still send with a credential that was given out then. One that ended for some of
+    /// them ends as a whole: a new one counts for all, while data without it would be lost.
+    pub(crate) fn without(
+        &self,
+        accounts: &Arc<BTreeSet<AccountId>>,
+        given_at_ms: Option<i64>,
+    ) -> Result<Arc<BTreeSet<AccountId>>, IsRevoked> {
+        let theirs = self.0.keys().filter(|account| accounts.contains(account));
+        let mut gone = BTreeSet::new();
+        for account in theirs {
+            match self.check(*account, given_at_ms) {
+                Ok(()) => {}
+                Err(IsRevoked::Account) => drop(gone.insert(*account)),
+                Err(IsRevoked::Credential) => return Err(IsRevoked::Credential),
+            }
         }
-        Arc::new(accounts.iter().copied().filter(stays).collect())
+        Ok(if gone.is_empty() { Arc::clone(accounts) } else { Arc::new(accounts.difference(&gone).copied().collect()) })
     }
 }

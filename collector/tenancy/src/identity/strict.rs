@@ -52,7 +52,7 @@ struct Certificate {
 #[derive(Debug, Clone, Copy)]
 struct Verified {
     account: AccountId,
-    given_at_ms: Option<i64>,
+    given_at_ms: i64,
     expires_at_ms: i64,
 }
 
@@ -104,7 +104,7 @@ impl Strict {
         }
         if looks_like_jwt(&token) && !self.issuers.is_empty() {
             let verified = self.verified(&token, peer, now_ms).await?;
-            return self.admit(Subject::Account(verified.account), None, verified.given_at_ms);
+            return self.admit(Subject::Account(verified.account), None, Some(verified.given_at_ms));
         }
         self.admit(subject_of(self.static_token(&token)?), None, None)
     }
@@ -154,7 +154,7 @@ impl Strict {
             ProofOfAccount::Token { token } => (subject_of(self.static_token(token)?), None),
             ProofOfAccount::Jwt { token } => {
                 let verified = self.verified(token, peer, now_ms).await?;
-                (Subject::Account(verified.account), verified.given_at_ms)
+                (Subject::Account(verified.account), Some(verified.given_at_ms))
             }
             ProofOfAccount::Certificate => (self.certified(peer)?, None),
             _ => return Err(Refused::invalid("unknown_proof", "this kind of proof is not known here")),
@@ -179,7 +179,7 @@ impl Strict {
                 Ok(Sender::Account { account, owner: self.owner(account, given_at_ms)?, agent })
             }
             Subject::Relay(holder) => Ok(Sender::Relay {
-                accounts: self.revoked.without(&holder.accounts),
+                accounts: self.revoked.without(&holder.accounts, given_at_ms).map_err(refusals::revoked)?,
                 name: holder.name,
                 registry: Arc::clone(&self.registry),
             }),
@@ -316,5 +316,7 @@ fn verified(claims: &Claims, account: &AccountOf) -> Result<Verified, JwtRefused
         }
     };
     let (account, expires_at_ms) = account.zip(claims.time_ms("exp")).ok_or(JwtRefused::Claims)?;
-    Ok(Verified { account, given_at_ms: claims.time_ms("iat"), expires_at_ms })
+    // One that does not say when it was given out may have been at any time.
+    let given_at_ms = claims.time_ms("iat").unwrap_or(i64::MIN);
+    Ok(Verified { account, given_at_ms, expires_at_ms })
 }

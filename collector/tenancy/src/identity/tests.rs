@@ -410,6 +410,17 @@ async fn a_revoked_account_loses_its_credentials_at_once() {
         assert_eq!(sent(token, now_ms).await, Err("revoked_account"));
     }
     assert_eq!(give(now_ms).await.unwrap_err().reason, "revoked_account");
+    // A relay's token of then ends too, since it counts for this account; a new proof gives another.
+    let proved =
+        identity.prove(&ProofOfAccount::Token { token: "two-accounts".into() }, &peer(), now_ms).await.unwrap();
+    let relays = |at_ms| identity.issue(&proved, &Name::try_new("r1").unwrap(), None, at_ms).token;
+    let (relays_before, relays_after) = (relays(now_ms - 1_000), relays(now_ms + 1_000));
+    let since = "revoked: [{account: \"222222222222\", before: \"2025-11-30T11:00:00Z\"}]";
+    reload(&setup, &format!("{{{tokens}, {since}}}"));
+    assert_eq!((sent(&relays_before, now_ms).await, sent(&relays_after, now_ms).await), (Err("revoked_token"), Ok(())));
+    reload(&setup, &format!("{{{tokens}, revoked: [{{account: \"222222222222\"}}]}}"));
+    assert_eq!(sent(&relays_before, now_ms).await, Ok(()));
+
     let relay = identity.sender(&bearer("two-accounts"), &peer(), now_ms).await.unwrap();
     let foreign = Decision::Refuse { reason: "foreign_account" };
     assert_eq!(relay.decide(&claim(Some("222222222222"), None)), foreign, "nor does a relay speak for it");
