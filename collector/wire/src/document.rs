@@ -4,6 +4,7 @@ mod choice;
 mod glob;
 mod statistic;
 mod within;
+pub mod yaml;
 
 use std::net::SocketAddr;
 
@@ -58,6 +59,16 @@ pub enum InvalidDocument {
     /// A receiver that listens nowhere.
     #[error("sources.otlp: needs an address: grpc, http or both")]
     NoAddress,
+}
+
+impl InvalidDocument {
+    /// The key at fault.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::NoSource | Self::Unsaid => "sources",
+            Self::NoAddress => "sources.otlp",
+        }
+    }
 }
 
 fn enabled() -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tenantscope_wire::AgentDocument;
-use tenantscope_wire::document::MAX_DOCUMENT_BYTES;
+use tenantscope_wire::document::{MAX_DOCUMENT_BYTES, yaml};
 
 use super::{AgentsConfig, Selector};
 
@@ -56,17 +56,14 @@ fn read_file(path: &PathBuf) -> Result<Value, String> {
         ));
     }
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
-    let document: AgentDocument = serde_saphyr::from_str(&text).map_err(|error| {
-        let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
-        let rendered = error.render_with_options(serde_saphyr::render_options! {
-            formatter: &serde_saphyr::UserMessageFormatter,
-            snippets: serde_saphyr::SnippetMode::Off,
-        });
-        // The place goes in front, once.
-        let message = rendered.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(&rendered);
+    let document: AgentDocument = yaml::read(&text).map_err(|mistake| {
+        let yaml::Mistake { line, column, message, .. } = mistake;
         format!("{shown}:{line}:{column}: {message}")
     })?;
-    document.check().map_err(|error| format!("{shown}: {error}"))?;
+    document.check().map_err(|error| match yaml::line_of(&text, error.key()) {
+        0 => format!("{shown}: {error}"),
+        line => format!("{shown}:{line}: {error}"),
+    })?;
     // Written anew, so that neither comments nor the order of keys make another version.
     let content = serde_json::to_value(&document).map_err(|error| format!("{shown}: {error}"))?;
     let json_bytes = content.to_string().len();
@@ -107,7 +104,7 @@ mod tests {
         assert!(lines[0].starts_with("DIR/key.yaml:3:") && lines[0].contains("gruops"), "{told}");
         assert!(lines[1].starts_with("DIR/bound.yaml:3:") && lines[1].contains("less than 1s"), "{told}");
         assert!(lines[2].starts_with("DIR/secret.yaml:2:") && lines[2].contains("aws"), "{told}");
-        assert!(lines[3].starts_with("DIR/none.yaml: ") && lines[3].contains("no source"), "{told}");
+        assert!(lines[3].starts_with("DIR/none.yaml:1: ") && lines[3].contains("no source"), "{told}");
     }
 
     #[test]
