@@ -104,6 +104,15 @@ impl Committer {
         Ok(())
     }
 
+    /// Closes the segment, if it holds something, so that it can go once everyone has passed it.
+    pub(crate) fn cut(&mut self) {
+        let last = self.shared.segments.lock().keys().next_back().copied();
+        let holds_records = last.is_some_and(|first| first <= self.shared.end());
+        if holds_records && let Err(error) = self.begin_segment() {
+            tracing::error!(journal = %self.shared.dir.display(), %error, "segment could not be begun");
+        }
+    }
+
     /// Makes a new segment, durable by name and header, and lets go of what nobody needs any more.
     fn begin_segment(&mut self) -> io::Result<()> {
         self.active = None;

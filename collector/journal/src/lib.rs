@@ -168,6 +168,18 @@ impl Journal {
         Cursor::open(Arc::clone(&self.shared), name, start)
     }
 
+    /// Lets what is appended from now on begin a new segment, so that what is there can go once every cursor has passed it,
+    /// however little comes. It happens behind what waits for the writer, soon after this returns.
+    pub fn cut(&self) {
+        self.writer.cut();
+    }
+
+    /// The cursor that is furthest behind, and where it stands.
+    pub fn slowest_cursor(&self) -> Option<(String, u64)> {
+        let cursors = self.shared.cursors.lock();
+        cursors.iter().min_by_key(|(_, at)| **at).map(|(name, at)| (name.clone(), *at))
+    }
+
     /// The names of all cursors.
     pub fn cursor_names(&self) -> Vec<String> {
         self.shared.cursors.lock().keys().cloned().collect()

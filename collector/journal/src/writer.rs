@@ -56,6 +56,8 @@ struct QueueState {
     waiting: VecDeque<Pending>,
     /// Of what waits and of what is being written.
     bytes_in_flight: u64,
+    /// The segment is to be closed behind what waits.
+    cut: bool,
     closed: bool,
 }
 
@@ -98,6 +100,11 @@ impl Writer {
         self.queue.filled.notify_one();
         Ok(Append(receiver))
     }
+
+    pub(crate) fn cut(&self) {
+        self.queue.state.lock().cut = true;
+        self.queue.filled.notify_one();
+    }
 }
 
 impl Drop for Writer {
@@ -122,6 +129,10 @@ fn run(queue: &Queue, mut committer: Committer, tick: Option<Duration>) {
                 committer.enforce_age(SystemTime::now());
                 continue;
             }
+            Taken::Cut => {
+                committer.cut();
+                continue;
+            }
             Taken::Closed => return,
         };
         committer.enforce_age(SystemTime::now());
@@ -133,6 +144,8 @@ fn run(queue: &Queue, mut committer: Committer, tick: Option<Duration>) {
 enum Taken {
     Group(Vec<Pending>, u64),
     Nothing,
+    /// Nothing waits, and the segment is to be closed.
+    Cut,
     Closed,
 }
 
@@ -141,6 +154,9 @@ impl Queue {
     fn take(&self, tick: Option<Duration>) -> Taken {
         let mut state = self.state.lock();
         while state.waiting.is_empty() {
+            if std::mem::take(&mut state.cut) {
+                return Taken::Cut;
+            }
             if state.closed {
                 return Taken::Closed;
             }

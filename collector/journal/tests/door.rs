@@ -232,3 +232,28 @@ fn a_journal_whose_last_handle_goes_in_a_callback_closes() {
     drop(journal);
     assert_eq!(append.wait().unwrap(), 1);
 }
+
+#[test]
+fn a_cut_lets_go_of_what_all_have_passed_however_little_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path(), Options::default()).unwrap();
+    let cursor = journal.cursor("c", 0).unwrap();
+    append(&journal, b"a").unwrap();
+    append(&journal, b"b").unwrap();
+    cursor.advance(2).unwrap();
+    assert_eq!(journal.first(), 1, "the last segment stays, whoever has passed it");
+    journal.cut();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while journal.first() < 3 && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(journal.first(), 3);
+    journal.cut();
+    assert_eq!(append(&journal, b"c").unwrap(), 3, "an empty segment is not cut");
+    journal.cut();
+    assert_eq!(append(&journal, b"d").unwrap(), 4);
+    assert_eq!(journal.slowest_cursor(), Some(("c".to_owned(), 2)));
+    drop((journal, cursor));
+    let again = Journal::open(dir.path(), Options::default()).unwrap();
+    assert_eq!((again.first(), again.end(), read_all(&again, 0).len()), (3, 4, 2));
+}
