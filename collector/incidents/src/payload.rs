@@ -119,27 +119,28 @@ fn webhook(receiver: &str, incident: &Incident, alerts: &[(&String, &HeldAlert)]
             })
         })
         .collect();
+    let told = Told::of(incident, alerts);
     let mut group_labels = BTreeMap::from([("alertname", incident.alert.as_str()), ("reach", incident.reach.name())]);
     match &incident.reach {
         Reach::Single { tenant } => {
             group_labels.insert("tenant", tenant.as_str());
         }
-        Reach::Cohort { attribute, value } => {
+        Reach::Cohort { attribute, value } if told.of_everyone => {
             group_labels.insert("cohort", attribute);
             group_labels.insert("cohort_value", value);
         }
-        Reach::Several | Reach::Fleet => {}
+        Reach::Cohort { .. } | Reach::Several | Reach::Fleet => {}
     }
     let mut common_labels = common(alerts.iter().map(|(_, alert)| &alert.labels));
     common_labels.insert("reach".to_owned(), incident.reach.name().to_owned());
     let mut common_annotations = common(alerts.iter().map(|(_, alert)| &alert.annotations));
-    common_annotations.insert("incident".to_owned(), summary(incident, alerts));
+    common_annotations.insert("incident".to_owned(), told.summary(incident));
     if let Some(next) = &incident.superseded_by {
-        common_annotations.insert("superseded_by".to_owned(), next.clone());
+        common_annotations.insert("superseded_by".to_owned(), told.key(&incident.rule, next));
     }
     json!({
         "version": "4",
-        "groupKey": incident.key,
+        "groupKey": told.key(&incident.rule, &incident.key),
         "truncatedAlerts": alerts.len().saturating_sub(MAX_ALERTS),
         "status": status(!incident.is_open()),
         "receiver": receiver,
@@ -151,18 +152,41 @@ fn webhook(receiver: &str, incident: &Incident, alerts: &[(&String, &HeldAlert)]
     })
 }
 
-/// The incident in a line, about the alerts that its reader is told of.
-fn summary(incident: &Incident, alerts: &[(&String, &HeldAlert)]) -> String {
-    let tenants: BTreeSet<&str> =
-        alerts.iter().filter_map(|(_, alert)| alert.labels.get("tenant")).map(String::as_str).collect();
-    let reach = match &incident.reach {
-        Reach::Cohort { attribute, value } => format!("cohort {attribute}={value}"),
-        other => other.name().to_owned(),
-    };
-    match tenants.iter().collect::<Vec<_>>().as_slice() {
-        [] => format!("{} ({reach})", incident.alert),
-        [only] => format!("{} in {only} ({reach})", incident.alert),
-        several => format!("{} in {} tenants ({reach})", incident.alert, several.len()),
+/// Of whom a notifier is told. It may be a tenant's own, so nothing in what it gets names anybody else, nor what the others
+/// have in common.
+struct Told<'a> {
+    tenants: BTreeSet<&'a str>,
+    of_everyone: bool,
+}
+
+impl<'a> Told<'a> {
+    fn of(incident: &Incident, alerts: &[(&'a String, &'a HeldAlert)]) -> Self {
+        let tenants = alerts.iter().filter_map(|(_, alert)| alert.labels.get("tenant")).map(String::as_str).collect();
+        Self { tenants, of_everyone: alerts.len() == incident.alerts.len() }
+    }
+
+    /// The key of this incident or of the one that takes its place, as far as the notifier may know it.
+    fn key(&self, rule: &str, key: &str) -> String {
+        let reach = key.strip_prefix(rule).and_then(|rest| rest.strip_prefix('|')).unwrap_or_default();
+        let (kind, is_known) = match reach.split_once(':') {
+            Some((kind @ "single", tenant)) => (kind, self.tenants.contains(tenant)),
+            Some((kind, _)) => (kind, self.of_everyone),
+            None => (reach, true),
+        };
+        if is_known { key.to_owned() } else { format!("{rule}|{kind}") }
+    }
+
+    /// The incident in a line.
+    fn summary(&self, incident: &Incident) -> String {
+        let reach = match &incident.reach {
+            Reach::Cohort { attribute, value } if self.of_everyone => format!("cohort {attribute}={value}"),
+            other => other.name().to_owned(),
+        };
+        match self.tenants.iter().collect::<Vec<_>>().as_slice() {
+            [] => format!("{} ({reach})", incident.alert),
+            [only] => format!("{} in {only} ({reach})", incident.alert),
+            several => format!("{} in {} tenants ({reach})", incident.alert, several.len()),
+        }
     }
 }
 
@@ -174,4 +198,21 @@ fn common<'a>(maps: impl Iterator<Item = &'a BTreeMap<String, String>>) -> BTree
         common.retain(|name, value| map.get(name) == Some(value));
     }
     common
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_no_more_than_its_reader_may_know() {
+        let key = |tenants: &[&'static str], of_everyone: bool, key: &str| {
+            Told { tenants: tenants.iter().copied().collect(), of_everyone }.key("g|rule", key)
+        };
+        assert_eq!(key(&["a"], false, "g|rule|single:a"), "g|rule|single:a");
+        assert_eq!(key(&["a"], true, "g|rule|single:b"), "g|rule|single");
+        assert_eq!(key(&["a"], false, "g|rule|cohort:wave=x|y"), "g|rule|cohort");
+        assert_eq!(key(&["a"], true, "g|rule|cohort:wave=x|y"), "g|rule|cohort:wave=x|y");
+        assert_eq!(key(&["a"], false, "g|rule|several"), "g|rule|several");
+    }
 }

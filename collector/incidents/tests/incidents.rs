@@ -188,6 +188,25 @@ async fn routes_match_the_reach_and_tell_of_nothing_else() {
     running.stop().await;
 }
 
+/// A tenant's own webhook learns nothing of whoever comes next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_incident_that_moves_to_another_tenant_does_not_name_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (received, url) = receiver().await;
+    let incidents = open(&folder.path().join("i.redb"), config(&url, &[(&[("tenant", "t0")], "hook")]));
+    let running = run(&incidents);
+    incidents.take("r", &alerts(0..1, AlertState::Firing, NOW), NOW).unwrap();
+    assert_eq!(received.wait(1).await[0].1["groupKey"], "r|single:t0");
+    let later = NOW + 60_000;
+    let moved = [alerts(0..1, AlertState::Resolved, later), alerts(1..2, AlertState::Firing, later)].concat();
+    incidents.take("r", &moved, later).unwrap();
+    let (_, body) = received.wait(1).await.remove(0);
+    assert_eq!((&body["status"], &body["groupKey"]), (&"resolved".into(), &"r|single:t0".into()));
+    assert_eq!(body["commonAnnotations"]["superseded_by"], "r|single");
+    assert!(!body.to_string().contains("t1"), "{body}");
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_reader_sees_incidents_of_the_scope_only() {
     let folder = tempfile::tempdir().unwrap();
