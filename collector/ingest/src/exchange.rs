@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tenantscope_tenancy::{Asking, Told};
-use tenantscope_wire::{BoxFuture, Identify, IdentityRequest, IdentityResponse, Name, Peer, Refused};
+use tenantscope_wire::{BoxFuture, Identify, IdentityRequest, IdentityResponse, Name, Peer, ProofOfAccount, Refused};
 
 use crate::audit;
 use crate::clock::now_ms;
@@ -27,6 +27,23 @@ impl Intake {
             }
             None => Told::default(),
         };
+        let answer = IdentityResponse {
+            token: String::new(),
+            expires_at_ms: 0,
+            valid_for_ms: 0,
+            account: proved.account,
+            tenant: proved.tenant.clone(),
+            epoch: None,
+            document: told.document,
+            document_withdrawn: told.withdrawn,
+            stopped: told.stopped,
+            ask_again_ms: told.ask_again.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            positions: BTreeMap::new(),
+        };
+        // No token by a token, or one that was stolen would never end.
+        if matches!(request.proof, ProofOfAccount::Held { .. }) {
+            return Ok(answer);
+        }
         let epoch = if request.wants_epoch { Some(self.new_epoch(&owner, &request.agent)?) } else { None };
         let issued = self.identity.issue(&proved, &request.agent, epoch, now_ms());
         audit::granted(&proved, &request.agent, &peer);
@@ -35,14 +52,10 @@ impl Intake {
             token: issued.token,
             expires_at_ms: issued.expires_at_ms,
             valid_for_ms: u64::try_from(issued.valid_for.as_millis()).unwrap_or(u64::MAX),
-            account: proved.account,
-            tenant: proved.tenant,
             epoch,
-            document: told.document,
-            document_withdrawn: told.withdrawn,
-            stopped: told.stopped,
-            ask_again_ms: told.ask_again.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-            positions: self.positions(&owner, &request.agent),
+            // Whoever has its epoch has its spool, and knows how far its sources are.
+            positions: epoch.map(|_| self.positions(&owner, &request.agent)).unwrap_or_default(),
+            ..answer
         })
     }
 

@@ -262,6 +262,30 @@ async fn an_agent_without_a_spool_goes_on_where_the_last_one_stopped() {
 }
 
 #[tokio::test]
+async fn a_token_that_holds_asks_what_to_go_by_and_gets_no_other_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = strict(dir.path());
+    let request = |proof| IdentityRequest {
+        agent: Name::try_new("agent-1").unwrap(),
+        mode: AgentMode::Run,
+        version: "0.1.0".into(),
+        proof,
+        wants_epoch: false,
+        document_version: None,
+        documents: None,
+    };
+    let static_token = ProofOfAccount::Token { token: "acme-token".into() };
+    let given = setup.intake.identify(request(static_token), peer()).await.unwrap().token;
+    let asked = setup.intake.identify(request(ProofOfAccount::Held { token: given }), peer()).await.unwrap();
+    assert_eq!((asked.token.as_str(), asked.valid_for_ms, asked.epoch), ("", 0, None));
+    assert_eq!(asked.tenant.unwrap().as_str(), "acme");
+    for wrong in ["acme-token", "ts1.e30.AAAA"] {
+        let refused = setup.intake.identify(request(ProofOfAccount::Held { token: wrong.into() }), peer()).await;
+        assert_eq!(refused.unwrap_err().kind, RefusedKind::Unauthenticated, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn our_own_series_go_the_same_way() {
     let dir = tempfile::tempdir().unwrap();
     let setup = strict(dir.path());

@@ -217,7 +217,7 @@ impl Identity {
             Mode::Open { .. } => open_sender(headers),
             Mode::Strict(governed) => {
                 let (strict, keys) = governed.credentials();
-                let fence = |account: &str, agent: &Name| governed.fences.get(&(account.to_owned(), agent.clone()));
+                let fence = |account: &str, agent: &Name| governed.newest_epoch(account, agent);
                 strict.sender(&keys, headers, peer, fence, now_ms).await
             }
         };
@@ -238,9 +238,19 @@ impl Identity {
     pub async fn prove(&self, proof: &ProofOfAccount, peer: &Peer, now_ms: i64) -> Result<Proved, Refused> {
         let proved = match &self.0 {
             Mode::Open { .. } => Ok(Proved { account: None, tenant: Some(TenantId::anonymous()), relay: None }),
-            Mode::Strict(governed) => governed.credentials().0.prove(proof, peer, now_ms).await,
+            Mode::Strict(governed) => {
+                let (strict, keys) = governed.credentials();
+                match proof {
+                    ProofOfAccount::Held { token } => {
+                        let fence = |account: &str, agent: &Name| governed.newest_epoch(account, agent);
+                        strict.prove_by_our_token(&keys, token, fence, now_ms)
+                    }
+                    proof => strict.prove(proof, peer, now_ms).await,
+                }
+            }
         };
-        telemetry::proof(proved.as_ref().map_or_else(|refused| refused.reason, |_| "accepted"));
+        let accepted = if matches!(proof, ProofOfAccount::Held { .. }) { "held" } else { "accepted" };
+        telemetry::proof(proved.as_ref().map_or_else(|refused| refused.reason, |_| accepted));
         proved
     }
 
@@ -263,6 +273,10 @@ impl Identity {
 }
 
 impl Governed {
+    fn newest_epoch(&self, account: &str, agent: &Name) -> Option<u64> {
+        self.fences.get(&(account.to_owned(), agent.clone()))
+    }
+
     /// The credentials and the keys that count now.
     fn credentials(&self) -> (Arc<Strict>, Arc<TokenKeys>) {
         let in_force = self.in_force.read();

@@ -31,6 +31,12 @@ pub enum ProofOfAccount {
     },
     /// The certificate of the connection itself.
     Certificate,
+    /// A token of the collector's own that still holds. It asks for what to go by and gets no other token, so that asking
+    /// costs no proof; a collector of release 0.1.0 does not know it.
+    Held {
+        /// The token.
+        token: String,
+    },
 }
 
 /// Tells the kind only.
@@ -41,6 +47,7 @@ impl fmt::Debug for ProofOfAccount {
             Self::Token { .. } => f.write_str("Token"),
             Self::Jwt { .. } => f.write_str("Jwt"),
             Self::Certificate => f.write_str("Certificate"),
+            Self::Held { .. } => f.write_str("Held"),
         }
     }
 }
@@ -110,11 +117,15 @@ pub struct RefusedDocument {
 /// The collector's answer.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct IdentityResponse {
-    /// Goes with each batch as `authorization: Bearer …`.
+    /// Goes with each batch as `authorization: Bearer …`; this and the next two are absent for who showed a token that it
+    /// holds.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token: String,
     /// When the token ends, in milliseconds since the epoch, by the collector's clock.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub expires_at_ms: i64,
     /// For how long the token holds from now, so that a wrong clock at the agent does no harm.
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub valid_for_ms: u64,
     /// The account that the proof showed; absent in open mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,7 +148,7 @@ pub struct IdentityResponse {
     /// In which time the agent is to ask again; when its token is to be renewed, where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_again_ms: Option<u64>,
-    /// The newest source positions that this agent's batches carried, by source.
+    /// The newest source positions that this agent's batches carried, by source; only where an epoch was asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub positions: BTreeMap<String, serde_json::Value>,
 }
@@ -145,6 +156,16 @@ pub struct IdentityResponse {
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde passes it
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde passes it
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde passes it
+fn is_nothing(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Leaves the token out.

@@ -173,6 +173,21 @@ impl Strict {
         self.registry.owner(account).map_err(refusals::account)
     }
 
+    /// Checks one of our own tokens, by which its holder asks what to go by.
+    pub(crate) fn prove_by_our_token(
+        &self,
+        keys: &TokenKeys,
+        token: &str,
+        fence: impl Fn(&str, &Name) -> Option<u64>,
+        now_ms: i64,
+    ) -> Result<Proved, Refused> {
+        match self.sender_by_our_token(keys, token, fence, now_ms)? {
+            Sender::Account { account, owner, .. } => Ok(Proved::account(account, owner.single().cloned())),
+            Sender::Relay { name, .. } => Ok(Proved::relay(&name)),
+            Sender::Open { .. } => Err(refusals::token(&TokenRefused::NotOurs)),
+        }
+    }
+
     fn admit(&self, subject: Subject, agent: Option<ProvedAgent>, given_at_ms: Option<i64>) -> Result<Sender, Refused> {
         match subject {
             Subject::Account(account) => {
