@@ -159,9 +159,13 @@ impl TlsFiles {
     }
 
     fn written(&self) -> Vec<Option<SystemTime>> {
-        let paths = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten();
-        paths.map(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()).collect()
+        written([Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten())
     }
+}
+
+/// When each of the files was written.
+fn written<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Vec<Option<SystemTime>> {
+    files.map(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()).collect()
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -208,15 +212,47 @@ fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// A client's trust: the authorities in a PEM file, or else the public ones.
-pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let name = ca_file.unwrap_or(Path::new("tls"));
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::new(name, error))?;
-    let builder = match ca_file {
-        None => builder.with_webpki_roots(),
-        Some(path) => builder.with_root_certificates(authorities(path)?),
-    };
-    Ok(builder.with_no_client_auth())
+/// The files of a client's TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientTlsFiles {
+    /// The authorities to trust instead of the public ones, PEM.
+    pub ca: Option<PathBuf>,
+    /// The client's own certificate, for a listener that asks for one.
+    pub own: Option<CertificateFiles>,
+}
+
+/// A certificate that a client shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+impl ClientTlsFiles {
+    /// Whether the files could be taken now.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.read().map(drop)
+    }
+
+    pub(crate) fn read(&self) -> Result<ClientConfig, TlsError> {
+        let name = self.ca.as_deref().unwrap_or(Path::new("tls"));
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::new(name, error))?;
+        let builder = match &self.ca {
+            None => builder.with_webpki_roots(),
+            Some(path) => builder.with_root_certificates(authorities(path)?),
+        };
+        let Some(CertificateFiles { cert, key }) = &self.own else { return Ok(builder.with_no_client_auth()) };
+        let chain = certificates(cert)?;
+        let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::new(key, error))?;
+        builder.with_client_auth_cert(chain, private_key).map_err(|error| TlsError::new(cert, error))
+    }
+
+    pub(crate) fn written(&self) -> Vec<Option<SystemTime>> {
+        let own = self.own.iter().flat_map(|own| [&own.cert, &own.key]);
+        written(self.ca.iter().chain(own))
+    }
 }

@@ -6,7 +6,8 @@ mod over_http;
 mod send_body;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -17,11 +18,13 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::RwLock;
 use tenantscope_model::Signal;
 
 pub use self::error::{ClientError, SendError, SendErrorKind};
 use self::send_body::SendBody;
-use crate::{Accepted, Encoding, IDENTITY_PATH, IdentityRequest, IdentityResponse, tls};
+use crate::tls::{CertificateFiles, ClientTlsFiles};
+use crate::{Accepted, Encoding, IDENTITY_PATH, IdentityRequest, IdentityResponse};
 
 /// The largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -45,6 +48,8 @@ pub struct ClientOptions {
     pub protocol: Protocol,
     /// PEM file of the authorities to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
+    /// The certificate to show, where the target asks for one.
+    pub certificate: Option<CertificateFiles>,
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long a request may take, from its start to the end of its answer.
@@ -58,35 +63,42 @@ impl ClientOptions {
             url: url.into(),
             protocol,
             ca_file: None,
+            certificate: None,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(30),
         }
+    }
+
+    fn tls(&self) -> ClientTlsFiles {
+        ClientTlsFiles { ca: self.ca_file.clone(), own: self.certificate.clone() }
     }
 }
 
 /// Sends to one target. Cloning is cheap and shares the connections, which are opened when needed.
 #[derive(Clone, Debug)]
 pub struct OtlpClient {
-    http: Client<HttpsConnector<HttpConnector>, SendBody>,
+    connections: Arc<RwLock<Connections>>,
+    options: Arc<ClientOptions>,
     base: Uri,
-    protocol: Protocol,
-    timeout: Duration,
 }
 
-impl OtlpClient {
-    /// Checks the address and reads the authorities; connects to nothing yet.
-    pub fn try_new(options: &ClientOptions) -> Result<Self, ClientError> {
-        let base: Uri = options.url.parse().map_err(|_| ClientError::Url(options.url.clone()))?;
-        if base.authority().is_none() || !matches!(base.scheme_str(), Some("http" | "https")) {
-            return Err(ClientError::Url(options.url.clone()));
-        }
+/// Connections, by the TLS files that were there when they were made.
+#[derive(Debug)]
+struct Connections {
+    http: Client<HttpsConnector<HttpConnector>, SendBody>,
+    written: Vec<Option<SystemTime>>,
+}
+
+impl Connections {
+    fn try_new(options: &ClientOptions) -> Result<Self, ClientError> {
+        let files = options.tls();
+        // Taken before the files are read: one that is written meanwhile is read again.
+        let written = files.written();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(options.connect_timeout));
-        let tls = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::client_config(options.ca_file.as_deref())?)
-            .https_or_http();
+        let tls = HttpsConnectorBuilder::new().with_tls_config(files.read()?).https_or_http();
         let connector = match options.protocol {
             Protocol::Grpc => tls.enable_http2().wrap_connector(tcp),
             Protocol::Http => tls.enable_http1().enable_http2().wrap_connector(tcp),
@@ -99,8 +111,30 @@ impl OtlpClient {
             .http2_only(options.protocol == Protocol::Grpc)
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(20));
-        let http = builder.build(connector);
-        Ok(Self { http, base, protocol: options.protocol, timeout: options.timeout })
+        Ok(Self { http: builder.build(connector), written })
+    }
+}
+
+impl OtlpClient {
+    /// Checks the address and reads the files of its TLS; connects to nothing yet.
+    pub fn try_new(options: &ClientOptions) -> Result<Self, ClientError> {
+        let base: Uri = options.url.parse().map_err(|_| ClientError::Url(options.url.clone()))?;
+        if base.authority().is_none() || !matches!(base.scheme_str(), Some("http" | "https")) {
+            return Err(ClientError::Url(options.url.clone()));
+        }
+        let connections = Arc::new(RwLock::new(Connections::try_new(options)?));
+        Ok(Self { connections, options: Arc::new(options.clone()), base })
+    }
+
+    /// Opens new connections from now on if a file of its TLS was written since; says whether one was. Files that are wrong
+    /// change nothing. What is being sent is sent to its end on the connection that it is on. Blocks on files.
+    pub fn renew_if_written(&self) -> Result<bool, ClientError> {
+        if self.connections.read().written == self.options.tls().written() {
+            return Ok(false);
+        }
+        let renewed = Connections::try_new(&self.options)?;
+        *self.connections.write() = renewed;
+        Ok(true)
     }
 
     /// Sends one encoded `Export…ServiceRequest`, compressed as `encoding` says.
@@ -113,11 +147,11 @@ impl OtlpClient {
         body: Bytes,
         headers: &HeaderMap,
     ) -> Result<Accepted, SendError> {
-        let request = match self.protocol {
+        let protocol = self.options.protocol;
+        let request = match protocol {
             Protocol::Grpc => grpc::request(&self.base, signal, encoding, body, headers)?,
             Protocol::Http => over_http::request(&self.base, signal, encoding, body, headers)?,
         };
-        let protocol = self.protocol;
         self.within_timeout(async {
             let answer = self.exchange(request).await?;
             match protocol {
@@ -146,11 +180,13 @@ impl OtlpClient {
     }
 
     async fn within_timeout<T>(&self, work: impl Future<Output = Result<T, SendError>>) -> Result<T, SendError> {
-        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| Err(SendError::timed_out(self.timeout)))
+        let timeout = self.options.timeout;
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(SendError::timed_out(timeout)))
     }
 
     async fn exchange(&self, request: Request<SendBody>) -> Result<Answer, SendError> {
-        let response = self.http.request(request).await.map_err(|error| SendError::unreachable(&error))?;
+        let http = self.connections.read().http.clone();
+        let response = http.request(request).await.map_err(|error| SendError::unreachable(&error))?;
         Answer::read(response).await
     }
 }
