@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tenantscope_model::Signal;
-use tenantscope_wire::client::{ClientError, ClientOptions, Protocol};
+use tenantscope_wire::client::ClientError;
 use tenantscope_wire::listener::ListenError;
 use tenantscope_wire::{AgentMode, OtlpClient};
 use tokio::task::JoinSet;
@@ -160,9 +160,7 @@ impl Agent {
         let dir = config.spool.dir.clone();
         let kept = tokio::task::spawn_blocking(move || kept::load(&dir)).await.unwrap_or_default();
         let documents = Arc::new(Documents::new(kept));
-        let mut options = ClientOptions::new(config.collector.to_string(), Protocol::Grpc);
-        options.ca_file.clone_from(&config.tls_ca);
-        let client = OtlpClient::try_new(&options)?;
+        let client = OtlpClient::try_new(&config.client_options())?;
         let proof = (config.server_name.clone(), config.proof.clone());
         let (name, told) = (config.name.clone(), Arc::clone(&documents));
         let session = Arc::new(Session::new(client, name, mode, proof, aws.clone(), spool.clone(), told));
@@ -238,6 +236,7 @@ async fn show(session: Arc<Session>, stop: CancellationToken) {
     };
     let mut waits = growing();
     loop {
+        session.renew_tls().await;
         let pause = match session.standing().await {
             Ok(_) => {
                 waits = growing();

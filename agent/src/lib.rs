@@ -28,6 +28,7 @@ pub mod config;
 pub mod logging;
 pub mod logs;
 pub mod receiver;
+pub mod repeated;
 pub mod source;
 pub mod spool;
 pub mod telemetry;

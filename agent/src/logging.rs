@@ -12,8 +12,36 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-/// What is logged unless `TENANTSCOPE_LOG` says otherwise.
-const FILTER: &str = "info,aws_config=warn,aws_smithy_runtime=warn";
+/// What is logged unless it is said otherwise. What AWS's own crates warn of is the debug form of an error that we tell in a
+/// sentence.
+pub const FILTER: &str = "info,aws_config=error,aws_smithy_runtime=error";
+
+/// What is logged, and how.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LogOptions {
+    /// Log filter, such as `info` or `tenantscope_agent=debug`
+    #[arg(long, global = true, env = "TENANTSCOPE_LOG", default_value = FILTER, value_name = "FILTER", display_order = 900)]
+    pub log: String,
+    /// How log lines are written
+    #[arg(
+        long,
+        global = true,
+        env = "TENANTSCOPE_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT",
+        display_order = 901
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
 
 /// What is to be ended with the agent.
 pub struct Logging {
@@ -34,15 +62,12 @@ pub enum LoggingError {
     Init(#[from] TryInitError),
 }
 
-/// Starts logging: text, or JSON with `TENANTSCOPE_LOG_FORMAT=json`. Needs the runtime that the exporter will use.
-pub fn start(traces_endpoint: Option<&str>) -> Result<Logging, LoggingError> {
-    let filter = match std::env::var("TENANTSCOPE_LOG") {
-        Ok(filter) => EnvFilter::try_new(filter)?,
-        Err(_) => EnvFilter::new(FILTER),
-    };
+/// Starts logging. Needs the runtime that the exporter will use.
+pub fn start(options: &LogOptions, traces_endpoint: Option<&str>) -> Result<Logging, LoggingError> {
+    let filter = EnvFilter::try_new(&options.log)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    let as_json = std::env::var("TENANTSCOPE_LOG_FORMAT").is_ok_and(|format| format == "json");
-    let lines = if as_json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
+    let lines =
+        if options.log_format == LogFormat::Json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
     let traces = traces_endpoint.map(provider).transpose()?;
     // Only our own spans: the exporter's would be exported in turn, without end.
     let ours = Targets::new().with_target("tenantscope", LevelFilter::INFO);

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tenantscope_agent::agent;
 use tenantscope_agent::config::{Config, Options};
-use tenantscope_agent::{agent, logging};
+use tenantscope_agent::logging::{self, LogOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Wrong usage or configuration.
@@ -14,19 +15,30 @@ const MAX_BLOCKING_THREADS: usize = 4;
 
 /// Collects a tenant account's telemetry, buffers it on disk, forwards it to the collector
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = ENVIRONMENT, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     mode: Mode,
+    #[command(flatten)]
+    log: LogOptions,
 }
+
+/// What `--help` says below the options.
+const ENVIRONMENT: &str = "Each option has an environment variable and, but for the log's and the file's own, a key in the \
+file: see docs/agent-configuration.md. An option counts before its variable, that before the collector's document, and that \
+before the file. AWS credentials, region and endpoints come as for every AWS program: AWS_PROFILE, AWS_ACCESS_KEY_ID, \
+AWS_REGION, AWS_ENDPOINT_URL and their like, or the role of the task, function or instance.";
 
 #[derive(Subcommand)]
 enum Mode {
     /// Collect and receive until SIGTERM
+    #[command(after_help = ENVIRONMENT)]
     Run(Options),
     /// One round of each source, deliver it, end
+    #[command(after_help = ENVIRONMENT)]
     Once(Options),
     /// Read the configuration: `ok` and 0 if it is right, else 2 and `file:line: message`
+    #[command(after_help = ENVIRONMENT)]
     Check(Options),
 }
 
@@ -48,7 +60,7 @@ fn main() -> ExitCode {
     };
     let is_once = matches!(arguments.mode, Mode::Once(_));
     runtime.block_on(async {
-        let logging = match logging::start(config.traces_endpoint.as_deref()) {
+        let logging = match logging::start(&arguments.log, config.traces_endpoint.as_deref()) {
             Ok(logging) => logging,
             Err(error) => return fail(&error, EXIT_USAGE),
         };

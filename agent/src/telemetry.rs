@@ -51,6 +51,10 @@ static IDENTITY: Metric<IntCounterVec> = LazyLock::new(|| {
     let help = "Identity exchanges by outcome (ok, error).";
     register_int_counter_vec!("tenantscope_agent_identity_exchanges_total", help, &["outcome"]).ok()
 });
+static ASKED: Metric<IntCounterVec> = LazyLock::new(|| {
+    let help = "Questions, by the token that is held, what to go by; by outcome (ok, error).";
+    register_int_counter_vec!("tenantscope_agent_asks_total", help, &["outcome"]).ok()
+});
 static DOCUMENTS: Metric<IntCounterVec> = LazyLock::new(|| {
     let help = "Documents that the collector handed out by outcome (applied, refused, withdrawn).";
     register_int_counter_vec!("tenantscope_agent_documents_total", help, &["outcome"]).ok()
@@ -162,4 +166,9 @@ pub fn document_in_force(version: u64, is_stopped: bool) {
 /// Counts an identity exchange.
 pub fn identity(succeeded: bool) {
     add(&IDENTITY, &[if succeeded { "ok" } else { "error" }], 1);
+}
+
+/// A question by the token that is held.
+pub fn asked(succeeded: bool) {
+    add(&ASKED, &[if succeeded { "ok" } else { "error" }], 1);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -20,6 +20,7 @@ use crate::aws::Aws;
 use crate::cloudwatch::CloudWatchMetrics;
 use crate::config::{CloudWatch, Compression, Logs, Sources, Xray};
 use crate::logs::CloudWatchLogs;
+use crate::repeated::Repeated;
 use crate::source::{Source, SourceError, Surroundings};
 use crate::spool::Spool;
 use crate::uplink::{Documents, Place, Session, SessionError, Wanted};
@@ -180,11 +181,16 @@ where
     E: std::error::Error + 'static,
     F: Future<Output = Result<T, E>>,
 {
-    let mut waits = waits();
+    let (mut waits, mut said) = (waits(), Repeated::default());
     loop {
         match attempt().await {
             Ok(value) => return value,
-            Err(error) => tracing::warn!(what, error = aws::chain(&error), "not there yet, trying again"),
+            Err(error) => {
+                let error = aws::chain(&error);
+                if said.is_news(&error, Instant::now()) {
+                    tracing::warn!(what, error, "not there yet, trying again");
+                }
+            }
         }
         tokio::time::sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
     }

@@ -4,12 +4,30 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tenantscope_wire::document::{AgentDocument, Sources, usd};
+use tenantscope_model::Region;
+use tenantscope_wire::document::{Sources, usd, yaml};
 
 use super::{Bytes, ConfigError, TimeSpan};
 
 /// The largest configuration file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Keys by which the collector's file is known.
+const OF_THE_COLLECTOR: [&str; 13] = [
+    "data_dir",
+    "identity",
+    "registry",
+    "readers",
+    "limits",
+    "rules",
+    "objectives",
+    "incidents",
+    "forward",
+    "agents",
+    "metrics",
+    "lake",
+    "journal",
+];
 
 /// The whole file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -23,6 +41,8 @@ pub struct Document {
     pub server_name: Option<String>,
     /// How the agent proves its account.
     pub proof: Option<ProofKind>,
+    /// Where the agent may speak plain text, to an address of `http://`.
+    pub plain_text: Option<PlainText>,
     /// With `proof: token` or `proof: jwt`: the file that holds the token.
     pub token_file: Option<PathBuf>,
     /// With `proof: token`: the environment variable that holds the token.
@@ -33,11 +53,15 @@ pub struct Document {
     pub compression: Option<Compression>,
     /// The buffer on disk.
     pub spool: SpoolSection,
-    /// Whether anything is collected, as in [`AgentDocument`].
+    /// Whether anything is collected, as in [`tenantscope_wire::AgentDocument`].
     pub enabled: Option<bool>,
-    /// What is collected, as in [`AgentDocument`].
+    /// The regions of sources that name none.
+    pub regions: Option<Vec<Region>>,
+    /// Time between two rounds of AWS sources that have no `interval`.
+    pub interval: Option<TimeSpan>,
+    /// What is collected, as in [`tenantscope_wire::AgentDocument`].
     pub sources: Option<Sources>,
-    /// What collection may cost in a month, in US dollars, as in [`AgentDocument`].
+    /// What collection may cost in a month, in US dollars, as in [`tenantscope_wire::AgentDocument`].
     #[serde(deserialize_with = "usd")]
     pub budget_usd_per_month: Option<f64>,
     /// Where the agent's own metrics can be read.
@@ -56,10 +80,24 @@ pub enum ProofKind {
     Sts,
     /// A web identity token (a JWT) from a file, read again for each exchange: whoever writes it there renews it.
     Jwt,
+    /// The client certificate of `tls.cert` and `tls.key`, in which the collector finds the account
+    Certificate,
     /// A static token, for development and for senders outside AWS.
     Token,
     /// Nothing: for a collector in open mode, which listens on loopback alone.
     None,
+}
+
+/// Where the agent may speak plain text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum PlainText {
+    /// To loopback addresses, where nobody listens in.
+    #[default]
+    Loopback,
+    /// Anywhere: a proxy of ours adds TLS, and nobody listens in between it and the agent.
+    BehindAProxy,
 }
 
 /// How batches are compressed.
@@ -78,6 +116,10 @@ pub enum Compression {
 pub struct TlsSection {
     /// PEM file of the authorities to trust instead of the public ones.
     pub ca: Option<PathBuf>,
+    /// PEM file of the agent's own certificate and those between it and its authority.
+    pub cert: Option<PathBuf>,
+    /// PEM file of its private key.
+    pub key: Option<PathBuf>,
 }
 
 /// `spool`.
@@ -109,39 +151,32 @@ pub struct TracesSection {
 }
 
 impl Document {
-    /// What the collector's document may replace.
-    pub fn agent_document(&self) -> AgentDocument {
-        AgentDocument {
-            enabled: self.enabled.unwrap_or(true),
-            sources: self.sources.clone(),
-            budget_usd_per_month: self.budget_usd_per_month,
-        }
-    }
-
-    /// Reads a file; errors name it and the line.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_path_buf(), source };
-        let size = std::fs::metadata(path).map_err(unreadable)?.len();
-        if size > MAX_FILE_BYTES {
-            let message = format!("the file has {size} bytes, more than {MAX_FILE_BYTES}");
-            return Err(ConfigError::Invalid { path: path.to_path_buf(), line: 0, message });
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Self::parse(&text, path)
-    }
-
     /// Parses a file's text; `path` is for the errors.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        serde_saphyr::from_str(text).map_err(|error| ConfigError::Invalid {
-            path: path.to_path_buf(),
-            line: error.location().map_or(0, |location| location.line()),
-            message: error.render_with_options(serde_saphyr::render_options! {
-                formatter: &serde_saphyr::UserMessageFormatter,
-                snippets: serde_saphyr::SnippetMode::Off,
-            }),
+        yaml::read(text).map_err(|mistake| {
+            let foreign = mistake.unknown_key.filter(|key| OF_THE_COLLECTOR.contains(&key.as_str()));
+            let message = match foreign {
+                Some(key) => format!(
+                    "this looks like the collector's configuration, which has {key:?}; the agent needs a file of its own \
+                     (--config or TENANTSCOPE_CONFIG, which both programs read)"
+                ),
+                None => mistake.message,
+            };
+            ConfigError::Invalid { path: path.to_path_buf(), line: mistake.line, message }
         })
     }
+}
+
+/// A file's text.
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_path_buf(), source };
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > MAX_FILE_BYTES {
+        let message = format!("the file has {size} bytes, more than {MAX_FILE_BYTES}");
+        return Err(ConfigError::Invalid { path: path.to_path_buf(), line: 0, message });
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
 }

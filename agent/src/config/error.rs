@@ -1,4 +1,8 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use tenantscope_wire::document::yaml;
+
+use super::Options;
 
 /// What is wrong with the configuration. The text names file and line where there are any.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +16,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not what was expected.
-    #[error("{}:{line}: {message}", path.display())]
+    #[error("{}: {message}", place(path, *line))]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -21,7 +25,7 @@ pub enum ConfigError {
         /// What was expected.
         message: String,
     },
-    /// An option, from whatever source, has a wrong value or is missing.
+    /// A key has a wrong value or is missing; the value is an option's or an environment variable's, or there is no file.
     #[error("{option}: {message}")]
     Option {
         /// The option's configuration key.
@@ -34,9 +38,30 @@ pub enum ConfigError {
     Document(#[from] tenantscope_wire::document::InvalidDocument),
 }
 
+fn place(path: &Path, line: u64) -> String {
+    let path = path.display();
+    if line == 0 { path.to_string() } else { format!("{path}:{line}") }
+}
+
 impl ConfigError {
     /// An option with a wrong value.
     pub fn option(option: &'static str, message: impl Into<String>) -> Self {
         Self::Option { option, message: message.into() }
+    }
+
+    /// With where the key stands: its line in the file, or the option or variable that counted before it.
+    pub(super) fn placed(self, path: &Path, text: &str, options: &Options) -> Self {
+        let (key, message) = match self {
+            Self::Option { option, message } => (option, format!("{option}: {message}")),
+            Self::Document(invalid) => (invalid.key(), invalid.to_string()),
+            other => return other,
+        };
+        match options.source_of(key) {
+            Some((option, variable)) => {
+                let message = message.strip_prefix(&format!("{key}: ")).unwrap_or(&message);
+                Self::option(key, format!("{message} (--{option} or {variable})"))
+            }
+            None => Self::Invalid { path: path.to_path_buf(), line: yaml::line_of(text, key), message },
+        }
     }
 }

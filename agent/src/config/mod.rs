@@ -10,9 +10,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use http::Uri;
+use tenantscope_wire::client::{ClientOptions, Protocol};
+use tenantscope_wire::tls::{CertificateFiles, ClientTlsFiles};
 use tenantscope_wire::{AgentDocument, Name};
 
-pub use document::{Compression, Document, ProofKind};
+pub use document::{Compression, Document, PlainText, ProofKind};
 pub use error::ConfigError;
 pub use options::Options;
 pub use sources::{CloudWatch, Logs, OtlpReceiver, Sources, StatisticsRule, Xray};
@@ -22,7 +24,10 @@ pub use tenantscope_wire::document::{Glob, InvalidDocument, Statistic};
 /// The longest time that a shutdown may take to deliver what is spooled.
 const MAX_DRAIN: TimeSpan = TimeSpan::from_secs(600);
 
-/// Bounds of `--interval`; the file's and the document's are checked where they stand.
+/// The shortest token that a collector takes.
+const MIN_TOKEN_BYTES: usize = 8;
+
+/// Bounds of `interval`; the file's and the document's are checked where they stand.
 const INTERVALS: std::ops::RangeInclusive<TimeSpan> = TimeSpan::from_secs(1)..=TimeSpan::from_secs(86_400);
 
 /// Everything that the agent goes by, checked.
@@ -36,8 +41,8 @@ pub struct Config {
     pub server_name: String,
     /// How the account is proved.
     pub proof: Proof,
-    /// PEM file of the authorities to trust.
-    pub tls_ca: Option<PathBuf>,
+    /// The authorities to trust, and the agent's own certificate.
+    pub tls: ClientTlsFiles,
     /// How batches are compressed.
     pub compression: Compression,
     /// The buffer on disk.
@@ -70,6 +75,8 @@ pub enum Proof {
     Sts,
     /// A web identity token (a JWT), in a file that somebody renews.
     Jwt(PathBuf),
+    /// The certificate of the connection.
+    Certificate,
     /// A static token.
     Token(String),
     /// None, for a collector in open mode.
@@ -82,6 +89,7 @@ impl std::fmt::Debug for Proof {
         f.write_str(match self {
             Self::Sts => "Sts",
             Self::Jwt(_) => "Jwt(…)",
+            Self::Certificate => "Certificate",
             Self::Token(_) => "Token(…)",
             Self::None => "None",
         })
@@ -102,52 +110,65 @@ pub struct Spool {
 impl Config {
     /// Puts file, environment and flags together and checks all of it.
     pub fn load(options: &Options) -> Result<Self, ConfigError> {
-        let document = match &options.config {
-            Some(path) => Document::load(path)?,
-            None => Document::default(),
-        };
-        Self::resolve(document, options)
+        let Some(path) = &options.config else { return Self::resolve(Document::default(), options) };
+        let text = document::read(path)?;
+        let resolved = Document::parse(&text, path).and_then(|document| Self::resolve(document, options));
+        resolved.map_err(|error| error.placed(path, &text, options))
     }
 
     fn resolve(document: Document, options: &Options) -> Result<Self, ConfigError> {
-        let own = document.agent_document();
+        let own = AgentDocument {
+            enabled: options.enabled.or(document.enabled).unwrap_or(true),
+            sources: document.sources,
+            budget_usd_per_month: document.budget_usd_per_month,
+        };
+        let options = Options {
+            regions: options.regions.clone().or(document.regions),
+            interval: options.interval.or(document.interval),
+            ..options.clone()
+        };
         let collector = collector_address(options.collector.clone().or(document.collector))?;
         let server_name = match options.server_name.clone().or(document.server_name) {
             Some(name) => name,
             None => collector.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
         };
+        let tls = tls(document.tls, &options)?;
         let proof = proof(
             options.proof.or(document.proof).unwrap_or(ProofKind::Sts),
             options.token_file.clone().or(document.token_file),
             options.token_env.clone().or(document.token_env),
+            &tls,
         )?;
-        let spool = spool(&document.spool, options)?;
+        check_plain_text(&collector, &proof, options.plain_text.or(document.plain_text).unwrap_or_default())?;
+        let spool = spool(&document.spool, &options)?;
         if let Some(interval) = options.interval.filter(|interval| !INTERVALS.contains(interval)) {
             return Err(ConfigError::option("interval", format!("{interval} is not between 1s and 1d")));
         }
-        let collected = collected(own.clone(), options)?;
+        let collected = collected(own.clone(), &options)?;
         // A document may switch off the last one; who writes it in the agent's own file has forgotten something.
         if own.enabled && collected.sources == Sources::default() {
             return Err(InvalidDocument::NoSource.into());
-        }
-        let tls_ca = options.tls_ca.clone().or(document.tls.ca);
-        if let Some(path) = tls_ca.as_deref().filter(|path| !path.is_file()) {
-            return Err(ConfigError::option("tls.ca", format!("{} is no file", path.display())));
         }
         Ok(Self {
             collector,
             name: agent_name(options.name.clone().or(document.name))?,
             server_name,
             proof,
-            tls_ca,
+            tls,
             compression: options.compression.or(document.compression).unwrap_or(Compression::Zstd),
             spool,
             collected,
-            own: Box::new((own, options.clone())),
             telemetry_listen: options.telemetry_listen.or(document.listen.http),
             traces_endpoint: options.traces_endpoint.clone().or(document.traces.endpoint),
             drain: options.drain.or(document.drain).map(|drain| drain.min(MAX_DRAIN)),
+            own: Box::new((own, options)),
         })
+    }
+
+    /// The way to the collector.
+    pub fn client_options(&self) -> ClientOptions {
+        let ClientTlsFiles { ca: ca_file, own: certificate } = self.tls.clone();
+        ClientOptions { ca_file, certificate, ..ClientOptions::new(self.collector.to_string(), Protocol::Grpc) }
     }
 }
 
@@ -189,6 +210,50 @@ fn collector_address(text: Option<String>) -> Result<Uri, ConfigError> {
     Ok(address)
 }
 
+/// The files must be right now, too: a wrong one is told with its key.
+fn tls(section: document::TlsSection, options: &Options) -> Result<ClientTlsFiles, ConfigError> {
+    let ca = options.tls_ca.clone().or(section.ca);
+    let own = match (options.tls_cert.clone().or(section.cert), options.tls_key.clone().or(section.key)) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some(CertificateFiles { cert, key }),
+        (Some(_), None) => return Err(ConfigError::option("tls.cert", "needs tls.key, the file of its private key")),
+        (None, Some(_)) => return Err(ConfigError::option("tls.key", "needs tls.cert, the file of its certificate")),
+    };
+    let tls = ClientTlsFiles { ca, own };
+    tls.check().map_err(|error| {
+        let is_of = |path: Option<&PathBuf>| path == Some(&error.path);
+        let option = if is_of(tls.own.as_ref().map(|own| &own.key)) {
+            "tls.key"
+        } else if is_of(tls.own.as_ref().map(|own| &own.cert)) {
+            "tls.cert"
+        } else {
+            "tls.ca"
+        };
+        ConfigError::option(option, error.to_string())
+    })?;
+    Ok(tls)
+}
+
+/// What proves the account would be anybody's who listens in.
+fn check_plain_text(collector: &Uri, proof: &Proof, allowed: PlainText) -> Result<(), ConfigError> {
+    let host = collector.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_plain = collector.scheme_str() == Some("http");
+    match proof {
+        Proof::Certificate if is_plain => {
+            Err(ConfigError::option("collector", "proof: certificate needs https://, where the certificate is shown"))
+        }
+        Proof::Sts | Proof::Jwt(_) | Proof::Token(_) if is_plain && !is_loopback && allowed == PlainText::Loopback => {
+            let message = "proofs and tokens would go over a network in plain text; give an address of https://, or \
+                           `plain_text: behind_a_proxy` where a proxy of yours adds TLS";
+            Err(ConfigError::option("collector", message))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn agent_name(name: Option<String>) -> Result<Name, ConfigError> {
     let name = match name {
         Some(name) => name,
@@ -205,20 +270,27 @@ fn host_name() -> Option<String> {
         .filter(|name| !name.is_empty())
 }
 
-fn proof(kind: ProofKind, file: Option<PathBuf>, variable: Option<String>) -> Result<Proof, ConfigError> {
+fn proof(
+    kind: ProofKind,
+    file: Option<PathBuf>,
+    variable: Option<String>,
+    tls: &ClientTlsFiles,
+) -> Result<Proof, ConfigError> {
+    let unreadable =
+        |file: &Path, error: std::io::Error| ConfigError::option("token_file", format!("{}: {error}", file.display()));
     match (kind, file, variable) {
         (ProofKind::Sts, ..) => Ok(Proof::Sts),
         (ProofKind::None, ..) => Ok(Proof::None),
+        (ProofKind::Certificate, ..) if tls.own.is_some() => Ok(Proof::Certificate),
+        (ProofKind::Certificate, ..) => Err(ConfigError::option("proof", "certificate needs tls.cert and tls.key")),
         (ProofKind::Jwt, Some(file), _) => {
             // It may be renewed before it is needed, but a wrong name is told now.
-            std::fs::metadata(&file)
-                .map_err(|error| ConfigError::option("token_file", format!("{}: {error}", file.display())))?;
+            std::fs::metadata(&file).map_err(|error| unreadable(&file, error))?;
             Ok(Proof::Jwt(file))
         }
         (ProofKind::Jwt, None, _) => Err(ConfigError::option("proof", "jwt needs token_file")),
         (ProofKind::Token, Some(file), _) => {
-            let text = std::fs::read_to_string(&file)
-                .map_err(|error| ConfigError::option("token_file", format!("{}: {error}", file.display())))?;
+            let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
             token("token_file", &text)
         }
         (ProofKind::Token, None, Some(variable)) => match std::env::var(&variable) {
@@ -231,8 +303,13 @@ fn proof(kind: ProofKind, file: Option<PathBuf>, variable: Option<String>) -> Re
 
 fn token(option: &'static str, text: &str) -> Result<Proof, ConfigError> {
     let text = text.trim();
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(ConfigError::option(option, "the token is empty or has characters that a header cannot carry"));
+    if text.len() < MIN_TOKEN_BYTES {
+        let message =
+            format!("the token is shorter than {MIN_TOKEN_BYTES} characters, and the collector takes none such");
+        return Err(ConfigError::option(option, message));
+    }
+    if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(ConfigError::option(option, "the token has characters that a header cannot carry"));
     }
     Ok(Proof::Token(text.to_owned()))
 }

@@ -4,7 +4,8 @@ use super::*;
 
 fn parsed(text: &str) -> Result<Config, ConfigError> {
     let document = Document::parse(text, Path::new("agent.yaml"))?;
-    Config::resolve(document, &Options::default())
+    let options = Options::default();
+    Config::resolve(document, &options).map_err(|error| error.placed(Path::new("agent.yaml"), text, &options))
 }
 
 #[test]
@@ -42,19 +43,30 @@ fn unknown_keys_are_errors_with_file_and_line() {
 #[test]
 fn wrong_values_name_what_was_expected() {
     for (text, expected) in [
-        ("collector: \"http://c:4317\"\nspool: {max_bytes: 12parsecs}", "agent.yaml:2"),
+        ("collector: \"https://c:4317\"\nspool: {max_bytes: 12parsecs}", "agent.yaml:2"),
         ("collector: \"collector:4317\"", "http"),
         ("spool: {}", "collector: is not set"),
-        ("collector: \"http://c:4317\"\nsources: {}", "no source is named"),
-        ("collector: \"http://c:4317\"\nsources: {xray: off}", "no source is on"),
-        ("collector: \"http://c:4317\"\nsources: {otlp: {}}", "needs an address"),
-        ("collector: \"http://c:4317\"\nproof: token", "token_file or token_env"),
-        ("collector: \"http://c:4317\"\nproof: jwt", "jwt needs token_file"),
-        ("collector: \"http://c:4317\"\nproof: jwt\ntoken_file: /nowhere/token", "/nowhere/token"),
-        ("collector: \"http://c:4317\"\nname: \"a b\"", "name:"),
-        ("collector: \"http://c:4317/x\"", "no path"),
+        ("collector: \"https://c:4317\"\nsources: {}", "no source is named"),
+        ("collector: \"https://c:4317\"\nsources: {xray: off}", "no source is on"),
+        ("collector: \"https://c:4317\"\nsources: {otlp: {}}", "needs an address"),
+        ("collector: \"https://c:4317\"\nproof: token", "agent.yaml:2: proof: token needs token_file or token_env"),
+        ("collector: \"https://c:4317\"\nproof: jwt", "agent.yaml:2: proof: jwt needs token_file"),
         (
-            "collector: \"http://c:4317\"\nsources:\n  cloudwatch:\n    statistics: [{namespace: X, statistics: [Median]}]",
+            "collector: \"https://c:4317\"\nproof: jwt\ntoken_file: /nowhere/token",
+            "agent.yaml:3: token_file: /nowhere/token",
+        ),
+        ("collector: \"https://c:4317\"\nproof: certificate", "agent.yaml:2: proof: certificate needs tls.cert"),
+        ("collector: \"https://c:4317\"\ntls:\n  cert: /x", "agent.yaml:3: tls.cert: needs tls.key"),
+        ("collector: \"https://c:4317\"\ntls:\n  ca: /nowhere/ca.pem", "agent.yaml:3: tls.ca: /nowhere/ca.pem"),
+        ("collector: \"https://c:4317\"\ninterval: 10ms", "agent.yaml:2: interval: 10ms is not between"),
+        ("collector: \"https://c:4317\"\nspool:\n  max_bytes: 1KiB", "agent.yaml:3: spool.max_bytes: is less"),
+        ("name: a\ncollector: \"http://c:4317\"", "agent.yaml:2: collector: proofs and tokens would go over a network"),
+        ("collector: \"https://c:4317\"\ndata_dir: x", "agent.yaml:2: this looks like the collector's configuration"),
+        ("# nothing", "agent.yaml: collector: is not set"),
+        ("collector: \"https://c:4317\"\nname: \"a b\"", "name:"),
+        ("collector: \"https://c:4317/x\"", "no path"),
+        (
+            "collector: \"https://c:4317\"\nsources:\n  cloudwatch:\n    statistics: [{namespace: X, statistics: [Median]}]",
             "Median",
         ),
     ] {
@@ -64,8 +76,54 @@ fn wrong_values_name_what_was_expected() {
 }
 
 #[test]
+fn plain_text_goes_to_loopback_or_through_a_proxy_or_without_a_proof() {
+    for text in [
+        "collector: \"http://127.0.0.1:4317\"",
+        "collector: \"http://[::1]:4317\"",
+        "collector: \"http://localhost:4317\"",
+        "collector: \"http://c:4317\"\nplain_text: behind_a_proxy",
+        "collector: \"http://c:4317\"\nproof: none",
+    ] {
+        assert!(parsed(text).is_ok(), "{text}");
+    }
+    let error = parsed("collector: \"http://c:4317\"\nplain_text: anywhere").unwrap_err().to_string();
+    assert!(error.contains("plain_text: \"anywhere\" is none of loopback, behind_a_proxy"), "{error}");
+}
+
+#[test]
+fn a_short_token_is_told_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let text = format!("collector: \"https://c:4317\"\nproof: token\ntoken_file: {}", file.display());
+    let error = parsed(&text).unwrap_err().to_string();
+    assert!(error.starts_with("agent.yaml:3: token_file: the token is shorter than 8 characters"), "{error}");
+    assert!(!error.contains("hunter2"));
+}
+
+#[test]
+fn a_wrong_option_is_told_by_its_name_and_variable_and_not_by_the_files_line() {
+    let text = "collector: \"https://c:4317\"\nspool: {max_bytes: 1GiB}";
+    let options = Options { spool_max_bytes: Some(Bytes(1)), ..Options::default() };
+    let error = Config::resolve(Document::parse(text, Path::new("a")).unwrap(), &options).unwrap_err();
+    let told = error.placed(Path::new("a"), text, &options).to_string();
+    assert_eq!(told, "spool.max_bytes: is less than 1MiB (--spool-max-bytes or TENANTSCOPE_SPOOL_MAX_BYTES)");
+}
+
+#[test]
+fn regions_and_interval_of_the_file_are_those_of_sources_that_name_none() {
+    let config = parsed(
+        "collector: \"https://c:4317\"\nregions: [eu-west-1]\ninterval: 2m\nsources: {logs: {}, xray: {interval: 5s, regions: [us-east-1]}}",
+    );
+    let sources = config.unwrap().collected.sources;
+    let (logs, xray) = (sources.logs.unwrap(), sources.xray.unwrap());
+    assert_eq!((logs.regions[0].as_str(), logs.interval), ("eu-west-1", TimeSpan::from_secs(120)));
+    assert_eq!((xray.regions[0].as_str(), xray.interval), ("us-east-1", TimeSpan::from_secs(5)));
+}
+
+#[test]
 fn an_option_turns_its_source_on_and_counts_before_the_file() {
-    let document = Document::parse("collector: \"http://c:4317\"\nsources: {xray: {}}", Path::new("a")).unwrap();
+    let document = Document::parse("collector: \"https://c:4317\"\nsources: {xray: {}}", Path::new("a")).unwrap();
     let options = Options {
         collector: Some("http://127.0.0.1:9".to_owned()),
         otlp_grpc: Some("127.0.0.1:0".parse().unwrap()),
@@ -79,7 +137,7 @@ fn an_option_turns_its_source_on_and_counts_before_the_file() {
 
 #[test]
 fn the_collectors_document_counts_before_the_file_and_options_before_both() {
-    let text = "collector: \"http://c:4317\"\nbudget_usd_per_month: 2\nsources: {xray: {}, logs: {interval: 5m}}";
+    let text = "collector: \"https://c:4317\"\nbudget_usd_per_month: 2\nsources: {xray: {}, logs: {interval: 5m}}";
     let document = Document::parse(text, Path::new("a")).unwrap();
     let options = Options { logs_groups: Some(vec!["/own/*".to_owned()]), ..Options::default() };
     let config = Config::resolve(document, &options).unwrap();
@@ -103,7 +161,7 @@ fn the_collectors_document_counts_before_the_file_and_options_before_both() {
 
 #[test]
 fn an_agent_may_be_set_up_to_collect_nothing_until_it_is_told_to() {
-    let config = parsed("collector: \"http://c:4317\"\nenabled: false\n").unwrap();
+    let config = parsed("collector: \"https://c:4317\"\nenabled: false\n").unwrap();
     assert_eq!(config.collected.sources, Sources::default());
     let told = config.collected_with(serde_json::from_str(r#"{"sources": {"xray": {}}}"#).unwrap()).unwrap();
     assert!(told.sources.xray.is_some() && told.sources.logs.is_none());
@@ -111,7 +169,7 @@ fn an_agent_may_be_set_up_to_collect_nothing_until_it_is_told_to() {
 
 #[test]
 fn a_document_may_switch_off_the_last_source_and_says_nothing_of_the_default_ones() {
-    let config = parsed("collector: \"http://c:4317\"\n").unwrap();
+    let config = parsed("collector: \"https://c:4317\"\n").unwrap();
     let with = |json: &str| config.collected_with(serde_json::from_str(json).unwrap()).unwrap().sources;
     let sources = with(r#"{"sources": {"otlp": {"grpc": "127.0.0.1:4317"}}}"#);
     assert!(sources.otlp.is_some() && sources.cloudwatch.is_some() && sources.logs.is_some() && sources.xray.is_some());

@@ -201,8 +201,11 @@ impl Courier {
 
     fn failed(&self, reason: &str) {
         telemetry::sent(self.signal, "retried");
-        self.delivery.failed(reason);
-        tracing::warn!(signal = %self.signal, reason, "batch was not taken, trying again");
+        if self.delivery.failed(reason) {
+            tracing::warn!(signal = %self.signal, reason, "batch was not taken, trying again");
+        } else {
+            tracing::debug!(signal = %self.signal, reason, "batch was not taken, trying again");
+        }
     }
 }
 

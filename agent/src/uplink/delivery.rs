@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tenantscope_model::Signal;
 use tokio::sync::Notify;
+
+use crate::repeated::Repeated;
 
 /// What became of the batches: shared by the lanes, and asked when the agent ends.
 #[derive(Debug, Default)]
@@ -20,6 +23,7 @@ struct State {
     last_refusal: Option<String>,
     /// Why the last attempt failed; none after one that succeeded.
     last_error: Option<String>,
+    said: Repeated,
 }
 
 /// Why not everything was delivered.
@@ -46,11 +50,16 @@ impl Delivery {
     }
 
     pub(super) fn succeeded(&self) {
-        self.state.lock().last_error = None;
+        let mut state = self.state.lock();
+        state.last_error = None;
+        state.said.went_well();
     }
 
-    pub(super) fn failed(&self, error: &str) {
-        self.state.lock().last_error = Some(error.to_owned());
+    /// Whether it is to be said: all lanes fail for one reason, mostly.
+    pub(super) fn failed(&self, error: &str) -> bool {
+        let mut state = self.state.lock();
+        state.last_error = Some(error.to_owned());
+        state.said.is_news(error, Instant::now())
     }
 
     pub(super) fn refused(&self, reason: &str) {

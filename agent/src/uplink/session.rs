@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
 use http::HeaderValue;
 use tenantscope_model::Region;
-use tenantscope_wire::client::SendError;
+use tenantscope_wire::client::{SendError, SendErrorKind};
 use tenantscope_wire::{AgentMode, IdentityRequest, IdentityResponse, Name, OtlpClient, ProofOfAccount, proof};
 use tokio::sync::{Mutex, Notify};
 
@@ -23,6 +24,17 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// How long a renewal that failed is left alone while the old token holds.
 const RETRY_WAIT: Duration = Duration::from_secs(10);
 
+/// What is said where no place has any.
+const NO_CREDENTIALS: &str = "there are none in environment, profile, container or instance metadata";
+
+/// Why there are no credentials, in one line.
+fn reason(error: &CredentialsError) -> String {
+    match error {
+        CredentialsError::CredentialsNotLoaded(_) => NO_CREDENTIALS.to_owned(),
+        error => aws::chain(error).split_whitespace().collect::<Vec<_>>().join(" "),
+    }
+}
+
 /// The agent's standing with the collector: the token in force, and how to get the next one.
 pub struct Session {
     client: OtlpClient,
@@ -34,6 +46,8 @@ pub struct Session {
     spool: Spool,
     documents: Arc<Documents>,
     token: Mutex<Option<Token>>,
+    /// Whether the collector answers who shows the token that it holds; one of release 0.1.0 does not.
+    answers_holders: AtomicBool,
     /// Whether there is something to tell that the collector was not told.
     has_news: AtomicBool,
     soon: Notify,
@@ -51,6 +65,10 @@ pub struct Standing {
 
 struct Token {
     standing: Standing,
+    /// The token itself; empty towards a collector in open mode.
+    text: String,
+    /// When the collector is to be asked what to go by, before the token is renewed.
+    ask_at: Option<Instant>,
     renew_at: Option<Instant>,
     ends_at: Option<Instant>,
 }
@@ -59,7 +77,10 @@ struct Token {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The AWS configuration has no credentials.
-    #[error("no AWS credentials to prove the account with: {0}")]
+    #[error(
+        "no AWS credentials to prove the account with: {0}; give the task, function or instance a role, or set AWS_PROFILE \
+         or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; outside AWS use another proof (key `proof`)"
+    )]
     Credentials(String),
     /// The AWS configuration has no region.
     #[error("no AWS region to prove the account in (AWS_REGION, or region in the profile)")]
@@ -105,7 +126,8 @@ impl Session {
         documents: Arc<Documents>,
     ) -> Self {
         let (token, has_news, soon) = (Mutex::new(None), AtomicBool::new(false), Notify::new());
-        Self { client, agent, mode, server_name, proof, aws, spool, documents, token, has_news, soon }
+        let answers_holders = AtomicBool::new(true);
+        Self { client, agent, mode, server_name, proof, aws, spool, documents, token, answers_holders, has_news, soon }
     }
 
     /// The agent's name.
@@ -124,7 +146,9 @@ impl Session {
         let mut token = self.token.lock().await;
         let now = Instant::now();
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if let Some(held) = token.as_ref().filter(|held| !due(held.renew_at)) {
+        if let Some(held) = token.as_mut().filter(|held| !due(held.renew_at))
+            && (!due(held.ask_at) || self.ask(held).await)
+        {
             return Ok(held.standing.clone());
         }
         let generation = token.as_ref().map_or(1, |held| held.standing.generation + 1);
@@ -138,7 +162,7 @@ impl Session {
             Err(error) => match token.as_mut().filter(|held| !due(held.ends_at)) {
                 Some(held) => {
                     tracing::warn!(%error, "token could not be renewed yet");
-                    held.renew_at = now.checked_add(RETRY_WAIT);
+                    (held.ask_at, held.renew_at) = (None, now.checked_add(RETRY_WAIT));
                     Ok(held.standing.clone())
                 }
                 None => Err(error),
@@ -172,16 +196,16 @@ impl Session {
     async fn make_due(&self) {
         // Without a proof there is no exchange that could be due.
         if let Some(held) = self.token.lock().await.as_mut().filter(|held| held.ends_at.is_some()) {
-            held.renew_at = Some(Instant::now());
+            held.ask_at = Some(Instant::now());
         }
     }
 
-    /// Waits until the token is to be renewed, until somebody wants to ask, or for this time.
+    /// Waits until the token is to be renewed or the collector to be asked, until somebody wants to ask, or for this time.
     pub async fn due(&self, at_most: Duration) {
         let wait = {
             let token = self.token.lock().await;
-            let renew_at = token.as_ref().and_then(|held| held.renew_at);
-            renew_at.map_or(at_most, |at| at.saturating_duration_since(Instant::now()).min(at_most))
+            let next = token.as_ref().and_then(|held| held.renew_at.into_iter().chain(held.ask_at).min());
+            next.map_or(at_most, |at| at.saturating_duration_since(Instant::now()).min(at_most))
         };
         tokio::select! {
             () = tokio::time::sleep(wait.max(SHORTEST_WAIT)) => {}
@@ -189,24 +213,69 @@ impl Session {
         }
     }
 
-    async fn obtain(&self, generation: u64) -> Result<Token, SessionError> {
-        let Some(proof) = self.proof().await? else {
-            let epoch = self.own_epoch().await?;
-            let standing = Standing { authorization: None, epoch, generation };
-            return Ok(Token { standing, renew_at: None, ends_at: None });
+    /// Asks what to go by with the token that is held; whether it still holds. Without a proof it costs next to nothing.
+    async fn ask(&self, held: &mut Token) -> bool {
+        if !self.answers_holders.load(Ordering::Relaxed) {
+            return false;
+        }
+        let request = self.request(ProofOfAccount::Held { token: held.text.clone() }, false);
+        let answer = self.client.identify(&request).await;
+        telemetry::asked(answer.is_ok());
+        let pause = match &answer {
+            Ok(answer) => {
+                self.documents.told(answer);
+                answer.ask_again_ms.map(|wait| Duration::from_millis(wait).max(SHORTEST_WAIT))
+            }
+            Err(error) => {
+                self.has_news.store(true, Ordering::Relaxed);
+                if error.kind == SendErrorKind::Refused {
+                    self.answers_holders.store(false, Ordering::Relaxed);
+                }
+                if !error.retryable() {
+                    return false;
+                }
+                tracing::debug!(%error, "the collector does not say what to go by");
+                Some(RETRY_WAIT)
+            }
         };
+        held.ask_at = pause.and_then(|pause| Instant::now().checked_add(pause));
+        true
+    }
+
+    /// What is asked, with what became of the documents before.
+    fn request(&self, proof: ProofOfAccount, wants_epoch: bool) -> IdentityRequest {
         self.has_news.store(false, Ordering::Relaxed);
         let (document_version, report) = self.documents.report();
-        let request = IdentityRequest {
+        IdentityRequest {
             agent: self.agent.clone(),
             mode: self.mode,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             proof,
-            wants_epoch: self.spool.epoch().is_none(),
+            wants_epoch,
             document_version,
             documents: Some(report),
+        }
+    }
+
+    /// Takes TLS files that were written since; files that are wrong leave those before in force.
+    pub async fn renew_tls(&self) {
+        let client = self.client.clone();
+        match tokio::task::spawn_blocking(move || client.renew_if_written()).await {
+            Ok(Ok(true)) => tracing::info!("certificates were written, new connections use them"),
+            Ok(Err(error)) => tracing::warn!(%error, "certificates can't be renewed, those before stay"),
+            // The task neither panics nor is aborted.
+            Ok(Ok(false)) | Err(_) => {}
+        }
+    }
+
+    async fn obtain(&self, generation: u64) -> Result<Token, SessionError> {
+        let Some(proof) = self.proof().await? else {
+            let epoch = self.own_epoch().await?;
+            let standing = Standing { authorization: None, epoch, generation };
+            return Ok(Token { standing, text: String::new(), ask_at: None, renew_at: None, ends_at: None });
         };
-        let answer = self.client.identify(&request).await;
+        self.renew_tls().await;
+        let answer = self.client.identify(&self.request(proof, self.spool.epoch().is_none())).await;
         telemetry::identity(answer.is_ok());
         self.take(answer?, generation).await
     }
@@ -227,11 +296,14 @@ impl Session {
         authorization.set_sensitive(true);
         tracing::info!(account = ?answer.account, tenant = ?answer.tenant, epoch, "the collector knows this agent");
         let valid_for = Duration::from_millis(answer.valid_for_ms);
-        let asked_again = answer.ask_again_ms.map_or(valid_for, Duration::from_millis).max(SHORTEST_WAIT);
-        let now = Instant::now();
+        let ask_again = answer.ask_again_ms.map(|wait| Duration::from_millis(wait).max(SHORTEST_WAIT));
+        let renew_after = valid_for.mul_f64(1.0 - RENEW_WHEN_LEFT);
+        let (now, by_proof) = (Instant::now(), !self.answers_holders.load(Ordering::Relaxed));
         Ok(Token {
             standing: Standing { authorization: Some(authorization), epoch, generation },
-            renew_at: now.checked_add(valid_for.mul_f64(1.0 - RENEW_WHEN_LEFT).min(asked_again)),
+            text: answer.token,
+            ask_at: ask_again.filter(|_| !by_proof).and_then(|wait| now.checked_add(wait)),
+            renew_at: now.checked_add(ask_again.filter(|_| by_proof).unwrap_or(renew_after).min(renew_after)),
             ends_at: now.checked_add(valid_for),
         })
     }
@@ -239,6 +311,7 @@ impl Session {
     async fn proof(&self) -> Result<Option<ProofOfAccount>, SessionError> {
         match &self.proof {
             Proof::None => Ok(None),
+            Proof::Certificate => Ok(Some(ProofOfAccount::Certificate)),
             Proof::Token(token) => Ok(Some(ProofOfAccount::Token { token: token.clone() })),
             Proof::Jwt(file) => {
                 let unreadable = |source| SessionError::TokenFile { path: file.clone(), source };
@@ -246,11 +319,11 @@ impl Session {
                 Ok(Some(ProofOfAccount::Jwt { token: token.trim().to_owned() }))
             }
             Proof::Sts => {
-                let missing = || SessionError::Credentials("none are configured".to_owned());
+                let missing = || SessionError::Credentials(NO_CREDENTIALS.to_owned());
                 let aws = self.aws.config().await;
                 let provider = aws.credentials_provider().ok_or_else(missing)?;
                 let credentials = provider.provide_credentials().await;
-                let credentials = credentials.map_err(|error| SessionError::Credentials(aws::chain(&error)))?;
+                let credentials = credentials.map_err(|error| SessionError::Credentials(reason(&error)))?;
                 let region = aws.region().and_then(|region| Region::try_new(region.as_ref()).ok());
                 let region = region.ok_or(SessionError::Region)?;
                 let nonce = format!("{:032x}", rand::random::<u128>());
