@@ -19,6 +19,22 @@ pub const REGION_LABEL: &str = "region";
 /// Stands before the name of a claim that differs from the stamp.
 pub const EXPORTED: &str = "exported_";
 
+/// What the names of the series begin with that the collector writes about tenants.
+const OWN_PREFIX: &str = "tenantscope_tenant_";
+/// What rules write of their alerts, and read again after a restart.
+const OWN_NAMES: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
+
+/// Whether only the collector itself may write series of this name: rules join by them over all tenants, so that one
+/// tenant's could stop them for all.
+pub(crate) fn is_own_name(name: &[u8]) -> bool {
+    name.starts_with(OWN_PREFIX.as_bytes()) || OWN_NAMES.iter().any(|own| own.as_bytes() == name)
+}
+
+/// The name that series get which came under one of the collector's own.
+pub(crate) fn exported_name(name: &str) -> String {
+    format!("{EXPORTED}{name}")
+}
+
 /// What a resource's attributes claim; of an attribute that comes twice the first counts.
 pub(crate) fn of_resource(resource: Option<&Resource>) -> Claim {
     let mut claim = Claim::default();

@@ -12,7 +12,7 @@
 //! - What a remote write's series are called is not made into strings unless somebody asks for it.
 //! - No input makes it panic, and nothing is decompressed past [`DecodeLimits::max_decoded_bytes`].
 //! - What a batch says of its tenant, account and region never reaches a label or attribute of that name, unless the
-//!   decision says the same.
+//!   decision says the same; nor has a series that was received one of the collector's own names.
 //! - A replay of a record's bytes, with the accumulators of its position, gives the same stamped batch.
 
 mod accumulate;

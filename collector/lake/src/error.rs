@@ -20,6 +20,22 @@ pub enum OpenError {
     Engine(#[from] DataFusionError),
 }
 
+/// Why a tenant's removal is not done yet; it goes on with the next call, or by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RemovalError {
+    /// A file, or the table, could not be read or written.
+    #[error("{signal} table: {source}")]
+    Table {
+        /// `logs` or `spans`.
+        signal: &'static str,
+        /// What the table said.
+        source: TableError,
+    },
+    /// The lake closes; it goes on when it opens again.
+    #[error("the lake closes before the removal is done")]
+    Closing,
+}
+
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -40,6 +56,9 @@ pub enum QueryError {
     /// It needed more than a limit allows: 422.
     #[error("{0}")]
     Limit(String),
+    /// A tenant was removed, and with it a file that the query still needed: 503, since the same query can be answered now.
+    #[error("data was removed while the query ran, ask again")]
+    Removed,
     /// Files could not be read: 500.
     #[error("lake: {0}")]
     Store(DataFusionError),

@@ -129,7 +129,7 @@ fn without_repeats(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     filter_record_batch(rows, &keep)
 }
 
-fn properties(rows: usize) -> Result<WriterProperties, TableError> {
+pub(crate) fn properties(rows: usize) -> Result<WriterProperties, TableError> {
     let trace_id = ColumnPath::from("trace_id");
     let distinct = rows.clamp(64, ROW_GROUP_ROWS) as u64;
     Ok(WriterProperties::builder()

@@ -70,21 +70,43 @@ impl Store {
     /// Writes everything up to one position and commits it; queries see files instead of buffer from then on.
     pub(crate) fn flush(&self) -> Result<Position, TableError> {
         let _maintaining = self.maintaining.lock();
-        let (rows, position) = {
-            let mut state = self.state.lock();
-            if state.applied == state.durable {
-                return Ok(state.durable);
+        let reached = self.flush_all()?;
+        if let Err(error) = self.drop_passed_tombstones() {
+            tracing::warn!(signal = self.form.signal, %error, "tombstones that are passed could not be dropped");
+        }
+        Ok(reached)
+    }
+
+    /// As [`Store::flush`], for who holds the lock of those who change files.
+    pub(crate) fn flush_all(&self) -> Result<Position, TableError> {
+        loop {
+            let (rows, position, is_repeated) = {
+                let mut state = self.state.lock();
+                if state.applied == state.durable {
+                    return Ok(state.durable);
+                }
+                let is_repeated = state.flushing_until.is_some();
+                if !is_repeated {
+                    state.begin_flush();
+                }
+                (state.flushing.clone(), state.flushing_until.unwrap_or(state.applied), is_repeated)
+            };
+            self.flush_rows(&rows, position)?;
+            if !is_repeated {
+                return Ok(position);
             }
-            state.begin_flush();
-            (state.flushing.clone(), state.applied)
-        };
-        let committed = self.commit_rows(&rows, position);
+        }
+    }
+
+    fn flush_rows(&self, rows: &[arrow::array::RecordBatch], position: Position) -> Result<(), TableError> {
+        let committed = self.commit_rows(rows, position);
         self.count("flush", committed.is_ok());
         let mut state = self.state.lock();
         state.flush_failed = committed.is_err();
         committed?;
 
         state.flushing.clear();
+        state.flushing_until = None;
         let bytes = std::mem::take(&mut state.flushing_bytes);
         state.files = self.table.files();
         state.durable = position;
@@ -93,7 +115,7 @@ impl Store {
         self.room.notify_all();
         self.show_files();
         tracing::debug!(signal = self.form.signal, %position, bytes, "flushed");
-        Ok(position)
+        Ok(())
     }
 
     #[tracing::instrument(name = "flush", skip_all, fields(store = self.form.signal, batches = rows.len()))]
@@ -118,6 +140,8 @@ impl Store {
 
     /// Retention, compaction and expiry; a failure is told, and tried again next time.
     pub(crate) fn maintain(&self) {
+        // A removal that is at work has written files that no version names yet, which would be taken for dead.
+        let Some(_no_removal) = self.removing.try_lock() else { return };
         let _maintaining = self.maintaining.lock();
         let steps: [(&'static str, Result<bool, TableError>); 2] =
             [("retention", self.drop_old_days()), ("compact", self.compact())];
@@ -166,11 +190,14 @@ impl Store {
     /// Merges the small files of each day that has too many.
     fn compact(&self) -> Result<bool, TableError> {
         let files = self.table.files();
+        let tombstones = self.state.lock().tombstones.clone();
+        // It would get into a file that its removal does not know.
+        let is_to_be_rewritten = |file: &&LiveFile| tombstones.iter().any(|stone| stone.lists(&file.path));
         let mut days: BTreeMap<&Partition, Vec<&LiveFile>> = BTreeMap::new();
         let rows = |file: &LiveFile| file.rows.unwrap_or(MAX_MERGED_ROWS);
         let is_small =
             |file: &&LiveFile| file.size_bytes < self.options.compact_max_bytes / 2 && rows(file) < MAX_MERGED_ROWS / 2;
-        for file in files.iter().filter(is_small) {
+        for file in files.iter().filter(is_small).filter(|file| !is_to_be_rewritten(file)) {
             days.entry(&file.partition).or_default().push(file);
         }
         let mut compacted = false;
@@ -204,12 +231,12 @@ impl Store {
         Ok(())
     }
 
-    fn count(&self, kind: &str, ok: bool) {
+    pub(crate) fn count(&self, kind: &str, ok: bool) {
         let outcome = if ok { "ok" } else { "failed" };
         telemetry::COMMITS.with_label_values(&[self.form.signal, kind, outcome]).inc();
     }
 
-    fn show_files(&self) {
+    pub(crate) fn show_files(&self) {
         let files = Arc::clone(&self.state.lock().files);
         let gauge = telemetry::FILES.with_label_values(&[self.form.signal]);
         gauge.set(i64::try_from(files.len()).unwrap_or(i64::MAX));

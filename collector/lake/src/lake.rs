@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use tenantscope_table::TableError;
 
+use crate::removal::keep_removing;
 use crate::session::Queries;
 use crate::store::Store;
 use crate::{OpenError, Options, logs, spans};
@@ -19,7 +20,7 @@ pub struct Journals {
 }
 
 /// Logs and spans. One for the process, shared by reference; it owns a thread for each signal, which [`Lake::close`]
-/// (or the drop) ends after a last flush.
+/// (or the drop) ends after a last flush, and one that ends removals which were interrupted.
 pub struct Lake {
     pub(crate) logs: Arc<Store>,
     pub(crate) spans: Arc<Store>,
@@ -38,13 +39,17 @@ impl Lake {
         };
         let logs = open(&logs::FORM, journals.logs)?;
         let spans = open(&spans::FORM, journals.spans)?;
-        let queries = Queries::new(&options)?;
+        let deletions = [&logs, &spans].map(|store| Arc::clone(&store.early_deletions));
+        let queries = Queries::new(&options, deletions)?;
         let mut keepers = Vec::new();
         for store in [&logs, &spans] {
             let kept = Arc::clone(store);
             let thread = std::thread::Builder::new().name(format!("lake-{}", store.form.signal));
             keepers.push(thread.spawn(move || kept.keep()).map_err(OpenError::Thread)?);
         }
+        let stores = [Arc::clone(&logs), Arc::clone(&spans)];
+        let thread = std::thread::Builder::new().name("lake-removals".to_owned());
+        keepers.push(thread.spawn(move || keep_removing(&stores)).map_err(OpenError::Thread)?);
         Ok(Self { logs, spans, queries, options, keepers: Mutex::new(keepers) })
     }
 
@@ -76,10 +81,11 @@ impl Lake {
         for store in [&self.logs, &self.spans] {
             store.state.lock().closing = true;
             store.wake.notify_all();
+            store.closes.notify_all();
         }
         for keeper in self.keepers.lock().drain(..) {
             if keeper.join().is_err() {
-                tracing::error!("a flush thread ended by a panic");
+                tracing::error!("a thread of the lake ended by a panic");
             }
         }
     }

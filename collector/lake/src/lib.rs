@@ -15,6 +15,8 @@
 //! - Memory is bounded: the buffer by `buffer_max_bytes` (past it `prepare` refuses), queries by `query_memory_bytes`,
 //!   their time by `query_timeout`, their answers by limits.
 //! - A position at or before the table's own is not applied again: nothing is written twice after a crash.
+//! - A tenant's removal ends in one commit per table, is durably noted before it deletes anything, and is ended by the
+//!   lake itself after a crash.
 //! - Nothing here knows HTTP.
 //!
 //! # The labels of a log stream
@@ -33,18 +35,21 @@ mod level;
 mod logql;
 mod logs;
 mod options;
+mod removal;
 mod scan;
 mod session;
 mod spans;
 mod store;
 mod telemetry;
+mod tombstone;
 mod traceql;
 
 pub use answer::{
     Direction, LabelRequest, LogAnswer, LogEntry, LogRequest, LogSeries, LogStream, Point, SearchRequest, SpanSummary,
     StreamVolume, TagScope, TimeRange, TraceSummary,
 };
-pub use error::{OpenError, QueryError};
+pub use error::{OpenError, QueryError, RemovalError};
 pub use lake::{Journals, Lake};
 pub use options::Options;
+pub use removal::{LakeRemoval, TableRemoval, UpTo};
 pub use store::{Prepared, Store};

@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -32,10 +33,12 @@ pub(crate) struct Queries {
     environment: Arc<RuntimeEnv>,
     running: Semaphore,
     timeout: Duration,
+    /// How often each table had files deleted that a query may still need.
+    early_deletions: [Arc<AtomicUsize>; 2],
 }
 
 impl Queries {
-    pub(crate) fn new(options: &Options) -> Result<Self, DataFusionError> {
+    pub(crate) fn new(options: &Options, early_deletions: [Arc<AtomicUsize>; 2]) -> Result<Self, DataFusionError> {
         // A query that needs more memory fails; spilling would make disk use unbounded instead.
         let environment = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(options.query_memory_bytes)))
@@ -44,7 +47,7 @@ impl Queries {
         let mut threads = tokio::runtime::Builder::new_multi_thread();
         let threads = threads.worker_threads(PLAN_THREADS).thread_name("lake-query").enable_all().build()?;
         let running = Semaphore::new(options.query_concurrency.max(1));
-        Ok(Self { threads: Some(threads), environment, running, timeout: options.query_timeout })
+        Ok(Self { threads: Some(threads), environment, running, timeout: options.query_timeout, early_deletions })
     }
 
     /// The records of a signal within a scope, as something to query.
@@ -64,11 +67,21 @@ impl Queries {
         let timer = telemetry::query_seconds(kind).start_timer();
         let within_limits = async {
             let _running = self.running.acquire().await;
-            query.await
+            let before = self.early_deletions();
+            let answer = query.await;
+            match answer {
+                // What is missing says so in many ways, depending on who looked for it.
+                Err(QueryError::Store(_)) if self.early_deletions() != before => Err(QueryError::Removed),
+                answer => answer,
+            }
         };
         let answer = tokio::time::timeout(self.timeout, within_limits).await;
         timer.observe_duration();
         answer.unwrap_or(Err(QueryError::TimedOut(self.timeout)))
+    }
+
+    fn early_deletions(&self) -> [usize; 2] {
+        self.early_deletions.each_ref().map(|deletions| deletions.load(Ordering::Relaxed))
     }
 
     /// Hands each batch of a plan to `take` as it comes.

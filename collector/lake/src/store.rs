@@ -1,16 +1,17 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use parking_lot::{Condvar, Mutex};
 use tenantscope_model::{Position, Refusal, Sink, StampedBatch};
 use tenantscope_table::{LiveFile, Table, TableError};
 
 use crate::form::Form;
+use crate::tombstone::{self, Tombstone};
 use crate::{Options, telemetry};
 
 /// So many small batches are joined to one, so that a query does not visit thousands.
@@ -27,12 +28,19 @@ pub struct Store {
     pub(crate) journal: String,
     pub(crate) options: Options,
     pub(crate) state: Mutex<State>,
-    /// One flush, compaction or expiry at a time.
+    /// Held for the length of a removal, and by what must not run beside one; taken before `maintaining`.
+    pub(crate) removing: Mutex<()>,
+    /// One flush, compaction or expiry at a time. Whoever holds it may write the tombstones' file.
     pub(crate) maintaining: Mutex<()>,
+    pub(crate) tombstones_path: PathBuf,
+    /// How often files were deleted that a query may still need.
+    pub(crate) early_deletions: Arc<AtomicUsize>,
     /// Told when the buffer is worth a flush or the lake closes.
     pub(crate) wake: Condvar,
     /// Told when a flush gave bytes back.
     pub(crate) room: Condvar,
+    /// Told when the lake closes.
+    pub(crate) closes: Condvar,
     held_bytes: Arc<AtomicUsize>,
 }
 
@@ -47,6 +55,8 @@ pub(crate) struct State {
     /// Being written; they stay here until the commit that has them.
     pub(crate) flushing: Vec<RecordBatch>,
     pub(crate) flushing_bytes: usize,
+    /// Up to where these go; a flush whose commit failed is made again up to the same, since it may have happened.
+    pub(crate) flushing_until: Option<Position>,
     /// The last flush failed, so that the next one is due.
     pub(crate) flush_failed: bool,
     /// Somebody waits for a flush.
@@ -54,6 +64,8 @@ pub(crate) struct State {
     pub(crate) files: Arc<Vec<LiveFile>>,
     pub(crate) applied: Position,
     pub(crate) durable: Position,
+    /// Tenants that were removed.
+    pub(crate) tombstones: Vec<Tombstone>,
     pub(crate) closing: bool,
 }
 
@@ -78,6 +90,18 @@ impl State {
         self.active_since = None;
         self.flush_asked = false;
         self.small = 0;
+        self.flushing_until = Some(self.applied);
+    }
+
+    /// The rows at a position without those of tenants that were removed at or before it.
+    fn without_removed(&self, rows: RecordBatch, position: Position) -> RecordBatch {
+        let covers = |stone: &&Tombstone| position.0 <= stone.position;
+        let removed: Vec<&str> = self.tombstones.iter().filter(covers).map(|stone| &*stone.tenant_hash).collect();
+        let tenants = rows.column_by_name("tenant").and_then(|column| column.as_string_opt::<i32>());
+        match tenants.filter(|_| !removed.is_empty()).map(|tenants| tombstone::stays(tenants.iter(), &removed)) {
+            Some(stays) => filter_record_batch(&rows, &stays).unwrap_or(rows),
+            None => rows,
+        }
     }
 }
 
@@ -119,6 +143,7 @@ impl Store {
         let durable = Position(table.app_version(&journal)?.and_then(|at| u64::try_from(at).ok()).unwrap_or(0));
         let files = table.files();
         telemetry::FILES.with_label_values(&[form.signal]).set(i64::try_from(files.len()).unwrap_or(i64::MAX));
+        let tombstones_path = dir.join(format!("{}.removals", form.signal));
         let state = State {
             active: Vec::new(),
             small: 0,
@@ -126,11 +151,13 @@ impl Store {
             active_since: None,
             flushing: Vec::new(),
             flushing_bytes: 0,
+            flushing_until: None,
             flush_failed: false,
             flush_asked: false,
             files,
             applied: durable,
             durable,
+            tombstones: tombstone::read(&tombstones_path, &journal)?,
             closing: false,
         };
         Ok(Self {
@@ -139,9 +166,13 @@ impl Store {
             journal,
             options,
             state: Mutex::new(state),
+            removing: Mutex::new(()),
             maintaining: Mutex::new(()),
+            tombstones_path,
+            early_deletions: Arc::default(),
             wake: Condvar::new(),
             room: Condvar::new(),
+            closes: Condvar::new(),
             held_bytes: Arc::default(),
         })
     }
@@ -228,6 +259,7 @@ impl Sink for Store {
             return;
         }
         state.applied = position;
+        let rows = state.without_removed(rows, position);
         telemetry::ROWS.with_label_values(&[self.form.signal]).inc_by(rows.num_rows() as u64);
         state.active_since.get_or_insert_with(Instant::now);
         if rows.num_rows() > 0 {

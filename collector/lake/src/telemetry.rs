@@ -33,7 +33,7 @@ pub(crate) static FILES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 pub(crate) static COMMITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "tenantscope_lake_commits_total",
-        "Commits by what they did (flush, compact, retention) and how they ended (ok, failed).",
+        "Commits by what they did (flush, compact, retention, removal) and how they ended (ok, failed).",
         &["signal", "kind", "outcome"]
     )
     .expect("a new name")

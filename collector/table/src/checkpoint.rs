@@ -4,9 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, new_null_array};
+use arrow::error::ArrowError;
+use delta_kernel::checkpoint::LastCheckpointHintStats;
+use delta_kernel::engine::arrow_data::{ArrowEngineData, EngineDataArrowExt};
+use delta_kernel::{Engine as _, EngineData, FilteredEngineData, KernelError, KernelResult, Snapshot, SnapshotRef};
+use url::Url;
 
 use crate::TableError;
-use crate::engine::{sync_file, sync_folder};
+use crate::engine::{Engine, sync_file, sync_folder};
 
 /// Names the newest checkpoint.
 pub(crate) const HINT: &str = "_last_checkpoint";
@@ -31,6 +39,51 @@ pub(crate) fn version_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     let (digits, rest) = name.split_at_checked(DIGITS)?;
     rest.starts_with('.').then(|| digits.parse().ok())?
+}
+
+/// Writes a checkpoint of a version that has none, and reads the version through it. What it says about removed files is
+/// their names: the ranges of what they held are nobody's business any more.
+pub(crate) fn write_checkpoint(engine: &Engine, url: &Url, snapshot: &SnapshotRef) -> Result<SnapshotRef, TableError> {
+    let writer = Arc::clone(snapshot).create_checkpoint_writer(engine)?;
+    let data = writer.checkpoint_data(engine)?;
+    let state = data.state();
+    let rows = data.map(|actions| actions.and_then(without_stats_of_removed));
+    let path = writer.checkpoint_path()?;
+    let size_bytes = engine.parquet_handler().write_parquet_file(path, Box::new(rows))?;
+    let state = Arc::into_inner(state).ok_or_else(|| KernelError::generic("a checkpoint is still being written"))?;
+    writer.finalize(engine, &LastCheckpointHintStats::from_reconciliation_state(state, size_bytes, 0)?)?;
+    Ok(Snapshot::builder_for(url.as_str()).at_version(snapshot.version()).build(engine)?)
+}
+
+fn without_stats_of_removed(actions: FilteredEngineData) -> KernelResult<Box<dyn EngineData>> {
+    let rows = actions.apply_selection_vector()?.try_into_record_batch()?;
+    Ok(Box::new(ArrowEngineData::new(without_removed_stats(&rows)?)))
+}
+
+fn without_removed_stats(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let Some(removed) = rows.column_by_name("remove").and_then(|column| column.as_struct_opt()) else {
+        return Ok(rows.clone());
+    };
+    let columns = removed.fields().iter().zip(removed.columns());
+    let columns =
+        columns.map(|(field, column)| if field.name() == "stats" { nothing_of(column) } else { column.clone() });
+    let removed = StructArray::try_new(removed.fields().clone(), columns.collect(), removed.nulls().cloned())?;
+    let removed: ArrayRef = Arc::new(removed);
+    with_column(rows, "remove", &removed)
+}
+
+/// As many nulls as a column has values.
+pub(crate) fn nothing_of(column: &ArrayRef) -> ArrayRef {
+    new_null_array(column.data_type(), column.len())
+}
+
+/// The same rows, with another content of one column.
+pub(crate) fn with_column(rows: &RecordBatch, name: &str, content: &ArrayRef) -> Result<RecordBatch, ArrowError> {
+    let schema = rows.schema();
+    let columns = schema.fields().iter().zip(rows.columns());
+    let columns =
+        columns.map(|(field, column)| if field.name() == name { Arc::clone(content) } else { column.clone() });
+    RecordBatch::try_new(Arc::clone(&schema), columns.collect())
 }
 
 /// Makes a checkpoint durable; until then it may be half there after a power cut.

@@ -40,6 +40,7 @@ impl Table {
             expired.bytes += file.size_bytes;
             deleted.push(file.path);
         }
+        self.place.sync_deleted(&deleted)?;
         let mut state = self.state.lock();
         for path in &deleted {
             state.removed.remove(path);
@@ -47,18 +48,33 @@ impl Table {
         Ok(expired)
     }
 
+    /// Deletes from the log all that it says about what is not in the newest version: files that are gone, and the ranges
+    /// of what they held. Older versions can't be read any more then, also by who has just begun to.
+    pub fn forget_history(&self) -> Result<(), TableError> {
+        let mut state = self.state.lock();
+        self.settle(&mut state)?;
+        if self.place.newest_checkpoint()? != Some(state.snapshot.version()) {
+            self.checkpoint(&mut state)?;
+        }
+        // A commit that never got its name says it, too.
+        self.place.clear_staged()?;
+        self.trim_log(Duration::ZERO)?;
+        Ok(())
+    }
+
     /// Deletes entries of the log that the newest checkpoint covers and that are older than `keep`, and returns how many.
     /// Versions before the checkpoint can't be read any more then.
     pub fn trim_log(&self, keep: Duration) -> Result<usize, TableError> {
         let Some(checkpoint) = self.place.newest_checkpoint()? else { return Ok(0) };
-        let mut deleted = 0;
+        let mut deleted = Vec::new();
         for entry in self.place.log_entries()? {
             let is_covered = version_of(Path::new(&entry.path)).is_some_and(|version| version < checkpoint);
             if is_covered && entry.age >= keep {
                 self.place.delete(&entry.path)?;
-                deleted += 1;
+                deleted.push(entry.path);
             }
         }
-        Ok(deleted)
+        self.place.sync_deleted(&deleted)?;
+        Ok(deleted.len())
     }
 }

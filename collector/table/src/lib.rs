@@ -14,6 +14,7 @@
 //! - A commit that failed may have happened: the log is asked before anything else is decided. A change that removes what
 //!   is not live is refused, so nothing is built on a version that has passed.
 //! - A file is deleted only when it is not live and has not been for the grace period.
+//! - A file that was removed has no statistics in the log any more; `forget_history` takes the rest of it out.
 //! - Calls block on files: call them from a thread that may.
 
 mod bucket;
@@ -26,6 +27,7 @@ mod file;
 mod piece_cache;
 mod place;
 mod reader;
+mod rewrite;
 mod table;
 
 pub use error::TableError;
@@ -33,4 +35,5 @@ pub use expiry::Expired;
 pub use file::{ColumnRange, LiveFile, Partition, WrittenFile};
 pub use place::{Location, S3Location};
 pub use reader::FileReader;
+pub use rewrite::Rest;
 pub use table::{Change, Draft, Table, TableSpec};

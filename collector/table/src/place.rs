@@ -1,5 +1,6 @@
 //! Where a table lies: a local folder, or a bucket.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -125,6 +126,25 @@ impl Place {
             }
             Self::Bucket(bucket) => bucket.delete(path),
         }
+    }
+
+    /// Makes it durable that files are gone. In a bucket it always is.
+    pub(crate) fn sync_deleted(&self, paths: &[String]) -> Result<(), TableError> {
+        let Self::Folder(root) = self else { return Ok(()) };
+        let folders: BTreeSet<PathBuf> =
+            paths.iter().filter_map(|path| Some(root.join(path).parent()?.to_owned())).collect();
+        folders.iter().try_for_each(|folder| sync_folder(folder))
+    }
+
+    /// Deletes commits that were written but have no name of their own. Nobody may commit meanwhile.
+    pub(crate) fn clear_staged(&self) -> Result<(), TableError> {
+        // In a bucket a commit is put under its name.
+        let Self::Folder(root) = self else { return Ok(()) };
+        let mut staged = Vec::new();
+        files_in(root, &root.join("_staged"), &mut staged)?;
+        let staged: Vec<String> = staged.into_iter().map(|file| file.path).collect();
+        staged.iter().try_for_each(|path| self.delete(path))?;
+        self.sync_deleted(&staged)
     }
 
     /// The Parquet files; folders that begin with an underscore are not data.

@@ -24,6 +24,7 @@ use parquet::file::properties::WriterProperties;
 use url::Url;
 use uuid::Uuid;
 
+use crate::checkpoint::{nothing_of, with_column, write_checkpoint};
 use crate::engine::Engine;
 use crate::file::live_files;
 use crate::place::{Location, Place};
@@ -75,10 +76,14 @@ impl Draft {
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    pub(crate) fn partition(&self) -> &Partition {
+        &self.partition
+    }
 }
 
 pub(crate) struct State {
-    snapshot: SnapshotRef,
+    pub(crate) snapshot: SnapshotRef,
     pub(crate) live: Arc<Vec<LiveFile>>,
     /// Files that are not live any more, and since when: whoever began before still reads them.
     pub(crate) removed: HashMap<String, Instant>,
@@ -186,11 +191,25 @@ impl Table {
     /// `bounds` are rows, in the table's columns without the partition columns, whose least and greatest values are those
     /// of the whole file, which has `row_count` rows.
     pub fn seal(&self, draft: Draft, bounds: &RecordBatch, row_count: u64) -> Result<WrittenFile, TableError> {
-        let state = self.write_state()?;
-        let context = self.write_context(&state, &draft.partition)?;
-        let size_bytes = self.place.finish(&draft.full, &draft.path)?;
-        let mut stats = FileStatsAccumulator::new(context.stats_columns(), context.physical_data_schema());
+        let mut stats = self.stats_of(&draft.partition)?;
         stats.merge(bounds)?;
+        self.seal_with(draft, stats, row_count)
+    }
+
+    /// What collects the statistics of a file of a partition.
+    pub(crate) fn stats_of(&self, partition: &Partition) -> Result<FileStatsAccumulator, TableError> {
+        let context = self.write_context(&self.write_state()?, partition)?;
+        Ok(FileStatsAccumulator::new(context.stats_columns(), context.physical_data_schema()))
+    }
+
+    /// As [`Table::seal`], with the statistics of all of the file.
+    pub(crate) fn seal_with(
+        &self,
+        draft: Draft,
+        stats: FileStatsAccumulator,
+        row_count: u64,
+    ) -> Result<WrittenFile, TableError> {
+        let size_bytes = self.place.finish(&draft.full, &draft.path)?;
         let stats = stats.finish()?.ok_or_else(|| KernelError::generic("no statistics of a written file"))?;
         let stats = with_row_count(&stats, row_count)?;
         Ok(WrittenFile::new(draft.path, size_bytes, now_ms(), draft.partition, stats))
@@ -274,8 +293,11 @@ impl Table {
         state.removed.extend(change.remove.iter().map(|path| (path.clone(), now)));
         state.snapshot = snapshot;
         let version = committed.commit_version();
-        if version.is_multiple_of(self.checkpoint_interval) {
-            self.checkpoint(state);
+        // It only makes opening quicker, so a failure is told and no more.
+        if version.is_multiple_of(self.checkpoint_interval)
+            && let Err(error) = self.checkpoint(state)
+        {
+            tracing::warn!(table = %self.url, %error, "checkpoint failed");
         }
         Ok(version)
     }
@@ -306,17 +328,12 @@ impl Table {
         Ok(())
     }
 
-    /// A checkpoint only makes opening quicker, so a failure is told and no more.
-    fn checkpoint(&self, state: &mut State) {
-        let written = state.snapshot.checkpoint(self.engine.as_ref(), None).map_err(TableError::from);
-        let synced = written.and_then(|(_, snapshot)| {
-            self.place.finish_checkpoint(snapshot.version())?;
-            Ok(snapshot)
-        });
-        match synced {
-            Ok(snapshot) => state.snapshot = snapshot,
-            Err(error) => tracing::warn!(table = %self.url, %error, "checkpoint failed"),
-        }
+    /// Writes a checkpoint of the newest version.
+    pub(crate) fn checkpoint(&self, state: &mut State) -> Result<(), TableError> {
+        let snapshot = write_checkpoint(&self.engine, &self.url, &state.snapshot)?;
+        self.place.finish_checkpoint(snapshot.version())?;
+        state.snapshot = snapshot;
+        Ok(())
     }
 
     fn write_state(&self) -> Result<Arc<WriteState>, TableError> {
@@ -431,6 +448,11 @@ fn removals(
             })
             .collect();
         if chosen.contains(&true) {
+            // What a file held is nobody's business any more.
+            let rows = match rows.column_by_name("stats").map(nothing_of) {
+                Some(nothing) => with_column(&rows, "stats", &nothing)?,
+                None => rows,
+            };
             let data: Box<dyn EngineData> = Box::new(ArrowEngineData::new(rows));
             removals.push(FilteredEngineData::try_new(data, chosen)?);
         }

@@ -1,12 +1,14 @@
 //! Through the door: what is committed is there after opening again, what is not does not count.
 #![allow(clippy::unwrap_used)]
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 use tenantscope_table::{Change, Partition, Table, TableError, TableSpec, WrittenFile};
 
@@ -191,4 +193,61 @@ fn after_a_failed_commit_the_log_counts() {
     assert!(dir.path().join(&before).exists() && dir.path().join(&path).exists());
     let refused = table.commit(&change).unwrap_err();
     assert!(matches!(refused, TableError::NotLive(_)), "{refused}");
+}
+
+/// A text anywhere in the log, also in a compressed checkpoint.
+fn is_in_log(dir: &Path, text: &str) -> bool {
+    std::fs::read_dir(dir.join("_delta_log")).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        let content = std::fs::read(&path).unwrap();
+        if path.extension().is_none_or(|extension| extension != "parquet") {
+            return content.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+        }
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build().unwrap();
+        reader.into_iter().any(|rows| format!("{:?}", rows.unwrap()).contains(text))
+    })
+}
+
+#[test]
+fn a_forgotten_history_says_nothing_of_files_that_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = open(dir.path());
+    add(&table, write(&table, "2026-11-24", &[("goner", 1)]), 1);
+    add(&table, write(&table, "2026-11-24", &[("goner", 2), ("stayer", 3)]), 2);
+    let paths: Vec<String> = table.files().iter().map(|file| file.path.clone()).collect();
+    drop(table);
+    // As the release before this one removed a file: with the statistics of what it held.
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let stats = r#"{\"numRecords\":1,\"minValues\":{\"tenant\":\"goner\"}}"#;
+    let commit = format!(
+        r#"{{"remove":{{"path":"{}","deletionTimestamp":{now_ms},"dataChange":true,"stats":"{stats}"}}}}"#,
+        paths[0]
+    );
+    std::fs::write(dir.path().join("_delta_log/00000000000000000003.json"), commit).unwrap();
+    // As a kill between a commit's content and its name leaves it.
+    std::fs::write(dir.path().join("_staged/00000000000000000004.json"), "goner").unwrap();
+
+    let table = open(dir.path());
+    let live = table.files();
+    assert_eq!(live.len(), 1);
+    let rest = table.without_rows(&live[0], "tenant", "goner", |_| Ok(WriterProperties::default())).unwrap().unwrap();
+    assert_eq!(rest.left_out, 1);
+    let stayed = rest.file.unwrap();
+    assert_eq!((stayed.as_live().rows, stayed.as_live().may_have_text("tenant", "goner")), (Some(1), false));
+    let remove = vec![live[0].path.clone()];
+    table.commit(&Change { add: vec![stayed], remove, changes_rows: true, ..Change::default() }).unwrap();
+    assert!(is_in_log(dir.path(), "goner"));
+    table.expire(Duration::ZERO).unwrap();
+    table.forget_history().unwrap();
+    assert!(!is_in_log(dir.path(), "goner"));
+    assert!(!dir.path().join("_staged/00000000000000000004.json").exists());
+    add(&table, write(&table, "2026-11-24", &[("later", 4)]), 3);
+    drop(table);
+    let table = open(dir.path());
+    assert_eq!((table.files().len(), table.app_version("journal").unwrap()), (2, Some(3)));
+    let others =
+        |tenant: &str| table.without_rows(&table.files()[0], "tenant", tenant, |_| Ok(WriterProperties::default()));
+    assert!(others("nobody").unwrap().is_none());
+    let all = ["stayer", "later"].map(|tenant| others(tenant).unwrap());
+    assert!(all.into_iter().flatten().all(|rest| rest.file.is_none()), "a file of this tenant alone leaves nothing");
 }

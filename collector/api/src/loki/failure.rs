@@ -31,6 +31,7 @@ impl From<QueryError> for Failure {
             QueryError::Syntax { .. } | QueryError::Invalid(_) => StatusCode::BAD_REQUEST,
             QueryError::Limit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             QueryError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+            QueryError::Removed => StatusCode::SERVICE_UNAVAILABLE,
             QueryError::Store(cause) => {
                 // The reader is told that it failed; paths and causes are for the log.
                 tracing::error!(error = %cause, "a query of the lake failed");

@@ -29,6 +29,7 @@ use tenantscope_model::{
 use self::attributes::{Names, ResourceLabels};
 use self::name::{NameKind, metric_name, utf8_metric_name};
 use crate::accumulate::Accumulation;
+use crate::claims::{exported_name, is_own_name};
 use crate::labels::{MAX_LABELS, StampLabels, TOO_MANY_LABELS};
 use crate::stamp::{Origin, Rejected, Stamped, TOO_FAR_AHEAD};
 use crate::{Accumulators, count, resource};
@@ -148,7 +149,7 @@ impl<'a> SeriesBuilder<'a> {
     }
 
     fn context<'c>(
-        &self,
+        &mut self,
         metric: &Metric,
         stamp: &'c StampLabels,
         shared: &'c [Label],
@@ -159,6 +160,13 @@ impl<'a> SeriesBuilder<'a> {
             (false, true) if metric.name.is_empty() => String::new(),
             (false, true) => utf8_metric_name(&metric.name, &metric.unit, name_kind(metric)),
             (false, false) => metric_name(&metric.name, &metric.unit, name_kind(metric)),
+        };
+        let name = match is_own_name(name.as_bytes()) {
+            true => {
+                self.moved_claims += count::points_of_metric(metric) as u64;
+                exported_name(&name)
+            }
+            false => name,
         };
         let cadence = if self.origin.from_agent { cadence_of(&metric.metadata) } else { None };
         MetricContext { stamp, shared, verbatim, counts: counts(metric), name: name.into(), cadence }

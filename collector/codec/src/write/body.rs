@@ -11,7 +11,7 @@ use super::claiming::{ClaimText, Claims};
 use super::cursor::{Fields, Malformed, Value, int64};
 use super::memory::{Memory, SAMPLE_BYTES};
 use super::text::{Place, Text};
-use crate::claims::{ACCOUNT_LABEL, REGION_LABEL, TENANT_LABEL};
+use crate::claims::{ACCOUNT_LABEL, REGION_LABEL, TENANT_LABEL, is_own_name};
 use crate::remote_write::NativeHistogram;
 use crate::stamp::Rejected;
 use crate::{DecodeError, footprint, native};
@@ -51,6 +51,8 @@ pub(crate) struct SeriesEntry {
     pub(crate) fingerprint: u128,
     /// The place of its claim.
     pub(crate) claim: u32,
+    /// Whether its name is one of the collector's own.
+    pub(crate) has_own_name: bool,
     pub(crate) samples: Place,
     pub(crate) histograms: Place,
     pub(crate) exemplars: Place,
@@ -151,11 +153,12 @@ impl Points {
         self.histogram_starts_ms.truncate(mark.histograms);
     }
 
-    pub(super) fn entry(&self, mark: Mark, labels: Place, fingerprint: u128, claim: u32) -> SeriesEntry {
+    pub(super) fn entry(&self, mark: Mark, labels: Place, fingerprint: u128, checked: Checked) -> SeriesEntry {
         SeriesEntry {
             labels,
             fingerprint,
-            claim,
+            claim: checked.claim,
+            has_own_name: checked.has_own_name,
             samples: place(mark.samples..self.samples.len()),
             histograms: place(mark.histograms..self.histograms.len()),
             exemplars: place(mark.exemplars..self.exemplars.len()),
@@ -254,7 +257,16 @@ pub(super) struct LabelCheck<'a> {
     previous: &'a [u8],
     is_unsorted: bool,
     has_metric_name: bool,
+    has_own_name: bool,
     claim: ClaimText<'a>,
+}
+
+/// What good labels tell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Checked {
+    /// The place of the claim.
+    pub(super) claim: u32,
+    pub(super) has_own_name: bool,
 }
 
 impl<'a> LabelCheck<'a> {
@@ -277,7 +289,10 @@ impl<'a> LabelCheck<'a> {
         // No other length is one of ours.
         if matches!(name.len(), 6 | 8 | 10) && !value.is_empty() {
             match name {
-                b"__name__" => self.has_metric_name = true,
+                b"__name__" => {
+                    self.has_metric_name = true;
+                    self.has_own_name = is_own_name(value);
+                }
                 _ if name == TENANT_LABEL.as_bytes() => self.claim.tenant = Some(value),
                 _ if name == ACCOUNT_LABEL.as_bytes() => self.claim.account = Some(value),
                 _ if name == REGION_LABEL.as_bytes() => self.claim.region = Some(value),
@@ -287,12 +302,12 @@ impl<'a> LabelCheck<'a> {
         Ok(())
     }
 
-    /// The place of the claim; `names` are all of the series', for those that do not come sorted.
+    /// What was found; `names` are all of the series', for those that do not come sorted.
     pub(super) fn finish(
         self,
         claims: &mut Claims,
         names: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<u32, &'static str> {
+    ) -> Result<Checked, &'static str> {
         if self.is_unsorted {
             let mut names: Vec<&[u8]> = names.collect();
             names.sort_unstable();
@@ -300,7 +315,10 @@ impl<'a> LabelCheck<'a> {
                 return Err(DUPLICATE);
             }
         }
-        if self.has_metric_name { Ok(claims.place(self.claim)) } else { Err("no_metric_name") }
+        if !self.has_metric_name {
+            return Err("no_metric_name");
+        }
+        Ok(Checked { claim: claims.place(self.claim), has_own_name: self.has_own_name })
     }
 }
 

@@ -10,6 +10,7 @@ use tenantscope_model::{
 use super::body::{FamilyEntry, Points, SeriesEntry, WriteBody};
 use super::fingerprint;
 use super::text::StampedText;
+use crate::claims::{exported_name, is_own_name};
 use crate::labels::StampLabels;
 use crate::stamp::{Origin, Rejected, Stamped, TOO_FAR_AHEAD};
 
@@ -48,7 +49,7 @@ pub(crate) fn stamp<'a>(body: WriteBody, origin: Origin, decision: impl Fn(usize
     for (number, entry) in (0u32..).zip(&entries) {
         match decided.get(entry.claim as usize) {
             Some(Ok(decided)) => {
-                moved_claims += decided.moved_claims;
+                moved_claims += decided.moved_claims + u64::from(entry.has_own_name);
                 let fingerprint = Fingerprint(fingerprint::joined(entry.fingerprint, decided.fingerprint));
                 let labels = Labels::unmade(fingerprint, Arc::clone(&source), number);
                 series.extend(series_of(labels, entry, &points, origin, &mut rejected));
@@ -107,7 +108,9 @@ fn metadata_of(families: Vec<FamilyEntry>, decided: &[Result<Decided<'_>, &'stat
     let of = |family: FamilyEntry| {
         let decided = decided.get(family.claim as usize)?.as_ref().ok()?;
         let tenant = Some(decided.tenant.clone());
-        Some(FamilyMetadata { tenant, family: family.family, metadata: family.metadata })
+        let is_own = is_own_name(family.family.as_bytes());
+        let name = if is_own { exported_name(&family.family).into() } else { family.family };
+        Some(FamilyMetadata { tenant, family: name, metadata: family.metadata })
     };
     families.into_iter().filter_map(of).collect()
 }

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tenantscope_model::{LabelSource, Labels, LabelsBuilder};
+use tenantscope_model::{LabelSource, Labels, LabelsBuilder, METRIC_NAME};
 
 use super::cursor::{Fields, Malformed, Value};
+use crate::claims::{exported_name, is_own_name};
 use crate::labels::StampLabels;
 
 /// The names of labels that tell a series' type and unit, and types, by their number in remote write; 0 is unknown.
@@ -98,7 +99,10 @@ impl LabelSource for StampedText {
         let Some((place, stamp)) = self.places.get(number as usize) else { return Labels::default() };
         let mut labels = LabelsBuilder::default();
         for (name, value) in self.text.pairs(*place) {
-            labels.set(name, value);
+            match name == METRIC_NAME && is_own_name(value.as_bytes()) {
+                true => labels.set(name, exported_name(&value)),
+                false => labels.set(name, value),
+            };
         }
         if let Some(Some(stamp)) = self.stamps.get(*stamp as usize) {
             stamp.apply(&mut labels);

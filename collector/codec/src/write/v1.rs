@@ -4,7 +4,9 @@ use bytes::Bytes;
 use prost::Message;
 use tenantscope_model::{Claim, Labels, LabelsBuilder, Metadata};
 
-use super::body::{FamilyEntry, Fault, LabelCheck, NOT_UTF8, Points, SeriesEntry, WriteBody, expected_series, place};
+use super::body::{
+    Checked, FamilyEntry, Fault, LabelCheck, NOT_UTF8, Points, SeriesEntry, WriteBody, expected_series, place,
+};
 use super::claiming::Claims;
 use super::cursor::{Fields, Malformed, Value};
 use super::fingerprint::{self, Domain};
@@ -138,11 +140,11 @@ impl Reader {
         let checked = self.check(label_messages, labels.count);
         self.gathered = gathered;
         match checked? {
-            Ok((fingerprint, claim)) => {
+            Ok((fingerprint, checked)) => {
                 self.memory.charge(SERIES_BYTES + labels_bytes)?;
                 self.rejected.add("invalid_histogram", wrong_histograms);
                 let labels = place(end - message.len()..end);
-                self.series.push(self.points.entry(mark, labels, fingerprint, claim));
+                self.series.push(self.points.entry(mark, labels, fingerprint, checked));
             }
             Err(reason) => {
                 self.points.go_back(mark);
@@ -152,8 +154,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Checks label messages that stand side by side: their fingerprint and their claim's place, or why they won't do.
-    fn check(&mut self, labels: &[u8], count: usize) -> Result<Result<(u128, u32), &'static str>, Fault> {
+    /// Checks label messages that stand side by side: their fingerprint and what they tell, or why they won't do.
+    fn check(&mut self, labels: &[u8], count: usize) -> Result<Result<(u128, Checked), &'static str>, Fault> {
         if count > MAX_LABELS {
             return Ok(Err(TOO_MANY_LABELS));
         }
@@ -170,8 +172,8 @@ impl Reader {
                 return Ok(Err(reason));
             }
         }
-        let claim = check.finish(&mut self.claims, names_of(labels));
-        Ok(claim.map(|claim| (fingerprint::of_bytes(Domain::LabelMessages, labels), claim)))
+        let checked = check.finish(&mut self.claims, names_of(labels));
+        Ok(checked.map(|checked| (fingerprint::of_bytes(Domain::LabelMessages, labels), checked)))
     }
 
     fn exemplar(&mut self, message: &[u8]) -> Result<(), Fault> {

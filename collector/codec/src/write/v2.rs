@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use tenantscope_model::{Labels, LabelsBuilder, METRIC_NAME, Metadata, MetricKind};
 
-use super::body::{FamilyEntry, Fault, LabelCheck, NOT_UTF8, Points, SeriesEntry, WriteBody, expected_series, place};
+use super::body::{
+    Checked, FamilyEntry, Fault, LabelCheck, NOT_UTF8, Points, SeriesEntry, WriteBody, expected_series, place,
+};
 use super::claiming::Claims;
 use super::cursor::{Fields, Malformed, Value, varint};
 use super::fingerprint::{self, Domain};
@@ -151,7 +153,7 @@ impl<'a> Reader<'a> {
             false => Err(OUT_OF_RANGE),
         });
         match checked {
-            Ok((claim, name)) => {
+            Ok((checked, name)) => {
                 self.set_type_and_unit(first_ref, metadata)?;
                 let refs = place(first_ref..self.refs.len());
                 // A symbol is one text here, but one for each series that refers to it once labels are made.
@@ -161,8 +163,8 @@ impl<'a> Reader<'a> {
                 self.memory.charge(SERIES_BYTES + refs.of(&self.refs).len() / 2 * LABEL_BYTES + texts_bytes)?;
                 self.rejected.add("invalid_histogram", wrong_histograms);
                 self.rejected.add("invalid_exemplar", wrong_exemplars);
-                self.series.push(self.points.entry(mark, refs, fingerprint, claim));
-                self.metadata(name, metadata, claim)?;
+                self.series.push(self.points.entry(mark, refs, fingerprint, checked));
+                self.metadata(name, metadata, checked.claim)?;
             }
             Err(reason) => {
                 self.points.go_back(mark);
@@ -206,8 +208,8 @@ impl<'a> Reader<'a> {
         fingerprint::of_all(Domain::SymbolRefs, refs.iter().filter_map(part))
     }
 
-    /// Place of the claim and symbol of the metric name, or why the labels won't do.
-    fn check(&mut self, refs: Place) -> Result<(u32, u32), &'static str> {
+    /// What the labels tell and the symbol of the metric name, or why they won't do.
+    fn check(&mut self, refs: Place) -> Result<(Checked, u32), &'static str> {
         let symbols = self.symbols;
         let refs = refs.of(&self.refs);
         let pairs = pairs_of(refs)?;
@@ -228,8 +230,8 @@ impl<'a> Reader<'a> {
             check.label(name.text, value.text)?;
         }
         let names = pairs.iter().filter_map(|[name, _]| symbols.get(*name as usize)).map(|symbol| symbol.text);
-        let claim = check.finish(&mut self.claims, names)?;
-        Ok((claim, metric_name))
+        let checked = check.finish(&mut self.claims, names)?;
+        Ok((checked, metric_name))
     }
 
     /// False where its labels won't do.

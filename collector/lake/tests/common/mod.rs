@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use tenantscope_lake::{
     Direction, Journals, Lake, LogAnswer, LogRequest, LogStream, Options, SearchRequest, Store, TimeRange,
 };
@@ -129,4 +131,42 @@ pub fn search(query: &str) -> SearchRequest<'_> {
         limit: 20,
         spans_per_trace: 3,
     }
+}
+
+/// The files below a folder in whose name or content a text stands; of Parquet files also what is in their compressed
+/// pages.
+pub fn files_with(dir: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.append(&mut files_with(&path, text));
+            continue;
+        }
+        let content = std::fs::read(&path).unwrap();
+        let stands_in = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        let is_rows = path.extension().is_some_and(|extension| extension == "parquet");
+        if stands_in(path.to_string_lossy().as_bytes()) || stands_in(&content) || is_rows && stands_in(&pages(content))
+        {
+            found.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The decompressed pages of a Parquet file, dictionaries included.
+fn pages(content: Vec<u8>) -> Vec<u8> {
+    let reader = SerializedFileReader::new(Bytes::from(content)).unwrap();
+    let mut bytes = Vec::new();
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).unwrap();
+        for column in 0..group.num_columns() {
+            let mut pages = group.get_column_page_reader(column).unwrap();
+            while let Some(page) = pages.get_next_page().unwrap() {
+                bytes.extend_from_slice(page.buffer());
+            }
+        }
+    }
+    bytes
 }
