@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use prost::Message;
-use tenantscope_model::{Histogram, Labels};
+use tenantscope_model::{Histogram, Labels, TenantId};
 
+use crate::claims::TENANT_LABEL;
 use crate::exponential::add_histogram;
 use crate::native;
 use crate::own::labels_of;
@@ -93,6 +94,16 @@ impl Accumulators {
     /// Forgets series whose last point is before `before_ms`; a later point starts anew, which reads as a reset.
     pub fn expire(&mut self, before_ms: i64) {
         self.totals.retain(|_, total| total.last_ms >= before_ms);
+    }
+
+    /// How many series of a tenant are kept.
+    pub fn count_of(&self, tenant: &TenantId) -> usize {
+        self.totals.keys().filter(|labels| labels.get(TENANT_LABEL) == Some(tenant.as_str())).count()
+    }
+
+    /// Forgets a tenant's series.
+    pub fn forget_tenant(&mut self, tenant: &TenantId) {
+        self.totals.retain(|labels, _| labels.get(TENANT_LABEL) != Some(tenant.as_str()));
     }
 
     /// For the state file.

@@ -22,6 +22,14 @@ pub enum OtlpRequest {
 }
 
 impl OtlpRequest {
+    fn empty(signal: Signal) -> Self {
+        match signal {
+            Signal::Metrics => Self::Metrics(ExportMetricsServiceRequest::default()),
+            Signal::Logs => Self::Logs(ExportLogsServiceRequest::default()),
+            Signal::Spans => Self::Spans(ExportTraceServiceRequest::default()),
+        }
+    }
+
     /// The signal.
     pub fn signal(&self) -> Signal {
         match self {
@@ -53,8 +61,10 @@ impl OtlpRequest {
 impl Record {
     /// The record as stamped OTLP, without the resources that were refused. Series become gauges and sums.
     pub fn to_otlp(&self) -> Result<OtlpRequest, DecodeError> {
-        let RecordBody::Received { decisions, body } = &self.body else {
-            return self.series_to_otlp();
+        let (decisions, body) = match &self.body {
+            RecordBody::Received { decisions, body } => (decisions, body),
+            RecordBody::Own { .. } => return self.series_to_otlp(),
+            RecordBody::Removal { signal, .. } => return Ok(OtlpRequest::empty(*signal)),
         };
         let stamp = |index: usize| match decisions.get(index) {
             Some(Decision::Stamp(stamp)) => Some(stamp),

@@ -3,13 +3,18 @@ use prost::Message;
 use tenantscope_model::{
     AccountId, Decision, FamilyMetadata, Region, Signal, Stamp, StampedBatch, StampedSeries, TenantId,
 };
-use tenantscope_wire::{BatchHeader, BodyForm, Encoding, Name, Positions, ReceivedBody};
+use tenantscope_wire::{BatchHeader, Name, Positions, ReceivedBody};
 
 use crate::own;
 use crate::remote_write::LabelPair;
 use crate::{
-    Accumulators, Bounds, DecodeError, DecodeLimits, Decoded, Delivery, Origin, RecordBounds, Stamped, decode, stamp,
+    Accumulators, Bounds, DecodeError, DecodeLimits, Decoded, Delivery, Origin, RecordBounds, Stamped, TENANT_LABEL,
+    decode, stamp,
 };
+
+mod numbers;
+
+use numbers::{encoding_number, encoding_of, form_number, form_of, signal_number, signal_of};
 
 /// The first byte of a record: its version.
 const VERSION: u8 = 1;
@@ -53,6 +58,13 @@ pub enum RecordBody {
         series: Vec<StampedSeries>,
         /// Their families' metadata.
         metadata: Vec<FamilyMetadata>,
+    },
+    /// A tombstone: whatever stands before it of the tenant is gone; what stands behind is another tenant of that name.
+    Removal {
+        /// The tenant.
+        tenant: TenantId,
+        /// In whose journal it stands.
+        signal: Signal,
     },
 }
 
@@ -108,6 +120,7 @@ impl Record {
         match &self.body {
             RecordBody::Received { body, .. } => body.signal,
             RecordBody::Own { .. } => Signal::Metrics,
+            RecordBody::Removal { signal, .. } => *signal,
         }
     }
 
@@ -144,6 +157,30 @@ impl Record {
                 let batch = StampedBatch::Metrics { series: series.clone(), metadata: metadata.clone() };
                 Ok(Stamped::whole(batch))
             }
+            RecordBody::Removal { signal, .. } => Ok(Stamped::whole(StampedBatch::empty(*signal))),
+        }
+    }
+
+    /// Leaves out a tenant: its resources as if they had been refused, its series of our own. Whether it had any.
+    pub fn leave_out_tenant(&mut self, tenant: &TenantId) -> bool {
+        match &mut self.body {
+            RecordBody::Received { decisions, .. } => {
+                let mut has_any = false;
+                for decision in decisions {
+                    if matches!(decision, Decision::Stamp(stamp) if stamp.tenant == *tenant) {
+                        *decision = Decision::Refuse { reason: REFUSED_BEFORE };
+                        has_any = true;
+                    }
+                }
+                has_any
+            }
+            RecordBody::Own { series, metadata } => {
+                let before = series.len() + metadata.len();
+                series.retain(|series| series.labels.get(TENANT_LABEL) != Some(tenant.as_str()));
+                metadata.retain(|family| family.tenant.as_ref() != Some(tenant));
+                series.len() + metadata.len() < before
+            }
+            RecordBody::Removal { .. } => false,
         }
     }
 }
@@ -162,7 +199,7 @@ struct RecordMessage {
     #[prost(uint32, tag = "5")]
     signal: u32,
     /// 1 OTLP protobuf, 2 OTLP JSON, 3 remote write 1.0, 4 remote write 2.0, 5 Loki protobuf, 6 Loki JSON, 7 Firehose;
-    /// 100 series of our own.
+    /// 100 series of our own, 101 a tombstone.
     #[prost(uint32, tag = "6")]
     form: u32,
     /// 0 identity, 1 gzip, 2 zstd, 3 snappy.
@@ -185,9 +222,13 @@ struct RecordMessage {
     /// Of each tenant of the batch, where any is bounded.
     #[prost(message, repeated, tag = "13")]
     bounds: Vec<BoundsMessage>,
+    /// Of a tombstone.
+    #[prost(string, tag = "15")]
+    removed_tenant: String,
 }
 
 const OWN_FORM: u32 = 100;
+const REMOVAL_FORM: u32 = 101;
 /// What a replay says of a resource that was refused when it came.
 const REFUSED_BEFORE: &str = "refused";
 
@@ -261,6 +302,11 @@ impl From<&Record> for RecordMessage {
                 message.form = OWN_FORM;
                 message.body = own::encode(series, metadata).into();
             }
+            RecordBody::Removal { tenant, signal } => {
+                message.signal = signal_number(*signal);
+                message.form = REMOVAL_FORM;
+                message.removed_tenant = tenant.to_string();
+            }
             RecordBody::Received { decisions, body } => {
                 message.signal = signal_number(body.signal);
                 message.form = form_number(body.form);
@@ -308,6 +354,9 @@ impl TryFrom<RecordMessage> for Record {
         let body = if message.form == OWN_FORM {
             let (series, metadata) = own::decode(message.body.clone()).map_err(RecordError::Damaged)?;
             RecordBody::Own { series, metadata }
+        } else if message.form == REMOVAL_FORM {
+            let tenant = TenantId::try_new(&message.removed_tenant).map_err(damaged)?;
+            RecordBody::Removal { tenant, signal: signal_of(message.signal)? }
         } else {
             let decisions = message.read_decisions()?;
             let body = ReceivedBody {
@@ -441,48 +490,4 @@ impl TryFrom<&StampMessage> for Stamp {
                 .map_err(damaged)?,
         })
     }
-}
-
-fn signal_number(signal: Signal) -> u32 {
-    match signal {
-        Signal::Metrics => 1,
-        Signal::Logs => 2,
-        Signal::Spans => 3,
-    }
-}
-
-fn signal_of(number: u32) -> Result<Signal, RecordError> {
-    let known = Signal::ALL.into_iter().find(|signal| signal_number(*signal) == number);
-    known.ok_or_else(|| RecordError::Damaged(format!("there is no signal {number}")))
-}
-
-const FORMS: [(BodyForm, u32); 7] = [
-    (BodyForm::OtlpProtobuf, 1),
-    (BodyForm::OtlpJson, 2),
-    (BodyForm::RemoteWriteV1, 3),
-    (BodyForm::RemoteWriteV2, 4),
-    (BodyForm::LokiProtobuf, 5),
-    (BodyForm::LokiJson, 6),
-    (BodyForm::Firehose, 7),
-];
-
-fn form_number(form: BodyForm) -> u32 {
-    FORMS.into_iter().find(|(known, _)| *known == form).map_or(0, |(_, number)| number)
-}
-
-fn form_of(number: u32) -> Result<BodyForm, RecordError> {
-    let known = FORMS.into_iter().find(|(_, known)| *known == number).map(|(form, _)| form);
-    known.ok_or_else(|| RecordError::Damaged(format!("there is no form {number}")))
-}
-
-const ENCODINGS: [(Encoding, u32); 4] =
-    [(Encoding::Identity, 0), (Encoding::Gzip, 1), (Encoding::Zstd, 2), (Encoding::Snappy, 3)];
-
-fn encoding_number(encoding: Encoding) -> u32 {
-    ENCODINGS.into_iter().find(|(known, _)| *known == encoding).map_or(0, |(_, number)| number)
-}
-
-fn encoding_of(number: u32) -> Result<Encoding, RecordError> {
-    let known = ENCODINGS.into_iter().find(|(_, known)| *known == number).map(|(encoding, _)| encoding);
-    known.ok_or_else(|| RecordError::Damaged(format!("there is no encoding {number}")))
 }

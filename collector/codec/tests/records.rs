@@ -11,7 +11,8 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use proptest::prelude::*;
 use prost::Message;
 use tenantscope_codec::{
-    Accumulators, Claim, Decision, DecodeLimits, Origin, OtlpRequest, Record, RecordBody, RecordError, decode, stamp,
+    Accumulators, Claim, Decision, DecodeLimits, Origin, OtlpRequest, Record, RecordBody, RecordError, Stamped, decode,
+    stamp,
 };
 use tenantscope_model::{
     Cadence, FamilyMetadata, Histogram, HistogramSample, Labels, METRIC_NAME, Metadata, MetricKind, ResetHint, Sample,
@@ -234,6 +235,31 @@ fn series_of_our_own_are_a_form_of_their_own() {
     let batch = read.replay(&Accumulators::new(0)).unwrap().batch;
     assert_eq!(batch, StampedBatch::Metrics { series: vec![series], metadata: vec![metadata] });
     assert_eq!(read.to_otlp().unwrap().records(), 2);
+}
+
+#[test]
+fn a_tombstone_has_a_form_of_its_own_in_each_journal() {
+    for signal in Signal::ALL {
+        let record = Record::new(7, RecordBody::Removal { tenant: acme().tenant, signal });
+        let read = Record::from_bytes(Bytes::from(record.to_bytes())).unwrap();
+        assert_eq!((&read, read.signal()), (&record, signal));
+        assert_eq!(read.replay(&Accumulators::new(0)).unwrap().batch, StampedBatch::empty(signal));
+        let request = read.to_otlp().unwrap();
+        assert_eq!((request.signal(), request.records()), (signal, 0));
+    }
+}
+
+#[test]
+fn a_removed_tenant_is_left_out_and_the_others_stay() {
+    let gauges = || vec![metric("g", "", gauge(vec![point(7, 1.0, &[])]))];
+    let body = metrics_body(vec![resource_metrics(&[], "", gauges()), resource_metrics(&[], "", gauges())]);
+    let mut record = record(body, vec![Decision::Stamp(acme()), Decision::Stamp(open("t"))]);
+    assert!(record.leave_out_tenant(&acme().tenant) && !record.leave_out_tenant(&acme().tenant));
+    let tenants = |stamped: &Stamped| -> Vec<String> {
+        series(stamped).iter().filter_map(|series| series.labels.get("tenant").map(str::to_owned)).collect()
+    };
+    assert!(tenants(&record.replay(&Accumulators::new(0)).unwrap()).iter().all(|tenant| tenant == "t"));
+    assert_eq!(record.to_otlp().unwrap().records(), 1);
 }
 
 #[test]

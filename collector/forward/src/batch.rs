@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use tenantscope_codec::{Record, RecordBody, TENANT_LABEL};
-use tenantscope_model::Signal;
+use tenantscope_journal::Record as JournalRecord;
+use tenantscope_model::{Position, RemovedTenants, Signal};
 use tenantscope_wire::{Encoding, compress};
 
 use crate::config::Compression;
@@ -18,6 +19,8 @@ pub(crate) struct Batch {
     pub(crate) records: u64,
     /// Samples of series without a tenant, which are not in it.
     pub(crate) without_tenant: u64,
+    /// Tenants of whom something was in the record, and who were removed behind it.
+    pub(crate) removed_tenants: u64,
 }
 
 /// What a journal record came to.
@@ -29,6 +32,8 @@ pub(crate) enum Made {
     Nothing {
         /// Samples of series without a tenant, which are for readers of all tenants only.
         without_tenant: u64,
+        /// As in [`Batch`].
+        removed_tenants: u64,
     },
     /// It cannot be understood, and never will be.
     Unreadable {
@@ -40,11 +45,13 @@ pub(crate) enum Made {
 }
 
 /// Decodes, stamps, encodes and compresses. Takes a while for large batches: not for a runtime's thread.
-pub(crate) fn make(record: Vec<u8>, signal: Signal, compression: Compression) -> Made {
-    let mut record = match Record::from_bytes(Bytes::from(record)) {
+pub(crate) fn make(read: JournalRecord, signal: Signal, compression: Compression, removed: &RemovedTenants) -> Made {
+    let mut record = match Record::from_bytes(Bytes::from(read.bytes)) {
         Ok(record) => record,
         Err(error) => return Made::Unreadable { reason: "unreadable", message: error.to_string() },
     };
+    let removed = removed.at(signal, Position(read.position));
+    let removed_tenants = removed.filter(|tenant| record.leave_out_tenant(tenant)).count() as u64;
     let without_tenant = remove_series_without_tenant(&mut record.body);
     let request = match record.to_otlp() {
         Ok(request) => request,
@@ -56,7 +63,7 @@ pub(crate) fn make(record: Vec<u8>, signal: Signal, compression: Compression) ->
     }
     let records = request.records() as u64;
     if records == 0 {
-        return Made::Nothing { without_tenant };
+        return Made::Nothing { without_tenant, removed_tenants };
     }
     let encoding = match compression {
         Compression::None => Encoding::Identity,
@@ -64,7 +71,10 @@ pub(crate) fn make(record: Vec<u8>, signal: Signal, compression: Compression) ->
         Compression::Zstd => Encoding::Zstd,
     };
     match compress(encoding, &request.to_bytes()) {
-        Ok(bytes) => Made::Batch(Batch { signal, encoding, bytes: bytes.into(), records, without_tenant }),
+        Ok(bytes) => {
+            let bytes = bytes.into();
+            Made::Batch(Batch { signal, encoding, bytes, records, without_tenant, removed_tenants })
+        }
         Err(error) => Made::Unreadable { reason: "compression", message: error.to_string() },
     }
 }
@@ -72,7 +82,7 @@ pub(crate) fn make(record: Vec<u8>, signal: Signal, compression: Compression) ->
 /// Says how many samples went with them.
 fn remove_series_without_tenant(body: &mut RecordBody) -> u64 {
     let RecordBody::Own { series, .. } = body else {
-        return 0; // what was received has a tenant, or was refused
+        return 0; // what was received has a tenant, or was refused; and a tombstone holds nothing
     };
     let mut removed = 0;
     series.retain(|series| {

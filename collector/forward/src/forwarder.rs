@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tenantscope_journal::{CursorError, Journal};
-use tenantscope_model::Signal;
+use tenantscope_model::{RemovedTenants, Signal};
 use tenantscope_wire::Name;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -41,6 +41,8 @@ pub struct Options {
     pub node: Name,
     /// The folder that token files are relative to.
     pub base: PathBuf,
+    /// Tenants of whom nothing is forwarded that stands before their tombstones.
+    pub removed: watch::Receiver<Arc<RemovedTenants>>,
 }
 
 /// Why the forwarder did not start.
@@ -133,6 +135,7 @@ fn open_lane(
         max_bytes: target.config().max_bytes.min(journal_share),
         compression: target.config().compression,
         telemetry: Telemetry::new(name, signal),
+        removed: options.removed.clone(),
         stop: stopped.clone(),
     })
 }

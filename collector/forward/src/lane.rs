@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tenantscope_journal::{Cursor, Journal, Reader};
-use tenantscope_model::Signal;
+use tenantscope_journal::{Cursor, Journal, Reader, Record};
+use tenantscope_model::{RemovedTenants, Signal};
 use tenantscope_wire::{BatchHeader, Name, Positions};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -41,6 +41,7 @@ pub(crate) struct Lane {
     pub(crate) max_bytes: u64,
     pub(crate) compression: Compression,
     pub(crate) telemetry: Telemetry,
+    pub(crate) removed: watch::Receiver<Arc<RemovedTenants>>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -58,6 +59,8 @@ enum Outcome {
     Done,
     /// The lane fell too far behind while it waited; reading goes on behind this position.
     Skipped(u64),
+    /// A tenant was removed while it waited, so that it is to be made again from its record.
+    Outdated,
     Stopped,
 }
 
@@ -96,6 +99,7 @@ impl Lane {
             match self.deal_with(position, made).await {
                 Outcome::Done => place.done = position,
                 Outcome::Skipped(to) => self.skip(&mut place, to).await,
+                Outcome::Outdated => place.reader = self.journal.reader(position - 1),
                 Outcome::Stopped => break,
             }
             if place.saved_at.elapsed() >= CURSOR_INTERVAL {
@@ -106,11 +110,12 @@ impl Lane {
     }
 
     /// Reads and decodes the next record off the runtime's threads. `None` only when the runtime ends.
-    async fn read(&self, mut reader: Reader) -> Option<(Reader, Option<(u64, Made)>)> {
+    async fn read(&mut self, mut reader: Reader) -> Option<(Reader, Option<(u64, Made)>)> {
         let (signal, compression) = (self.signal, self.compression);
+        let removed = Arc::clone(&self.removed.borrow_and_update());
         let read = tokio::task::spawn_blocking(move || {
             let record = reader.next_record();
-            let made = record.map(|record| record.map(|r| (r.position, make_safely(r.bytes, signal, compression))));
+            let made = record.map(|record| record.map(|r| (r.position, make_safely(r, signal, compression, &removed))));
             (reader, made)
         });
         match read.await {
@@ -130,8 +135,9 @@ impl Lane {
     async fn deal_with(&mut self, position: u64, made: Made) -> Outcome {
         match made {
             Made::Batch(batch) => self.deliver(position, batch).await,
-            Made::Nothing { without_tenant } => {
+            Made::Nothing { without_tenant, removed_tenants } => {
                 self.telemetry.without_tenant(without_tenant);
+                self.telemetry.removed_tenants(removed_tenants);
                 Outcome::Done
             }
             Made::Unreadable { reason, message } => {
@@ -158,8 +164,13 @@ impl Lane {
             .with_jitter();
         let mut delays = backoff.build();
         loop {
-            let Some(sent) = self.send(&batch, &header).await else {
-                return Outcome::Stopped;
+            // Where nobody is left to publish a list, it does not change.
+            if self.removed.has_changed().unwrap_or(false) {
+                return Outcome::Outdated;
+            }
+            let sent = match self.send(&batch, &header).await {
+                Ok(sent) => sent,
+                Err(outcome) => return outcome,
             };
             let asked_for = match sent {
                 Answer::Taken { rejected, message } => {
@@ -168,6 +179,7 @@ impl Lane {
                     }
                     self.telemetry.sent(batch.records, rejected);
                     self.telemetry.without_tenant(batch.without_tenant);
+                    self.telemetry.removed_tenants(batch.removed_tenants);
                     return Outcome::Done;
                 }
                 Answer::Never { reason, message } => {
@@ -194,13 +206,16 @@ impl Lane {
         }
     }
 
-    /// The target's answer; `None` when the lane is stopped and the answer does not come soon.
-    async fn send(&mut self, batch: &Batch, header: &BatchHeader) -> Option<Answer> {
+    /// The target's answer; the error is what comes of the batch when the lane is stopped and the answer does not come soon,
+    /// or when a tenant is removed meanwhile.
+    async fn send(&mut self, batch: &Batch, header: &BatchHeader) -> Result<Answer, Outcome> {
+        let mut removed = self.removed.clone();
         let mut sending = pin!(self.target.send(batch, header));
         tokio::select! {
             biased;
-            answer = &mut sending => Some(answer),
-            () = stopped(&mut self.stop) => timeout(STOP_GRACE, sending).await.ok(),
+            answer = &mut sending => Ok(answer),
+            Ok(()) = removed.changed() => Err(Outcome::Outdated),
+            () = stopped(&mut self.stop) => timeout(STOP_GRACE, sending).await.map_err(|_| Outcome::Stopped),
         }
     }
 
@@ -260,7 +275,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// A record that makes a decoder panic must not end its lane, now and after every restart.
-fn make_safely(record: Vec<u8>, signal: Signal, compression: Compression) -> Made {
-    catch_unwind(|| make(record, signal, compression))
+fn make_safely(record: Record, signal: Signal, compression: Compression, removed: &RemovedTenants) -> Made {
+    catch_unwind(|| make(record, signal, compression, removed))
         .unwrap_or_else(|_| Made::Unreadable { reason: "panicked", message: "decoding it panicked".to_owned() })
 }

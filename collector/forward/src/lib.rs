@@ -16,6 +16,8 @@
 //!   are counted by reason.
 //! - A credential that is not taken is no fault of the batch: the batch waits, and the token is read anew.
 //! - Series without a tenant stay here, counted.
+//! - Nothing is sent of a tenant that stands before the tenant's tombstone, wherever the cursor is; what waits to be sent
+//!   when the tenant is removed is made again without it. Counted.
 //! - Bounded: one decoded record for each lane, one request in flight, pauses of at most five minutes.
 //!
 //! It must never ask the registry: the stamps are those that were decided when the batch came.

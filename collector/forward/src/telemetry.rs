@@ -14,6 +14,7 @@ struct Families {
     dropped: Option<IntCounterVec>,
     rejected: Option<IntCounterVec>,
     without_tenant: Option<IntCounterVec>,
+    removed_tenants: Option<IntCounterVec>,
     retries: Option<IntCounterVec>,
     backlog: Option<IntGaugeVec>,
 }
@@ -42,6 +43,11 @@ impl Families {
             without_tenant: counter(
                 "tenantscope_forward_untenanted_samples_total",
                 "Samples of series without a tenant, which are not forwarded.",
+                plain,
+            ),
+            removed_tenants: counter(
+                "tenantscope_forward_removed_tenants_total",
+                "Batches of which a tenant's part was not forwarded, because the tenant was removed since.",
                 plain,
             ),
             retries: counter("tenantscope_forward_retries_total", "Attempts that will be made again.", with_reason),
@@ -81,6 +87,11 @@ impl Telemetry {
 
     pub(crate) fn without_tenant(&self, samples: u64) {
         self.add(FAMILIES.without_tenant.as_ref(), samples);
+    }
+
+    /// Counts a batch once for each tenant that was left out.
+    pub(crate) fn removed_tenants(&self, tenants: u64) {
+        self.add(FAMILIES.removed_tenants.as_ref(), tenants);
     }
 
     pub(crate) fn retried(&self, reason: &str) {

@@ -6,6 +6,7 @@ mod server;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -16,8 +17,11 @@ use server::{Server, Verdict};
 use tenantscope_codec::{Decision, Record, RecordBody};
 use tenantscope_forward::{Forwarder, Journals, Options, TargetConfig};
 use tenantscope_journal::{Journal, Options as JournalOptions, WhenFull};
-use tenantscope_model::{AccountId, Labels, METRIC_NAME, Sample, Signal, Stamp, StampedSeries, TenantId};
+use tenantscope_model::{
+    AccountId, Labels, METRIC_NAME, Position, RemovedTenants, Sample, Signal, Stamp, StampedSeries, TenantId,
+};
 use tenantscope_wire::{BodyForm, Encoding, Name, ReceivedBody};
+use tokio::sync::watch;
 
 const SEGMENT_BYTES: u64 = 4 << 10;
 
@@ -37,28 +41,41 @@ fn targets(kind: &str, address: &str, more: &str) -> Vec<TargetConfig> {
 }
 
 fn options(dir: &Path) -> Options {
-    Options { node: Name::try_new("here").unwrap(), base: dir.to_path_buf() }
+    removing(dir, &watch::Sender::default())
+}
+
+fn removing(dir: &Path, removed: &watch::Sender<Arc<RemovedTenants>>) -> Options {
+    Options { node: Name::try_new("here").unwrap(), base: dir.to_path_buf(), removed: removed.subscribe() }
 }
 
 /// A record of one log line that claims another tenant than it was stamped with.
 fn log_record(line: &str) -> Vec<u8> {
-    let body = Some(AnyValue { value: Some(Value::StringValue(line.to_owned())) });
-    let log_records = vec![LogRecord { body, ..LogRecord::default() }];
-    let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
-    let request =
-        ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] };
+    log_record_of(&[("acme", line)])
+}
+
+/// A record of a line of each of these tenants.
+fn log_record_of(lines: &[(&str, &str)]) -> Vec<u8> {
+    let resource = |line: &str| {
+        let body = Some(AnyValue { value: Some(Value::StringValue(line.to_owned())) });
+        let log_records = vec![LogRecord { body, ..LogRecord::default() }];
+        let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
+        ResourceLogs { scope_logs, ..ResourceLogs::default() }
+    };
+    let request = ExportLogsServiceRequest { resource_logs: lines.iter().map(|(_, line)| resource(line)).collect() };
     let body = ReceivedBody {
         signal: Signal::Logs,
         form: BodyForm::OtlpProtobuf,
         encoding: Encoding::Identity,
         bytes: request.encode_to_vec().into(),
     };
-    let stamp = Stamp {
-        tenant: TenantId::try_new("acme").unwrap(),
-        account: Some(AccountId::try_new("111122223333").unwrap()),
-        region: None,
+    let decision = |(tenant, _): &(&str, &str)| {
+        Decision::Stamp(Stamp {
+            tenant: TenantId::try_new(tenant).unwrap(),
+            account: Some(AccountId::try_new("111122223333").unwrap()),
+            region: None,
+        })
     };
-    record(RecordBody::Received { decisions: vec![Decision::Stamp(stamp)], body })
+    record(RecordBody::Received { decisions: lines.iter().map(decision).collect(), body })
 }
 
 fn record(body: RecordBody) -> Vec<u8> {
@@ -220,4 +237,38 @@ async fn series_without_a_tenant_and_unreadable_records_stay_here() {
     assert_eq!(server.received.metrics(), ["tenant:errors"]);
     assert_eq!(server.received.sequences(), [3]);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_comes_back_at_an_old_cursor_gets_nothing_of_a_tenant_that_was_removed_meanwhile() {
+    for kind in ["otlp_grpc", "otlp_http"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(None).await;
+        let (address, received) = (server.address, server.stop().await);
+        let (journals, removed) = (open(dir.path()), watch::Sender::default());
+        let start = || {
+            Forwarder::start(targets(kind, &address.to_string(), ""), journals.clone(), removing(dir.path(), &removed))
+        };
+        let forwarder = start().await.unwrap();
+        // The first of them is tried again and again before the tenant is removed.
+        for line in ["1", "2"] {
+            journals.logs.append(log_record_of(&[("gone", &format!("gone {line}")), ("acme", line)])).await.unwrap();
+        }
+        journals.logs.append(log_record_of(&[("gone", "gone alone")])).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let gone = TenantId::try_new("gone").unwrap();
+        let stone = record(RecordBody::Removal { tenant: gone.clone(), signal: Signal::Logs });
+        let position = journals.logs.append(stone).await.unwrap();
+        let mut list = RemovedTenants::default();
+        list.add(gone, Signal::Logs, Position(position));
+        removed.send_replace(Arc::new(list));
+        journals.logs.append(log_record_of(&[("gone", "another of that name"), ("acme", "3")])).await.unwrap();
+
+        let server = Server::start_with(Some(address), received).await;
+        eventually("what is left is there", || server.received.lines().len() >= 4).await;
+        forwarder.stop().await;
+        assert_eq!(server.received.lines(), ["1", "2", "another of that name", "3"], "{kind}");
+        assert_eq!(journals.logs.cursor("forward.other", 0).unwrap().position(), 5);
+        server.stop().await;
+    }
 }

@@ -1,6 +1,6 @@
 //! Which deliveries were stored: the ids of the last ones of each sender, since a delivery has no order among others.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hasher as _;
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,16 @@ impl Deliveries {
             window.forget(now_ms);
             !window.order.is_empty()
         });
+    }
+
+    /// How many are remembered of an owner.
+    pub(crate) fn count_of(&self, owner: &str) -> usize {
+        self.0.get(owner).map_or(0, |window| window.order.len())
+    }
+
+    /// Forgets those of these owners.
+    pub(crate) fn forget(&mut self, owners: &BTreeSet<String>) {
+        self.0.retain(|owner, _| !owners.contains(owner));
     }
 
     pub(crate) fn to_written(&self) -> Vec<Written> {

@@ -20,6 +20,7 @@ use crate::limits::{InFlight, Limits};
 use crate::line::{Line, LineError, LineOptions};
 use crate::presence::Presence;
 use crate::refusal;
+use crate::removals::Removals;
 use crate::store::Stores;
 use crate::taking::blocking;
 use crate::telemetry;
@@ -38,6 +39,7 @@ pub struct Intake {
     pub(crate) counts: Arc<Counts>,
     pub(crate) cost: RwLock<Arc<CostConfig>>,
     pub(crate) usage: Arc<Usage>,
+    pub(crate) removals: Arc<Removals>,
     pub(crate) in_flight: InFlight,
     asked_for_room: Arc<Notify>,
 }
@@ -83,6 +85,7 @@ impl Intake {
         let at = |source| IntakeError::Io { path: dir.to_owned(), source };
         make_folder(dir).map_err(at)?;
         let epochs = Epochs::open(&dir.join("epochs")).map_err(at)?;
+        let removals = Arc::new(Removals::open(dir.join("removals"), registry.clone()).map_err(at)?);
         let usage = Arc::new(Usage::new(limits.quotas(), registry.clone()));
         let counts: Arc<Counts> = Arc::default();
         let decode = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };
@@ -98,6 +101,7 @@ impl Intake {
             asked_for_room: Arc::clone(&asked_for_room),
             usage: Arc::clone(&usage),
             counts: Arc::clone(&counts),
+            removals: Arc::clone(&removals),
         };
         let open = |signal: Signal| {
             Line::open(dir, signal, stores.of(signal), &options)
@@ -122,6 +126,7 @@ impl Intake {
             counts,
             cost: RwLock::default(),
             usage,
+            removals,
             in_flight,
             asked_for_room,
         })
@@ -156,9 +161,10 @@ impl Intake {
     /// As [`Intake::write_own`], with what their families say of themselves.
     pub async fn write_own_families(
         &self,
-        series: Vec<StampedSeries>,
-        metadata: Vec<FamilyMetadata>,
+        mut series: Vec<StampedSeries>,
+        mut metadata: Vec<FamilyMetadata>,
     ) -> Result<(), Refused> {
+        self.removals.leave_out(&mut series, &mut metadata);
         if series.is_empty() && metadata.is_empty() {
             return Ok(());
         }

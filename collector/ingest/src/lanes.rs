@@ -1,6 +1,6 @@
 //! Which batches were stored: the highest epoch and sequence of each lane, and the lanes' flights.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -87,6 +87,12 @@ impl Lanes {
                 *lanes -= 1;
             }
         }
+    }
+
+    /// Forgets the lanes of these owners.
+    pub(crate) fn forget(&mut self, owners: &BTreeSet<String>) {
+        self.newest.retain(|key, _| !owners.contains(&key.owner));
+        self.by_owner.retain(|owner, _| !owners.contains(owner));
     }
 
     /// The highest epoch of any lane of an agent.

@@ -14,6 +14,8 @@
 //! - The registry is asked once for each resource, when it comes; a replay asks nobody.
 //! - The state of a line is exactly what its records up to its position make of it, so a replay from any state file
 //!   ends at the same state.
+//! - A removed tenant's tombstone stands in the journals; a replay skips what stands before it. From the durable list of
+//!   removals until every store knows of one, nothing of its tenant is taken, so no record is on the wrong side.
 //! - A journal that nears its bound makes store and state go on at once, so that it is full only where they can't.
 //! - Bodies under way, lanes, sources and running totals are bounded, and one sender's share of the bodies as well.
 //!
@@ -40,6 +42,8 @@ mod presence;
 mod refusal;
 mod relief;
 mod remote_write;
+mod removals;
+mod removing;
 mod replay;
 mod routes;
 mod state;
@@ -54,5 +58,7 @@ pub use counts::Weights;
 pub use intake::{Intake, IntakeError};
 pub use limits::{Limits, Permit};
 pub use line::{LineError, journal_id};
+pub use removals::{RemovalError, TenantRemoval};
+pub use removing::JournalWait;
 pub use routes::{otlp_service, write_routes};
 pub use store::Stores;

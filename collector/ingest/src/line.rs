@@ -20,6 +20,7 @@ use crate::lanes::{Flights, LaneKey, Standing};
 use crate::limits::Permit;
 use crate::refusal;
 use crate::relief::Relief;
+use crate::removals::Removals;
 use crate::replay;
 use crate::state::{Change, State};
 use crate::state_files::StateFiles;
@@ -89,6 +90,7 @@ pub(crate) struct Line {
     pub(crate) relief: Relief,
     usage: Arc<Usage>,
     counts: Arc<Counts>,
+    removals: Arc<Removals>,
     limits: DecodeLimits,
     max_ahead_ms: Option<i64>,
     utf8_names: bool,
@@ -109,6 +111,8 @@ pub(crate) struct LineOptions {
     pub(crate) usage: Arc<Usage>,
     /// Likewise.
     pub(crate) counts: Arc<Counts>,
+    /// Likewise.
+    pub(crate) removals: Arc<Removals>,
 }
 
 struct Kept {
@@ -185,7 +189,7 @@ impl Line {
         let files = StateFiles::open(&folder).map_err(at)?;
         let mut state = files.load(durable, journal.first());
         let kept = Kept { store: journal.cursor("store", 0)?, state: journal.cursor("state", 0)?, files, folder };
-        replay::run(signal, &journal, &*store, &mut state)?;
+        replay::run(signal, &journal, &*store, &mut state, &options.removals.removed().borrow().clone())?;
         telemetry::lanes(signal, state.lanes.len());
         let relief = Relief::new(Arc::clone(&options.asked_for_room), kept.passed());
         Ok(Self {
@@ -202,6 +206,7 @@ impl Line {
             relief,
             usage: Arc::clone(&options.usage),
             counts: Arc::clone(&options.counts),
+            removals: Arc::clone(&options.removals),
             limits: options.decode,
             max_ahead_ms: options.max_ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX)),
             utf8_names: options.utf8_names,
@@ -272,7 +277,7 @@ impl Line {
         let Admitted { decoded, records, tenant, mut record, held } = admitted;
         let (decisions, body_bytes) = match &record.body {
             RecordBody::Received { decisions, body } => (decisions.as_slice(), body.bytes.len() as u64),
-            RecordBody::Own { .. } => (&[][..], 0),
+            RecordBody::Own { .. } | RecordBody::Removal { .. } => (&[][..], 0),
         };
         let mut stamped = match delta_turn {
             Some(_) => stamp(decoded, decisions, record.origin(), &self.state.lock().accumulators),
@@ -336,6 +341,13 @@ impl Line {
         self.append(&record, stamped, (samples as u64, 0), (Charge::default(), Used::default()), ())
     }
 
+    /// Queues a tombstone: at its place the state forgets the tenant.
+    pub(crate) fn take_tombstone(&self, tenant: TenantId, received_at_ms: i64) -> Result<Append, Refused> {
+        let record = Record::new(received_at_ms, RecordBody::Removal { tenant, signal: self.signal });
+        let stamped = record.replay(&Accumulators::new(0))?;
+        self.append(&record, stamped, (0, 0), (Charge::default(), Used::default()), ())
+    }
+
     /// Prepares and queues; on the writer's thread, in journal order: store, state, then whatever was `held`. What is not
     /// stored in the end costs the tenant nothing.
     fn append(
@@ -362,6 +374,7 @@ impl Line {
             drop(held);
         };
         self.ask_for_room_in_time();
+        let _admission = self.removals.admit(record)?;
         self.journal.append_then(record.to_bytes(), on_durable).map_err(|error| {
             if matches!(error, AppendError::Full { .. }) {
                 self.ask_for_room();

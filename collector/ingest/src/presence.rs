@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
-use tenantscope_model::{FamilyMetadata, Labels, Sample, StampedSeries, stale_nan};
+use tenantscope_model::{FamilyMetadata, Labels, Sample, StampedSeries, TenantId, stale_nan};
 
 use crate::clock::now_ms;
 use crate::intake::Intake;
@@ -12,6 +12,13 @@ use crate::intake::Intake;
 /// The series of a family that were written last.
 #[derive(Debug, Default)]
 pub(crate) struct Presence(Mutex<BTreeSet<Labels>>);
+
+impl Presence {
+    /// Of a tenant that is gone nothing is over.
+    pub(crate) fn forget(&self, tenant: &TenantId) {
+        self.0.lock().retain(|labels| labels.get("tenant") != Some(tenant.as_str()));
+    }
+}
 
 impl Intake {
     /// Writes one round of a family, whose series are these now.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tenantscope_codec::{Deltas, Record};
 use tenantscope_journal::{Journal, ReadError};
-use tenantscope_model::{Position, Signal};
+use tenantscope_model::{Position, RemovedTenants, Signal};
 
 use crate::line::is_empty;
 use crate::state::{Change, State};
@@ -15,11 +15,17 @@ use crate::telemetry;
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// Reads the journal behind the state, in order and without admission: what the store has changes the state only,
-/// what it has not goes into both.
+/// what it has not goes into both. Nothing of a tenant that was removed behind a record goes into the store.
 ///
 /// A record that can't be read any more is counted and passed over: it was acknowledged, but stopping would lose the
 /// ones behind it as well.
-pub(crate) fn run(signal: Signal, journal: &Journal, store: &dyn Store, state: &mut State) -> Result<(), ReadError> {
+pub(crate) fn run(
+    signal: Signal,
+    journal: &Journal,
+    store: &dyn Store,
+    state: &mut State,
+    removed: &RemovedTenants,
+) -> Result<(), ReadError> {
     let durable = store.durable().0;
     let after = state.position.min(durable);
     let end = journal.end();
@@ -35,7 +41,7 @@ pub(crate) fn run(signal: Signal, journal: &Journal, store: &dyn Store, state: &
     let mut reader = journal.reader(after);
     let mut records: u64 = 0;
     while let Some(record) = reader.next_record()? {
-        one(signal, record.position, record.bytes, store, durable, state);
+        one(signal, record.position, record.bytes, (store, durable), state, removed);
         records += 1;
         if told.elapsed() >= PROGRESS_EVERY {
             told = Instant::now();
@@ -48,7 +54,14 @@ pub(crate) fn run(signal: Signal, journal: &Journal, store: &dyn Store, state: &
     Ok(())
 }
 
-fn one(signal: Signal, position: u64, bytes: Vec<u8>, store: &dyn Store, durable: u64, state: &mut State) {
+fn one(
+    signal: Signal,
+    position: u64,
+    bytes: Vec<u8>,
+    (store, durable): (&dyn Store, u64),
+    state: &mut State,
+    removed: &RemovedTenants,
+) {
     let unreadable = |error: &dyn std::fmt::Display| {
         telemetry::unreadable(signal);
         tracing::error!(%signal, position, %error, "journal record can't be read again");
@@ -64,8 +77,11 @@ fn one(signal: Signal, position: u64, bytes: Vec<u8>, store: &dyn Store, durable
     let mut deltas = Deltas::default();
     if needs_body {
         match record.replay(&state.accumulators) {
-            Ok(stamped) => {
+            Ok(mut stamped) => {
                 deltas = stamped.deltas;
+                for tenant in removed.at(signal, Position(position)) {
+                    stamped.batch.leave_out_tenant(tenant);
+                }
                 if into_store && !is_empty(&stamped.batch) {
                     store.prepare_replay(stamped.batch)(Position(position));
                 }

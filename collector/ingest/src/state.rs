@@ -1,13 +1,14 @@
 //! What a line remembers of its journal beside the store: lanes, deliveries, source positions, who reported, running
 //! totals.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenantscope_codec::{Accumulators, Deltas, Record, RecordBody};
 use tenantscope_model::{AccountId, Decision, Stamp, TenantId};
+use tenantscope_tenancy::Sender;
 use tenantscope_wire::Name;
 
 use crate::deliveries::{self, Deliveries, DeliveryKey};
@@ -62,6 +63,7 @@ pub(crate) struct Change {
     delivery: Option<DeliveryKey>,
     sources: BTreeMap<String, Value>,
     reporters: Vec<Reporter>,
+    removed: Option<TenantId>,
 }
 
 impl Change {
@@ -73,11 +75,15 @@ impl Change {
         let mut reporters = match &record.body {
             RecordBody::Received { decisions, .. } => decisions.iter().filter_map(reporter).collect(),
             // Our own series say nothing of a tenant's sender.
-            RecordBody::Own { .. } => Vec::new(),
+            RecordBody::Own { .. } | RecordBody::Removal { .. } => Vec::new(),
         };
         reporters.sort_unstable();
         reporters.dedup();
-        Self { received_at_ms: record.received_at_ms, lane, delivery, sources, reporters }
+        let removed = match &record.body {
+            RecordBody::Removal { tenant, .. } => Some(tenant.clone()),
+            RecordBody::Received { .. } | RecordBody::Own { .. } => None,
+        };
+        Self { received_at_ms: record.received_at_ms, lane, delivery, sources, reporters, removed }
     }
 }
 
@@ -105,6 +111,9 @@ impl State {
     /// Takes over what the record at `position` changes. In journal order, each record once.
     pub(crate) fn advance(&mut self, position: u64, change: Change, deltas: Deltas) {
         self.position = position;
+        if let Some(tenant) = &change.removed {
+            self.forget(tenant);
+        }
         if let Some((key, epoch, sequence)) = change.lane {
             self.move_sources(&key, change.sources, position);
             self.lanes.advance(key, Newest { epoch, sequence, position });
@@ -126,6 +135,40 @@ impl State {
                 self.accumulators.expire(change.received_at_ms.saturating_sub(IDLE_DELTA_MS));
             }
         }
+    }
+
+    /// The owners of lanes and deliveries that are this tenant's alone. An account that others have too keeps its lanes: its
+    /// agents go on.
+    fn owners_of(&self, tenant: &TenantId) -> BTreeSet<String> {
+        let of_tenant = |reporter: &&Reporter| reporter.tenant == *tenant;
+        let mut accounts: BTreeSet<AccountId> = self.seen.keys().filter(of_tenant).filter_map(|r| r.account).collect();
+        for other in self.seen.keys().filter(|reporter| !of_tenant(reporter)) {
+            other.account.map(|account| accounts.remove(&account));
+        }
+        let open = Sender::Open { tenant: tenant.clone() }.lane_owner();
+        accounts.iter().map(ToString::to_string).chain([open]).collect()
+    }
+
+    /// How much of what a tombstone makes forgotten is there.
+    pub(crate) fn held_of(&self, tenant: &TenantId) -> [(&'static str, u64); 5] {
+        let owners = self.owners_of(tenant);
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        [
+            ("reporters", count(self.seen.keys().filter(|reporter| reporter.tenant == *tenant).count())),
+            ("lanes", count(self.lanes.iter().filter(|(key, _)| owners.contains(&key.owner)).count())),
+            ("agents", count(self.sources.keys().filter(|agent| owners.contains(&agent.owner)).count())),
+            ("deliveries", count(owners.iter().map(|owner| self.deliveries.count_of(owner)).sum())),
+            ("running_totals", count(self.accumulators.count_of(tenant))),
+        ]
+    }
+
+    fn forget(&mut self, tenant: &TenantId) {
+        let owners = self.owners_of(tenant);
+        self.seen.retain(|reporter, _| reporter.tenant != *tenant);
+        self.lanes.forget(&owners);
+        self.sources.retain(|agent, _| !owners.contains(&agent.owner));
+        self.deliveries.forget(&owners);
+        self.accumulators.forget_tenant(tenant);
     }
 
     fn move_sources(&mut self, key: &LaneKey, moved: BTreeMap<String, Value>, position: u64) {
@@ -308,6 +351,34 @@ mod tests {
             assert!(State::from_bytes(changed.into()).is_err(), "at {at}");
             assert!(State::from_bytes(bytes.slice(..at)).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn a_tombstone_makes_what_is_the_tenants_alone_forgotten() {
+        let sent = |tenant: &str, account: &str| {
+            let stamp = Stamp {
+                tenant: TenantId::try_new(tenant).unwrap(),
+                account: Some(AccountId::try_new(account).unwrap()),
+                region: None,
+            };
+            let mut record = record(1, "x");
+            record.sender = account.into();
+            if let RecordBody::Received { decisions, .. } = &mut record.body {
+                *decisions = vec![Decision::Stamp(stamp)];
+            }
+            record
+        };
+        let (alone, shared) = ("111122223333", "444455556666");
+        let mut state = State::default();
+        for (position, record) in (1..).zip([sent("acme", alone), sent("acme", shared), sent("beta", shared)]) {
+            state.advance(position, Change::of(&record), Deltas::default());
+        }
+        let acme = TenantId::try_new("acme").unwrap();
+        assert_eq!(state.held_of(&acme)[..3], [("reporters", 2), ("lanes", 1), ("agents", 1)]);
+        let stone = Record::new(9, RecordBody::Removal { tenant: acme.clone(), signal: Signal::Logs });
+        state.advance(4, Change::of(&stone), Deltas::default());
+        assert_eq!((state.position, state.held_of(&acme).map(|(_, count)| count)), (4, [0; 5]));
+        assert_eq!((state.lanes.len(), state.seen().count()), (1, 1), "the other's agent goes on");
     }
 
     #[test]

@@ -80,6 +80,15 @@ pub enum StampedBatch {
 }
 
 impl StampedBatch {
+    /// A batch of nothing.
+    pub fn empty(signal: Signal) -> Self {
+        match signal {
+            Signal::Metrics => Self::Metrics { series: Vec::new(), metadata: Vec::new() },
+            Signal::Logs => Self::Logs(Vec::new()),
+            Signal::Spans => Self::Spans(Vec::new()),
+        }
+    }
+
     /// The signal, and so the journal and the store, of the batch.
     pub fn signal(&self) -> Signal {
         match self {

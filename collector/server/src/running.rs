@@ -133,7 +133,8 @@ async fn start_forwarder(config: &Config, intake: &Intake) -> Result<Forwarder> 
     let journal = |signal| intake.journal(signal).clone();
     let journals =
         Journals { metrics: journal(Signal::Metrics), logs: journal(Signal::Logs), spans: journal(Signal::Spans) };
-    let options = tenantscope_forward::Options { node: Name::try_new("collector")?, base: config.folder.clone() };
+    let (node, base, removed) = (Name::try_new("collector")?, config.folder.clone(), intake.removed_tenants());
+    let options = tenantscope_forward::Options { node, base, removed };
     Forwarder::start(config.forward.clone(), journals, options).await.context("forward")
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) intake: Arc<Intake>,
     pub(crate) metrics: Arc<Kept>,
     pub(crate) logs: Arc<Kept>,
+    pub(crate) spans: Arc<Kept>,
+    pub(crate) registry: Option<Arc<Registry>>,
 }
 
 pub(crate) fn open_with(
@@ -42,12 +44,12 @@ pub(crate) fn open_with(
     metrics: Kept,
     logs: Kept,
 ) -> Setup {
-    let (metrics, logs) = (Arc::new(metrics), Arc::new(logs));
-    let stores = Stores::new(Arc::clone(&metrics), Arc::clone(&logs), Arc::new(Kept::default()));
+    let (metrics, logs, spans) = (Arc::new(metrics), Arc::new(logs), Arc::new(Kept::default()));
+    let stores = Stores::new(Arc::clone(&metrics), Arc::clone(&logs), Arc::clone(&spans));
     let options = Options { segment_max_bytes: 1 << 20, max_bytes: 16 << 20, ..Options::default() };
     let limits = Limits { own_series_interval: TimeSpan::from_secs(3600), ..Limits::default() };
-    let intake = Intake::open(dir, &stores, Arc::new(identity), registry, limits, &options).unwrap();
-    Setup { intake: Arc::new(intake), metrics, logs }
+    let intake = Intake::open(dir, &stores, Arc::new(identity), registry.clone(), limits, &options).unwrap();
+    Setup { intake: Arc::new(intake), metrics, logs, spans, registry }
 }
 
 pub(crate) fn open(dir: &Path) -> Setup {
