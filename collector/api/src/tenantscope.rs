@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tenantscope_incidents::{IncidentView, Incidents};
 use tenantscope_model::{AccountId, Reporting, Scope, Signal, TenantId};
 use tenantscope_slo::{Audience, Budget, Period, Report};
-use tenantscope_tenancy::{AccountState, Registry};
+use tenantscope_tenancy::{AccountMove, AccountState, Registry, Tenant, Tenants};
 
 use crate::clock::now_ms;
 use crate::{ObjectivesInForce, Scoped};
@@ -82,6 +82,18 @@ struct TenantEntry {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     account_states: BTreeMap<AccountId, AccountState>,
     attributes: BTreeMap<String, String>,
+    /// The ids that it had before, under which its history lies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    former_ids: Vec<TenantId>,
+    /// The collector that may hold its data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    home: Option<String>,
+    /// Since when it has an account, in milliseconds since the epoch, where that is known.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    accounts_since_ms: BTreeMap<AccountId, i64>,
+    /// Accounts that came from another tenant, or went to one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    moved_accounts: Vec<AccountMove>,
     /// When data of each signal was last acknowledged, in milliseconds since the epoch.
     last_seen_ms: BTreeMap<Signal, i64>,
 }
@@ -93,27 +105,50 @@ struct TenantList {
 
 async fn tenants(State(sources): State<Sources>, Scoped(scope): Scoped) -> Json<TenantList> {
     let mut entries: BTreeMap<TenantId, TenantEntry> = BTreeMap::new();
+    let tenants = sources.registry.as_ref().map(|registry| registry.tenants()).unwrap_or_default();
     if let Some(registry) = &sources.registry {
-        let tenants = registry.tenants();
         for tenant in tenants.iter().filter(|tenant| scope.allows(Some(&tenant.id))) {
-            let entry = entries.entry(tenant.id.clone()).or_default();
-            entry.accounts.extend(tenant.accounts.iter().copied());
-            entry.attributes.clone_from(&tenant.attributes);
-            entry.name.clone_from(&tenant.name);
-            let states = tenant.accounts.iter().filter_map(|id| Some((*id, tenants.account(*id)?.state)));
-            let shared = tenants.pooled_accounts().filter(|(_, pooled)| pooled.tenants.contains(&tenant.id));
-            entry.pooled_accounts.extend(shared.map(|(account, _)| account));
-            entry.account_states.extend(states.filter(|(_, state)| state.is_closing()));
+            entries.insert(tenant.id.clone(), registered(registry, &tenants, tenant));
+        }
+        for moved in registry.moves(&scope) {
+            let sides: BTreeSet<&TenantId> = [&moved.from, &moved.to].into_iter().flatten().collect();
+            for side in sides.into_iter().map(|id| tenants.current_id(id)) {
+                if let Some(entry) = entries.get_mut(side) {
+                    entry.moved_accounts.push(moved.clone());
+                }
+            }
         }
     }
     for seen in sources.reporting.seen(&scope) {
-        let entry = entries.entry(seen.tenant).or_default();
-        entry.accounts.extend(seen.account);
+        // What came under a former id is the tenant's, for whoever may see the tenant.
+        let current = Some(tenants.current_id(&seen.tenant)).filter(|current| scope.allows(Some(current)));
+        let id = current.unwrap_or(&seen.tenant);
+        // One that has moved is told as that.
+        let account = seen.account.filter(|account| tenants.owner(*account).is_none_or(|owner| owner.id == *id));
+        let entry = entries.entry(id.clone()).or_default();
+        entry.accounts.extend(account);
         let last = entry.last_seen_ms.entry(seen.signal).or_default();
         *last = seen.last_ms.max(*last);
     }
     let with_id = |(id, entry): (TenantId, TenantEntry)| TenantEntry { id: id.to_string(), ..entry };
     Json(TenantList { tenants: entries.into_iter().map(with_id).collect() })
+}
+
+/// A tenant as the registry has it.
+fn registered(registry: &Registry, tenants: &Tenants, tenant: &Tenant) -> TenantEntry {
+    let states = tenant.accounts.iter().filter_map(|id| Some((*id, tenants.account(*id)?.state)));
+    let shared = tenants.pooled_accounts().filter(|(_, pooled)| pooled.tenants.contains(&tenant.id));
+    TenantEntry {
+        name: tenant.name.clone(),
+        accounts: tenant.accounts.iter().copied().collect(),
+        pooled_accounts: shared.map(|(account, _)| account).collect(),
+        account_states: states.filter(|(_, state)| *state != AccountState::Active).collect(),
+        attributes: tenant.attributes.clone(),
+        former_ids: tenants.former_ids(&tenant.id).cloned().collect(),
+        home: tenant.home.clone(),
+        accounts_since_ms: tenant.accounts.iter().filter_map(|id| Some((*id, registry.since_ms(*id)?))).collect(),
+        ..TenantEntry::default()
+    }
 }
 
 /// How many incidents that ended are listed.
@@ -226,7 +261,8 @@ fn names(sources: &Sources, scope: &Scope) -> BTreeSet<TenantId> {
     let seen = sources.reporting.seen(scope).into_iter().map(|seen| seen.tenant);
     let registry = sources.registry.as_ref().map(|registry| registry.tenants());
     let registered = registry.iter().flat_map(|tenants| tenants.iter()).map(|tenant| tenant.id.clone());
-    seen.chain(registered).filter(|tenant| scope.allows(Some(tenant))).collect()
+    let former = registry.iter().flat_map(|tenants| tenants.all_former_ids()).cloned();
+    seen.chain(registered).chain(former).filter(|tenant| scope.allows(Some(tenant))).collect()
 }
 
 fn written(report: &Report, format: Format) -> Response {

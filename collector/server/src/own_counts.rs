@@ -1,5 +1,6 @@
 //! What the counts of tenants need to know of stores and readers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use tenantscope_api::{ObserveReads, Read};
 use tenantscope_ingest::{Intake, Weights};
 use tenantscope_lake::Lake;
 use tenantscope_metrics::MetricStore;
-use tenantscope_model::Scope;
-use tenantscope_tenancy::AUDIT;
+use tenantscope_model::{Scope, TenantId};
+use tenantscope_tenancy::{AUDIT, Registry};
 use tokio_util::sync::CancellationToken;
 
 use crate::rounds;
@@ -39,26 +40,41 @@ pub(crate) async fn weigh(metrics: Arc<MetricStore>, lake: Arc<Lake>, intake: Ar
 
 /// Counts queries for the tenant that asked; those of readers of many tenants are nobody's, and are told to the audit log
 /// where a reader has a name.
-pub(crate) struct Reads(pub(crate) Arc<Intake>);
+pub(crate) struct Reads {
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) registry: Option<Arc<Registry>>,
+}
+
+impl Reads {
+    /// The tenants of a scope, those that it has under former ids counted once.
+    fn current(&self, scope: &BTreeSet<TenantId>) -> BTreeSet<TenantId> {
+        let tenants = self.registry.as_ref().map(|registry| registry.tenants()).unwrap_or_default();
+        scope.iter().map(|tenant| tenants.current_id(tenant).clone()).collect()
+    }
+}
 
 impl ObserveReads for Reads {
     fn read(&self, read: &Read<'_>) {
         let (reader, is_answered) = (&*read.reading.reader, read.status.is_success());
         let tenants = match &read.reading.scope {
-            Scope::Tenants(tenants) => tenants.len().to_string(),
+            // Far more than one tenant could have had are several, and need no look at each.
+            Scope::Tenants(tenants) if tenants.len() > 64 => tenants.len().to_string(),
+            Scope::Tenants(tenants) => {
+                let current = self.current(tenants);
+                if current.len() <= 1 {
+                    if let (Some(tenant), true) = (current.first(), read.is_query() && is_answered) {
+                        self.intake.count_query(tenant);
+                    }
+                    return;
+                }
+                current.len().to_string()
+            }
             Scope::All => "all".to_owned(),
         };
-        match &read.reading.scope {
-            Scope::Tenants(tenants) if tenants.len() <= 1 => {
-                if let (Some(tenant), true) = (tenants.first(), read.is_query() && is_answered) {
-                    self.0.count_query(tenant);
-                }
-            }
-            _ if reader.is_empty() || !is_answered => {}
-            _ => {
-                let route = read.route;
-                tracing::info!(target: AUDIT, per_minute = true, reader, route, tenants, "read_across_tenants");
-            }
+        if reader.is_empty() || !is_answered {
+            return;
         }
+        let route = read.route;
+        tracing::info!(target: AUDIT, per_minute = true, reader, route, tenants, "read_across_tenants");
     }
 }

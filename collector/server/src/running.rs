@@ -85,7 +85,8 @@ impl Running {
             sections: Mutex::new(Sections::of(options.config.as_deref())),
         });
         let readers = evaluation.read_routes(prometheus, &opened, registry.clone());
-        let readers = observed(readers, Arc::new(own_counts::Reads(Arc::clone(&opened.intake))));
+        let reads = own_counts::Reads { intake: Arc::clone(&opened.intake), registry: registry.clone() };
+        let readers = observed(readers, Arc::new(reads));
         let app = Router::new()
             .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
             .merge(write_routes(Arc::clone(&opened.intake)))

@@ -59,7 +59,7 @@ pub(crate) fn routes(
     metrics: Arc<MetricStore>,
     registry: Option<Arc<Registry>>,
 ) -> Router {
-    gate.around(Router::new().route(PATH, post(remove)).with_state(Removals { intake, metrics, registry }))
+    gate.around_changes(Router::new().route(PATH, post(remove)).with_state(Removals { intake, metrics, registry }))
 }
 
 async fn remove(Who(reading): Who, Query(wanted): Query<Wanted>, State(removals): State<Removals>) -> Response {
@@ -73,6 +73,15 @@ async fn remove(Who(reading): Who, Query(wanted): Query<Wanted>, State(removals)
     if removals.registry.as_ref().is_some_and(|registry| registry.tenants().get(&tenant).is_some()) {
         let text = format!("the registry lists tenant {tenant}: take it out there and reload first\n");
         return (StatusCode::CONFLICT, text).into_response();
+    }
+    if let Some(registry) = &removals.registry {
+        let current = registry.tenants().current_id(&tenant).clone();
+        if current != tenant {
+            let text =
+                format!("{tenant} is a former id of tenant {current}: take it out of its aliases and reload first\n");
+            return (StatusCode::CONFLICT, text).into_response();
+        }
+        registry.forget(&tenant);
     }
     tracing::info!(target: AUDIT, tenant = %tenant, reader = &*reading.reader, "removal_begun");
     // Or the next round of counts would bring series of the tenant back.

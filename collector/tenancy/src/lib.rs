@@ -56,6 +56,7 @@ pub use readers::{Exposure, InvalidReader, ReadDenied, Readers, Reading};
 pub use registry::coverage::{AccountCoverage, CoverageState, SignalCoverage, TENANT_COVERAGE};
 pub use registry::ledger::Quarantined;
 pub use registry::merge::{Conflict, ConflictKind};
+pub use registry::moves::AccountMove;
 pub use registry::organization::{AccountState, OrganizationFailure, OrganizationStatus};
 pub use registry::organizations::OrganizationsReader;
 pub use registry::owner::{AccountRefused, Owner};

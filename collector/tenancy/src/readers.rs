@@ -191,14 +191,20 @@ impl Readers {
                 (Some(reader), allowed)
             }
         };
+        let allowed = self.with_history(allowed);
         let scope = match credential::org_ids(headers)? {
             None => allowed.clone(),
-            Some(tenants) => allowed.intersect(&Scope::tenants(tenants)),
+            Some(tenants) => allowed.intersect(&self.with_history(Scope::tenants(tenants))),
         };
         Ok(match reader {
             Some(reader) => Reading { reader, allowed, scope },
             None => Reading { reader: Arc::default(), allowed: scope.clone(), scope },
         })
+    }
+
+    /// A tenant's history lies under its former ids, too.
+    fn with_history(&self, scope: Scope) -> Scope {
+        self.registry.as_ref().map_or_else(|| scope.clone(), |registry| registry.tenants().with_history(&scope))
     }
 
     async fn by_credential(
@@ -370,6 +376,36 @@ mod tests {
         let addresses = ["127.0.0.1:1", "[::1]:2", "0.0.0.0:3"].map(|text| text.parse().unwrap());
         assert_eq!(Exposure::of(addresses), Exposure::Network);
         assert_eq!(Exposure::of(addresses[..2].iter().copied()), Exposure::Loopback);
+    }
+
+    #[tokio::test]
+    async fn a_renamed_tenant_reads_its_history_and_nobody_elses() {
+        let dir = tempfile::tempdir().unwrap();
+        let of_file = crate::RegistryConfig::of_file("tenants.yaml");
+        let write = |text: &str| std::fs::write(dir.path().join("tenants.yaml"), text).unwrap();
+        write("tenants: [{id: acme, aliases: [old]}, {id: beta}]");
+        let registry = Arc::new(Registry::open(&of_file, dir.path()).unwrap());
+        let only = |id: &str| ScopeConfig::Tenants(vec![TenantId::try_new(id).unwrap()]);
+        let configs = [reader("all", ScopeConfig::All), reader("acme", only("acme")), reader("beta", only("beta"))];
+        let readers = Readers::try_new(&configs, dir.path(), Exposure::Network).unwrap();
+        let readers = readers.with_registry(Some(Arc::clone(&registry)));
+        let ask = async |token: &str, org: Option<&str>| {
+            let mut asked = headers(&[("authorization", &format!("Bearer {token}"))]);
+            asked.extend(org.map(|org| (http::HeaderName::from_static("x-scope-orgid"), org.parse().unwrap())));
+            scope_of(&readers, &asked).await.unwrap()
+        };
+        assert_eq!(ask("acme", None).await, scope(&["acme", "old"]));
+        assert_eq!(ask("all", Some("acme")).await, scope(&["acme", "old"]));
+        assert_eq!(ask("acme", Some("old")).await, scope(&["old"]));
+        assert_eq!(ask("all", None).await, Scope::All);
+        assert_eq!(ask("beta", None).await, scope(&["beta"]));
+        assert!(ask("beta", Some("acme")).await.is_none() && ask("beta", Some("old")).await.is_none());
+
+        // Another tenant takes the id: from then on its data is its own.
+        write("tenants: [{id: acme}, {id: beta}, {id: old}]");
+        registry.put_in_force(registry.prepare(&of_file, dir.path()).unwrap());
+        assert_eq!(ask("acme", None).await, scope(&["acme"]));
+        assert!(ask("acme", Some("old")).await.is_none());
     }
 
     #[tokio::test]

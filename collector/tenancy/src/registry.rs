@@ -1,9 +1,11 @@
 //! The registry in force, and how it is replaced.
 
 pub(crate) mod coverage;
+pub(crate) mod former;
 pub(crate) mod kept;
 pub(crate) mod ledger;
 pub(crate) mod merge;
+pub(crate) mod moves;
 pub(crate) mod organization;
 pub(crate) mod organizations;
 pub(crate) mod owner;
@@ -26,6 +28,7 @@ use crate::config::{CoverageConfig, OrganizationsConfig, QuarantineConfig, Regis
 use crate::registry::coverage::AccountCoverage;
 use crate::registry::ledger::{Ledger, Quarantined};
 use crate::registry::merge::{Conflict, ConflictKind, Merged, merge};
+use crate::registry::moves::AccountMove;
 use crate::registry::organization::{Organization, OrganizationFailure, OrganizationStatus};
 use crate::registry::owner::{AccountRefused, Owner};
 use crate::registry::tag_policy::TagReport;
@@ -184,6 +187,22 @@ impl Registry {
         known.accounts.iter().all(|account| self.is_quiet(*account, now_ms))
     }
 
+    /// Since when the registry has an account, or its tenant does, in milliseconds since the epoch; absent where that was
+    /// before the first start.
+    pub fn since_ms(&self, account: AccountId) -> Option<i64> {
+        self.ledger.times(account).0.filter(|at_ms| *at_ms > 0)
+    }
+
+    /// Accounts that went from one tenant to another, the newest first. A reader of one side is not told the other.
+    pub fn moves(&self, scope: &Scope) -> Vec<AccountMove> {
+        self.ledger.moves(scope)
+    }
+
+    /// Forgets whose accounts were a tenant's that is removed.
+    pub fn forget(&self, tenant: &TenantId) {
+        self.ledger.forget(tenant);
+    }
+
     /// Whether more of an account that no tenant has may be held in quarantine today; a refusal is counted.
     pub fn may_hold(&self, account: AccountId, now_ms: i64) -> bool {
         let settings = self.settings();
@@ -265,6 +284,10 @@ impl Registry {
         if let Some(home) = &settings.home {
             tenants.settle_homes(home);
         }
+        let incomplete = settings.organizations.is_some() && !sources.organization.complete;
+        if incomplete {
+            tenants.forget_former();
+        }
         telemetry::in_force(tenants.len(), tenants.accounts());
         let before = Arc::clone(&self.current.read().conflicts);
         let before: HashSet<&Conflict> = before.iter().collect();
@@ -280,7 +303,6 @@ impl Registry {
                 "file and organization differ, or a tag can't be used; /tenantscope/v1/registry lists all"
             );
         }
-        let incomplete = settings.organizations.is_some() && !sources.organization.complete;
         let (tenants, conflicts) = (Arc::new(tenants), Arc::new(conflicts));
         *self.current.write() = InForce { tenants, conflicts, incomplete, settings };
     }
@@ -303,7 +325,13 @@ impl Registry {
     /// Whose account it is, by the rules for unknown accounts and homes.
     pub fn owner(&self, account: AccountId) -> Result<Owner, AccountRefused> {
         let InForce { tenants, incomplete, settings, .. } = self.current.read().clone();
+        let is_home = |home: Option<&String>| match (&settings.home, home) {
+            (Some(ours), Some(home)) if ours != home => Err(AccountRefused::WrongHome { account, home: home.clone() }),
+            _ => Ok(()),
+        };
+        let tagged = tenants.account(account).and_then(|known| known.home.as_ref());
         if let Some(pooled) = tenants.pooled(account) {
+            is_home(tagged)?;
             let (tenant, pooled) = (TenantId::unassigned(), Some(Arc::clone(pooled)));
             return Ok(Owner { tenant, regions: None, pooled });
         }
@@ -314,10 +342,8 @@ impl Registry {
                 Unknown::Quarantine => Ok(Owner { tenant: TenantId::unassigned(), regions: None, pooled: None }),
             };
         };
-        match (&settings.home, &tenant.home) {
-            (Some(ours), Some(home)) if ours != home => Err(AccountRefused::WrongHome { account, home: home.clone() }),
-            _ => Ok(Owner { tenant: tenant.id.clone(), regions: tenant.regions.clone(), pooled: None }),
-        }
+        is_home(tagged.or(tenant.home.as_ref()))?;
+        Ok(Owner { tenant: tenant.id.clone(), regions: tenant.regions.clone(), pooled: None })
     }
 }
 
@@ -399,6 +425,21 @@ mod tests {
         assert!(strict.owner(account("222233334444")).is_ok());
         let lenient = open(dir.path(), Unknown::Quarantine);
         assert_eq!(lenient.owner(account("000000000000")).unwrap().tenant, TenantId::unassigned());
+    }
+
+    #[test]
+    fn accounts_of_one_tenant_may_have_homes_of_their_own() {
+        let organizations = Some(OrganizationsConfig::default());
+        let of_organization = RegistryConfig { organizations, home: Some("eu".into()), ..RegistryConfig::default() };
+        let registry = Registry::open(&of_organization, Path::new(".")).unwrap();
+        let [here, there, anywhere] = ["111122223333", "222233334444", "333344445555"];
+        let tagged = |home| member("a", "/", &[("tenant", "acme"), ("home", home)]);
+        let untagged = member("a", "/", &[("tenant", "acme")]);
+        let accounts = [(here, tagged("eu")), (there, tagged("us")), (anywhere, untagged)];
+        registry.replace_organization(organization(&accounts));
+        let refused = registry.owner(account(there)).unwrap_err();
+        assert_eq!(refused.to_string(), "data of account 222233334444 belongs to the collector \"us\"");
+        assert!(registry.owner(account(here)).is_ok() && registry.owner(account(anywhere)).is_ok());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use tenantscope_model::{AccountId, Scope, Seen, Signal, TenantId};
 use tenantscope_tenancy::{
-    AccountCoverage, Conflict, CoverageState, Quarantined, Registry, TagFinding, TagProblem, TagReport,
+    AccountCoverage, AccountState, Conflict, CoverageState, Quarantined, Registry, TagFinding, TagProblem, TagReport,
 };
 
 use super::layout::{self, Mood, Place};
@@ -119,7 +119,7 @@ fn coverage_row(one: &AccountCoverage, now_ms: i64) -> Markup {
             td { a href={ "/tenants/" (one.tenant) } { (one.tenant) } }
             td {
                 span.badge.(mood(one.state)) { (one.state.as_str()) }
-                @if one.account_state.is_closing() { span.soft { " " (one.account_state.as_str().replace('_', " ")) } }
+                @if one.account_state != AccountState::Active { span.soft { " " (one.account_state.as_str().replace('_', " ")) } }
             }
             td.n { @match one.last_contact_ms { Some(at_ms) => { (layout::age(now_ms - at_ms)) }, None => span.soft { "never" } } }
             @for signal in one.signals.values() {

@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use tenantscope_lake::{Direction, LogAnswer, LogEntry, LogRequest, SearchRequest, TimeRange, TraceSummary};
 use tenantscope_model::{AccountId, AlertState, Scope, TenantId};
 use tenantscope_rules::AlertView;
+use tenantscope_tenancy::{AccountMove, AccountState, Tenants};
 
 use super::layout::{self, Place};
 use super::plot::{self, Line, Span};
@@ -85,7 +86,8 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
         let missing = html! { h1 { "No such tenant" } p { a href="/" { "The fleet" } } };
         return respond(StatusCode::NOT_FOUND, layout::page("No such tenant", Place::Tenant, &reader, &missing));
     };
-    let scope = Scope::only(tenant.clone());
+    let tenants = state.sources.registry.as_ref().map(|registry| registry.tenants()).unwrap_or_default();
+    let scope = tenants.with_history(&Scope::only(tenant.clone())).intersect(&reader);
     let now_ms = now_ms();
     let (plots, logs, traces) =
         tokio::join!(plots(&state, &scope, now_ms), error_logs(&state, &scope, now_ms), traces(&state, &scope, now_ms));
@@ -94,7 +96,7 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
     let budgets = state.sources.objectives.budgets(scope.clone(), now_ms).await;
     let content = html! {
         h1 { (tenant) }
-        (about(&state, &tenant))
+        (about(&state, &reader, &tenant, now_ms))
         @match &budgets {
             Ok(budgets) if !budgets.is_empty() => div.cards {
                 @for budget in budgets {
@@ -114,24 +116,53 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
 }
 
 fn known(state: &super::State, reader: &Scope, tenant: &TenantId) -> bool {
-    let registered =
-        || state.sources.registry.as_ref().is_some_and(|registry| registry.tenants().get(tenant).is_some());
+    let registered = || {
+        state.sources.registry.as_ref().is_some_and(|registry| {
+            let tenants = registry.tenants();
+            tenants.get(tenant).is_some() || tenants.current_id(tenant) != tenant
+        })
+    };
     let reported = || !state.sources.reporting.seen(&Scope::only(tenant.clone())).is_empty();
     reader.allows(Some(tenant)) && (registered() || reported())
 }
 
-fn about(state: &super::State, tenant: &TenantId) -> Markup {
-    let tenants = state.sources.registry.as_ref().map(|registry| registry.tenants());
-    let entry = tenants.as_ref().and_then(|tenants| tenants.get(tenant));
+fn about(state: &super::State, reader: &Scope, tenant: &TenantId, now_ms: i64) -> Markup {
+    let Some(registry) = &state.sources.registry else { return html! {} };
+    let tenants = registry.tenants();
+    let current = tenants.current_id(tenant);
+    if current != tenant && reader.allows(Some(current)) {
+        return html! { p.soft { "a former id of " a href={ "/tenants/" (current) } { (current) } } };
+    }
+    let Some(entry) = tenants.get(tenant) else { return html! {} };
+    let state_of = |account: &AccountId| {
+        tenants.account(*account).map(|known| known.state).filter(|state| *state != AccountState::Active)
+    };
     html! {
-        @if let Some(entry) = entry {
-            @let closing = |account: &AccountId| tenants.as_ref().and_then(|tenants| tenants.account(*account)).map(|known| known.state).filter(|state| state.is_closing());
+        p.soft {
+            @if let Some(name) = &entry.name { (name) " · " }
+            "accounts " @for (n, account) in entry.accounts.iter().enumerate() {
+                @if n > 0 { ", " } (account) @if let Some(state) = state_of(account) { " (" (state.as_str().replace('_', " ")) ")" }
+            }
+            @for (name, value) in &entry.attributes { " · " (name) " " (value) }
+            @for former in tenants.former_ids(tenant) { " · formerly " (former) }
+        }
+        @for moved in registry.moves(reader).iter().filter(|moved| is_of(&tenants, moved, tenant)).take(LISTED) {
             p.soft {
-                @if let Some(name) = &entry.name { (name) " · " }
-                "accounts " @for (n, account) in entry.accounts.iter().enumerate() {
-                    @if n > 0 { ", " } (account) @if let Some(state) = closing(account) { " (" (state.as_str().replace('_', " ")) ")" }
+                "account " (moved.account)
+                @if moved.to.as_ref().is_some_and(|to| tenants.current_id(to) == tenant) {
+                    " came from " (other(moved.from.as_ref())) " " (layout::age(now_ms - moved.at_ms)) " ago; what it sent before stays there"
+fn is_of(tenants: &Tenants, moved: &AccountMove, tenant: &TenantId) -> bool {
+    [&moved.from, &moved.to].into_iter().flatten().any(|side| tenants.current_id(side) == tenant)
+}
+
+/// The other side of a move, which a reader may not be allowed to know.
+fn other(tenant: Option<&TenantId>) -> &str {
+    tenant.map_or("another tenant", TenantId::as_str)
+}
+
+                } @else {
+                    " went to " (other(moved.to.as_ref())) " " (layout::age(now_ms - moved.at_ms)) " ago; what it sent before stays here"
                 }
-                @for (name, value) in &entry.attributes { " · " (name) " " (value) }
             }
         }
     }

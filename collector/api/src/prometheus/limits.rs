@@ -82,7 +82,9 @@ impl QueryLimits {
         let quota = match scope {
             Scope::All => QueryQuota::default(),
             Scope::Tenants(of) => {
-                let each = of.iter().map(|tenant| self.quotas.of(tenant, tenants).query);
+                // A former id has the bounds of its tenant, so that a name without any does not lift them.
+                let current = |id| tenants.map_or(id, |tenants: &Tenants| tenants.current_id(id));
+                let each = of.iter().map(|tenant| self.quotas.of(current(tenant), tenants).query);
                 each.reduce(larger).unwrap_or(self.quotas.default.query)
             }
         };

@@ -84,16 +84,21 @@ impl RetentionConfig {
             max_bytes: class.max_bytes.map(|bytes| bytes.0),
         };
         let classes = config.classes.iter().map(|(name, config)| (name.clone(), class(config))).collect();
-        let (tiers, tenants) = (config.tiers.clone(), config.tenants.clone());
-        let class_of = move |tenant: &str| {
-            let by_tier = || {
-                let id = TenantId::try_new(tenant).ok()?;
-                let registered = registry.as_ref()?.tenants();
-                tiers.get(registered.get(&id)?.attributes.get(TIER_ATTRIBUTE)?).cloned()
-            };
-            tenants.get(tenant).cloned().or_else(by_tier)
-        };
+        let config = config.clone();
+        let class_of = move |tenant: &str| config.class_of(tenant, registry.as_deref());
         Retention { classes, class_of: ClassOf::new(class_of) }
+    }
+}
+
+impl ClassesConfig {
+    /// A tenant's own class, else its tier's. A renamed tenant's history is kept for as long as the tenant's data.
+    fn class_of(&self, tenant: &str, registry: Option<&Registry>) -> Option<String> {
+        let of_name = |name: &str| self.tenants.get(name).cloned();
+        let Some(registered) = registry.map(Registry::tenants) else { return of_name(tenant) };
+        let named = TenantId::try_new(tenant).ok()?;
+        let id = registered.current_id(&named);
+        let by_tier = || self.tiers.get(registered.get(id)?.attributes.get(TIER_ATTRIBUTE)?).cloned();
+        of_name(tenant).or_else(|| of_name(id.as_str())).or_else(by_tier)
     }
 }
 
@@ -109,6 +114,10 @@ impl<'de> Deserialize<'de> for RetentionConfig {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
                 text.parse().map(RetentionConfig::All).map_err(E::custom)
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+                Err(E::custom(format!("{number} has no unit; give a time such as {number}d")))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
@@ -148,5 +157,31 @@ impl<'de> Deserialize<'de> for ClassConfig {
             }
         }
         from.deserialize_any(Either)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tenantscope_tenancy::RegistryConfig;
+
+    use super::*;
+
+    #[test]
+    fn a_renamed_tenants_history_is_kept_for_as_long_as_its_data() {
+        let text = "{classes: {default: 30d, long: 400d, short: 7d}, tiers: {gold: long}, tenants: {beta: short}}";
+        let config: RetentionConfig = serde_saphyr::from_str(text).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let tenants = "tenants: [{id: acme, attributes: {tier: gold}, aliases: [old]}, {id: beta, aliases: [bee]}]";
+        std::fs::write(dir.path().join("tenants.yaml"), tenants).unwrap();
+        let registry = Registry::open(&RegistryConfig::of_file("tenants.yaml"), dir.path()).unwrap();
+        let RetentionConfig::Classes(classes) = config else { panic!("these are classes") };
+        let class = |tenant| classes.class_of(tenant, Some(&registry));
+        let found = ["acme", "old", "beta", "bee", "other"].map(class);
+        assert_eq!(
+            found,
+            [Some("long"), Some("long"), Some("short"), Some("short"), None].map(|c| c.map(str::to_owned))
+        );
     }
 }

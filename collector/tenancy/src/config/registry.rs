@@ -72,6 +72,10 @@ pub struct OrganizationsConfig {
     pub tenant_tag: String,
     /// Whose an account without that tag is.
     pub untagged: Untagged,
+    /// The tag of an account whose value is the name of the collector that may hold its data; default `home`.
+    pub home_tag: String,
+    /// The tag of an account with the former ids of its tenant, between spaces; default `tenant_aliases`.
+    pub alias_tag: String,
     /// Attributes of tenants and the tags that give them; default `tier`, `wave` and `owner`, from tags of these names.
     #[serde(deserialize_with = "attribute_names")]
     pub attributes: BTreeMap<String, String>,
@@ -90,6 +94,8 @@ impl Default for OrganizationsConfig {
             refresh: TimeSpan::from_secs(30),
             tenant_tag: "tenant".to_owned(),
             untagged: Untagged::Account,
+            home_tag: "home".to_owned(),
+            alias_tag: "tenant_aliases".to_owned(),
             attributes: ["tier", "wave", "owner"].map(|name| (name.to_owned(), name.to_owned())).into(),
             under: Vec::new(),
             calls_per_second: 8.0,

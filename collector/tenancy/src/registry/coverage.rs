@@ -98,7 +98,11 @@ pub(crate) fn coverage(
     let mut last: HashMap<(AccountId, &TenantId), BTreeMap<Signal, i64>> = HashMap::new();
     for seen in seen {
         let Some(account) = seen.account else { continue };
-        let signal = last.entry((account, &seen.tenant)).or_default().entry(seen.signal).or_insert(seen.last_ms);
+        let signal = last
+            .entry((account, tenants.current_id(&seen.tenant)))
+            .or_default()
+            .entry(seen.signal)
+            .or_insert(seen.last_ms);
         *signal = seen.last_ms.max(*signal);
     }
     let none = BTreeMap::new();
@@ -145,7 +149,7 @@ pub(crate) fn quiet_state(
     let age_ms = arrived_ms.map_or(0, |arrived_ms| now_ms.saturating_sub(arrived_ms));
     if state.is_closing() {
         Some(CoverageState::Closing)
-    } else if age_ms < millis(limits.settle.0) {
+    } else if state == AccountState::PendingActivation || age_ms < millis(limits.settle.0) {
         Some(CoverageState::Settling)
     } else {
         None

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tenantscope_model::AccountId;
+use tenantscope_model::{AccountId, Scope, TenantId};
 
+use crate::audit::AUDIT;
 use crate::config::QuarantineConfig;
 use crate::registry::kept;
+use crate::registry::moves::{AccountMove, Owners};
 use crate::registry::tenants::Tenants;
 
 /// What stands in front of the file; FORMAT.md describes it.
@@ -17,6 +19,8 @@ const MAGIC: &str = "TSACCOUNTS1";
 const DAY_MS: i64 = 24 * 3_600_000;
 /// One account gets at most this part of what is held on a day, so that one that floods leaves room for the others.
 const SHARE_OF_ONE: u64 = 4;
+/// An account of which nothing came for so long leaves its place in quarantine to others.
+const FORGOTTEN_AFTER_MS: i64 = 30 * DAY_MS;
 
 /// An account whose data is held because no tenant has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +75,9 @@ struct Content {
     contact_ms: BTreeMap<AccountId, i64>,
     quarantined: BTreeMap<AccountId, Quarantined>,
     today: Day,
+    /// Whose accounts are; releases before did not write it.
+    #[serde(default)]
+    owners: Owners,
 }
 
 /// Shared by all who ask; written down by [`Ledger::keep`].
@@ -114,16 +121,22 @@ impl Ledger {
                     arrived_ms
                 });
             }
+            let (moved, differs) = content.owners.note(tenants, &content.arrived_ms, now_ms);
+            if differs {
+                *changed = Changed::Yes;
+            }
             let known = |account: &AccountId| tenants.account(*account).is_some();
             let before = (content.arrived_ms.len(), content.contact_ms.len(), content.quarantined.len());
             content.arrived_ms.retain(|account, _| known(account));
-            content.contact_ms.retain(|account, _| known(account));
+            // When an account's agent showed itself while it was another tenant's is nothing that this one is told.
+            content.contact_ms.retain(|account, _| known(account) && !moved.contains(account));
             content.quarantined.retain(|account, held| {
-                let released = tenants.owner(*account).is_some();
-                if released {
-                    tracing::info!(%account, held.records, "released from quarantine: a tenant has the account");
+                let owner = tenants.owner(*account);
+                if let Some(owner) = owner {
+                    let (records, bytes) = (held.records, held.bytes);
+                    tracing::info!(target: AUDIT, %account, to = %owner.id, records, bytes, "quarantine_released");
                 }
-                !released
+                owner.is_none() && now_ms.saturating_sub(held.last_ms) < FORGOTTEN_AFTER_MS
             });
             if before != (content.arrived_ms.len(), content.contact_ms.len(), content.quarantined.len()) {
                 *changed = Changed::Yes;
@@ -149,12 +162,25 @@ impl Ledger {
         now.1 = Changed::Yes;
     }
 
-    /// Since when the account is in the registry, and when an agent of it last showed itself. Before the accounts of the very
-    /// first start were noted (an organization that was never read may take long), none is new.
+    /// Since when the account is in the registry, or is its tenant's, and when an agent of it last showed itself. Before the
+    /// accounts of the very first start were noted (an organization that was never read may take long), none is new.
     pub(crate) fn times(&self, account: AccountId) -> (Option<i64>, Option<i64>) {
         let now = self.now.lock();
         let arrived_ms = if now.0.begun { now.0.arrived_ms.get(&account).copied() } else { Some(0) };
+        let arrived_ms = arrived_ms.map(|at_ms| at_ms.max(now.0.owners.since_ms(account).unwrap_or_default()));
         (arrived_ms, now.0.contact_ms.get(&account).copied())
+    }
+
+    /// The moves of accounts from one tenant to another that a reader may know of, the newest first.
+    pub(crate) fn moves(&self, scope: &Scope) -> Vec<AccountMove> {
+        self.now.lock().0.owners.moves(scope)
+    }
+
+    /// Nothing of a tenant is remembered.
+    pub(crate) fn forget(&self, tenant: &TenantId) {
+        let mut now = self.now.lock();
+        now.0.owners.forget(tenant);
+        now.1 = Changed::Yes;
     }
 
     /// Whether more of the account may be held today. A refusal is counted.
@@ -252,6 +278,42 @@ mod tests {
         again.keep(&tenants("tenants: [{id: x, accounts: [\"222222222222\"]}]"), NOW_MS + 20);
         assert!(again.quarantined().is_empty());
         assert_eq!((again.times(a), again.times(b)), ((None, None), (Some(NOW_MS + 20), None)));
+    }
+
+    #[test]
+    fn a_moved_account_settles_anew_and_its_agents_last_sign_is_not_told() {
+        let ledger = Ledger::open(None);
+        let (account, of) = (id("111111111111"), |tenant: &str| {
+            tenants(&format!("tenants: [{{id: {tenant}, accounts: [\"111111111111\"]}}]"))
+        });
+        ledger.keep(&of("a"), NOW_MS);
+        ledger.contacted(account, NOW_MS + 1);
+        ledger.keep(&of("b"), NOW_MS + 5);
+        assert_eq!(ledger.times(account), (Some(NOW_MS + 5), None));
+        assert_eq!(ledger.moves(&Scope::All).len(), 1);
+    }
+
+    #[test]
+    fn a_stranger_that_went_away_leaves_its_place_in_quarantine() {
+        let ledger = Ledger::open(None);
+        ledger.hold(id("111111111111"), 1, 1, NOW_MS);
+        ledger.hold(id("222222222222"), 1, 1, NOW_MS + 20 * DAY_MS);
+        ledger.keep(&Tenants::default(), NOW_MS + 31 * DAY_MS);
+        assert_eq!(ledger.quarantined().keys().copied().collect::<Vec<_>>(), [id("222222222222")]);
+    }
+
+    #[test]
+    fn what_the_release_before_wrote_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("accounts");
+        std::fs::write(&path, include_bytes!("../../tests/kept/accounts-1")).unwrap();
+        let ledger = Ledger::open(Some(path));
+        let account = id("111111111111");
+        assert_eq!(ledger.times(account), (Some(NOW_MS), Some(NOW_MS + 5)));
+        assert_eq!(ledger.quarantined()[&id("222222222222")].records, 5);
+        let now = tenants("tenants: [{id: x, accounts: [\"111111111111\"]}]");
+        ledger.keep(&now, NOW_MS + 10);
+        assert_eq!((ledger.times(account).0, ledger.moves(&Scope::All)), (Some(NOW_MS), vec![]));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tenantscope_model::{AccountId, TenantId};
 
 use crate::config::{OrganizationsConfig, Untagged};
+use crate::registry::former::{ClaimedBy, Claims, MAX_ALIASES};
 use crate::registry::organization::{Organization, OrganizationAccount};
 use crate::registry::tenants::{Account, AccountSource, Tenant, Tenants, UNIT_ATTRIBUTE};
 use crate::registry::tenants_file::{MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES};
@@ -17,7 +18,7 @@ pub struct Conflict {
     pub kind: ConflictKind,
     /// The account.
     pub account: AccountId,
-    /// The attribute, where it is about one.
+    /// The attribute, or the former id, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attribute: Option<String>,
     /// What holds; nothing, where neither does.
@@ -38,13 +39,16 @@ pub enum ConflictKind {
     Accounts,
     /// The tag's value is no tenant id, so the account has no tenant.
     TenantId,
-    /// The tag's value can't be an attribute.
+    /// The tag's value can't be an attribute, or a former id.
     Value,
+    /// A former id is a tenant's own, or several tenants claim it.
+    Alias,
 }
 
 impl ConflictKind {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::Tenant, Self::Attribute, Self::Accounts, Self::TenantId, Self::Value];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Tenant, Self::Attribute, Self::Accounts, Self::TenantId, Self::Value, Self::Alias];
 
     /// A fixed word for counters.
     pub fn as_str(self) -> &'static str {
@@ -54,6 +58,7 @@ impl ConflictKind {
             Self::Accounts => "accounts",
             Self::TenantId => "tenant_id",
             Self::Value => "value",
+            Self::Alias => "alias",
         }
     }
 }
@@ -74,8 +79,12 @@ struct Draft {
 
 /// Puts the organization's accounts beside the file's tenants.
 pub(crate) fn merge(file: Option<&Tenants>, organization: &Organization, rules: &OrganizationsConfig) -> Merged {
-    let mut merging = Merging { file, rules, drafts: BTreeMap::new(), merged: Merged::default() };
+    let (drafts, claims) = (BTreeMap::new(), Claims::default());
+    let mut merging = Merging { file, rules, drafts, claims, merged: Merged::default() };
     for tenant in file.into_iter().flat_map(Tenants::iter) {
+        for former in &tenant.aliases {
+            merging.claims.add(former.clone(), tenant.id.clone(), ClaimedBy::File);
+        }
         let from_file = tenant.attributes.keys().cloned().collect();
         merging.drafts.insert(tenant.id.clone(), Draft { tenant: (**tenant).clone(), from_file });
     }
@@ -102,6 +111,7 @@ struct Merging<'a> {
     file: Option<&'a Tenants>,
     rules: &'a OrganizationsConfig,
     drafts: BTreeMap<TenantId, Draft>,
+    claims: Claims,
     merged: Merged,
 }
 
@@ -116,10 +126,27 @@ impl Merging<'_> {
         entry.unit = Some(account.unit.clone());
         entry.tags.clone_from(&account.tags);
         entry.joined_ms = account.joined_ms;
+        let tenant = self.tenant_of(id, account);
+        entry.home = self.home_of(id, account, tenant.as_ref());
         self.merged.tenants.add_account(entry);
-        if let Some(tenant) = self.tenant_of(id, account) {
+        if let Some(tenant) = tenant {
             self.join(id, account, &tenant);
         }
+    }
+
+    /// The home that its tag gives it, unless the file gives its tenant one.
+    fn home_of(&mut self, id: AccountId, account: &OrganizationAccount, tenant: Option<&TenantId>) -> Option<String> {
+        let tagged = account.tags.get(&self.rules.home_tag).map(|text| text.trim()).filter(|text| !text.is_empty())?;
+        let of_file = tenant.and_then(|tenant| self.file?.get(tenant)).and_then(|tenant| tenant.home.clone());
+        if of_file.is_none() {
+            return Some(tagged.to_owned());
+        }
+        if of_file.as_deref() != Some(tagged) {
+            let (kind, attribute) = (ConflictKind::Attribute, Some("home".to_owned()));
+            let ignored = tagged.to_owned();
+            self.merged.conflicts.push(Conflict { kind, account: id, attribute, in_force: of_file, ignored });
+        }
+        None
     }
 
     /// The file's tenant, else the tag's, else as an account without a tag is taken. A pooled account has none of its own.
@@ -174,12 +201,30 @@ impl Merging<'_> {
                 accounts: Vec::new(),
                 attributes: BTreeMap::new(),
                 home: None,
+                aliases: BTreeSet::new(),
                 regions: None,
             },
             from_file: BTreeSet::new(),
         });
         if !draft.tenant.accounts.contains(&id) {
             draft.tenant.accounts.push(id);
+        }
+        for text in account.tags.get(&self.rules.alias_tag).into_iter().flat_map(|tag| tag.split_whitespace()) {
+            let room = draft.tenant.aliases.len() < MAX_ALIASES;
+            match TenantId::try_new(text) {
+                Ok(former) if former == *tenant => {}
+                Ok(former) if room && former != TenantId::unassigned() => {
+                    draft.tenant.aliases.insert(former.clone());
+                    self.claims.add(former, tenant.clone(), ClaimedBy::Tag(id));
+                }
+                _ => self.merged.conflicts.push(Conflict {
+                    kind: ConflictKind::Value,
+                    account: id,
+                    attribute: Some(self.rules.alias_tag.clone()),
+                    in_force: None,
+                    ignored: text.to_owned(),
+                }),
+            }
         }
         for (attribute, tag) in &self.rules.attributes {
             let Some(value) = account.tags.get(tag).filter(|value| !value.is_empty()) else { continue };
@@ -216,8 +261,17 @@ impl Merging<'_> {
             {
                 tenant.attributes.entry(UNIT_ATTRIBUTE.to_owned()).or_insert_with(|| (*unit).clone());
             }
+            // So is its home, where the tags of all its accounts that have one agree.
+            if tenant.home.is_none() {
+                let of = |account: &AccountId| accounts.account(*account).and_then(|account| account.home.as_ref());
+                let homes: BTreeSet<&String> = tenant.accounts.iter().filter_map(of).collect();
+                tenant.home = homes.first().filter(|_| homes.len() == 1).map(|home| (*home).clone());
+            }
             self.merged.tenants.add_tenant(tenant);
         }
+        let (former, conflicts) = self.claims.settle(&self.merged.tenants);
+        self.merged.tenants.former = former;
+        self.merged.conflicts.extend(conflicts);
         self.merged
     }
 }
@@ -316,6 +370,22 @@ mod tests {
         assert_eq!([A, B, C].map(|account| owner(&of_units, account).is_some()), [true, false, true]);
         let rules = OrganizationsConfig { untagged: Untagged::Unknown, ..OrganizationsConfig::default() };
         assert!(merged("", &accounts, &rules).tenants.is_empty());
+    }
+
+    #[test]
+    fn a_tag_gives_an_account_its_home_and_the_file_wins() {
+        let file = format!("tenants: [{{id: acme, accounts: [\"{A}\"], home: eu}}]");
+        let accounts = [
+            (A, account("a", "/", &[("home", "us")])),
+            (B, account("b", "/", &[("tenant", "beta"), ("home", "us")])),
+            (C, account("c", "/", &[("tenant", "beta")])),
+        ];
+        let merged = merged(&file, &accounts, &OrganizationsConfig::default());
+        assert_eq!(conflicts(&merged), [("attribute", A, Some("eu"), "us")]);
+        let home = |account: &str| merged.tenants.account(id(account)).unwrap().home.clone();
+        assert_eq!([A, B, C].map(home), [None, Some("us".into()), None]);
+        let of_tenant = |account: &str| merged.tenants.owner(id(account)).unwrap().home.clone();
+        assert_eq!([A, C].map(of_tenant), [Some("eu".into()), Some("us".into())], "an account without the tag follows");
     }
 
     #[test]

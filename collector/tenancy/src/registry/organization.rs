@@ -18,6 +18,8 @@ pub enum AccountState {
     /// At work, or on its way to that.
     #[default]
     Active,
+    /// Whoever signed up for it has not finished that, so nobody can use it yet.
+    PendingActivation,
     /// Its closing was asked for.
     PendingClosure,
     /// AWS suspended it, which is also what a closed account is for its first 90 days.
@@ -31,6 +33,7 @@ impl AccountState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::PendingActivation => "pending_activation",
             Self::PendingClosure => "pending_closure",
             Self::Suspended => "suspended",
             Self::Closed => "closed",
@@ -39,7 +42,7 @@ impl AccountState {
 
     /// Whether it is on its way out, so that nobody waits for its data.
     pub fn is_closing(self) -> bool {
-        self != Self::Active
+        self > Self::PendingActivation
     }
 }
 

@@ -349,6 +349,7 @@ fn state(listed: &types::Account) -> AccountState {
     let name =
         listed.state().map(types::AccountState::as_str).or_else(|| listed.status().map(types::AccountStatus::as_str));
     match name {
+        Some("PENDING_ACTIVATION") => AccountState::PendingActivation,
         Some("PENDING_CLOSURE") => AccountState::PendingClosure,
         Some("SUSPENDED") => AccountState::Suspended,
         Some("CLOSED") => AccountState::Closed,
@@ -417,6 +418,8 @@ mod tests {
             .state(types::AccountState::PendingClosure)
             .build();
         assert_eq!(state(&both), AccountState::PendingClosure);
+        let new = types::Account::builder().state(types::AccountState::PendingActivation).build();
+        assert_eq!(state(&new), AccountState::PendingActivation);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tenantscope_model::{AccountId, Labels, METRIC_NAME, Region, TenantId};
 
+use crate::registry::former::Former;
 use crate::registry::organization::AccountState;
 use crate::registry::pooled::Pooled;
 use crate::registry::tenants_file::MAX_ATTRIBUTE_BYTES;
@@ -20,8 +21,10 @@ pub struct Tenant {
     pub accounts: Vec<AccountId>,
     /// Tier, wave and what else it is grouped by; label names and values.
     pub attributes: BTreeMap<String, String>,
-    /// The collector that may hold its data; any, where absent.
+    /// The collector that may hold its data; any, where absent. An account may have one of its own.
     pub home: Option<String>,
+    /// Ids that it says it had before; [`Tenants::former_ids`] are those that hold.
+    pub aliases: BTreeSet<TenantId>,
     /// The regions that senders other than agents may claim; any, where absent.
     pub regions: Option<Vec<Region>>,
 }
@@ -39,6 +42,8 @@ pub struct Account {
     pub unit: Option<String>,
     /// Its tags in the organization; none where only the file has it.
     pub tags: BTreeMap<String, String>,
+    /// The collector that may hold its data, by its tag; its tenant's, where absent.
+    pub home: Option<String>,
     /// When it came to the organization, in milliseconds since the epoch.
     pub joined_ms: Option<i64>,
     /// Who says that it is there.
@@ -64,6 +69,7 @@ pub struct Tenants {
     by_account: HashMap<AccountId, Arc<Tenant>>,
     accounts: BTreeMap<AccountId, Arc<Account>>,
     pooled: BTreeMap<AccountId, Arc<Pooled>>,
+    pub(crate) former: Former,
 }
 
 /// The name of the series that carries the registry's attributes.
@@ -74,8 +80,8 @@ pub const UNIT_ATTRIBUTE: &str = "ou";
 
 impl Account {
     pub(crate) fn new(id: AccountId, source: AccountSource) -> Self {
-        let (name, unit, joined_ms) = (None, None, None);
-        Self { id, name, state: AccountState::Active, unit, tags: BTreeMap::new(), joined_ms, source }
+        let (name, unit, home, joined_ms) = (None, None, None, None);
+        Self { id, name, state: AccountState::Active, unit, tags: BTreeMap::new(), home, joined_ms, source }
     }
 }
 
@@ -163,7 +169,7 @@ impl Tenants {
     }
 
     /// `tenantscope_tenant_info{tenant, account_id, <attributes>}`, one for each account; each has the value 1. An account
-    /// that is on its way out has `account_state` as well. A pooled account has one for each of its tenants.
+    /// that is not at work has `account_state` as well. A pooled account has one for each of its tenants.
     pub fn info(&self) -> impl Iterator<Item = Labels> {
         let owned = self.iter().flat_map(|tenant| tenant.accounts.iter().map(move |account| (tenant, *account)));
         let sharing = |(account, pooled): (AccountId, &Arc<Pooled>)| {
@@ -181,7 +187,7 @@ impl Tenants {
             if let Some(unit) = &account.unit {
                 labels.entry(UNIT_ATTRIBUTE.to_owned()).or_insert_with(|| unit.clone());
             }
-            if account.state.is_closing() {
+            if account.state != AccountState::Active {
                 labels.insert(STATE_LABEL.to_owned(), account.state.as_str().to_owned());
             }
         }
@@ -194,7 +200,7 @@ impl Tenants {
     }
 }
 
-/// The label of [`TENANT_INFO`] with the state of an account that is on its way out.
+/// The label of [`TENANT_INFO`] with the state of an account that is not at work.
 const STATE_LABEL: &str = "account_state";
 /// The label of [`TENANT_INFO`] with what people call the tenant.
 const NAME_LABEL: &str = "tenant_name";

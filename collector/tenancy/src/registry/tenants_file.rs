@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use tenantscope_model::{AccountId, Region, TenantId};
 
+use crate::registry::former::MAX_ALIASES;
 use crate::registry::organization::AccountState;
 use crate::registry::pooled::{Others, Pooled};
 use crate::registry::tenants::{Account, AccountSource, Tenant, Tenants, check_attribute_name};
@@ -70,12 +71,18 @@ impl Tenants {
             let (path, line, column) = (path.to_owned(), at.line(), at.column());
             RegistryError::Content { path, line, column, message }
         };
-        let mut tenants = Self::default();
+        let (mut tenants, mut aliases) = (Self::default(), Vec::new());
         for entry in document.tenants {
+            let id = entry.id.value.clone();
+            aliases.extend(entry.aliases.iter().cloned().map(|alias| (id.clone(), alias)));
             add(&mut tenants, entry).map_err(at_its_place)?;
         }
         for entry in document.pooled {
             add_pooled(&mut tenants, entry).map_err(at_its_place)?;
+        }
+        // Only now it is known which ids are tenants' own.
+        for (id, alias) in aliases {
+            add_alias(&mut tenants, id, alias).map_err(at_its_place)?;
         }
         Ok(tenants)
     }
@@ -93,6 +100,9 @@ fn add(tenants: &mut Tenants, entry: Entry) -> Result<(), (Location, String)> {
         return Err((at, format!("the name of tenant {id} is longer than {MAX_NAME_BYTES} bytes, or no line of text")));
     }
     check_attributes(&entry.attributes)?;
+    if let Some(past) = entry.aliases.get(MAX_ALIASES) {
+        return Err((past.referenced, format!("tenant {id} has more than {MAX_ALIASES} aliases")));
+    }
     for account in &entry.accounts {
         if let Some(owner) = tenants.owner(account.value) {
             let message = format!("account {} already belongs to tenant {}", account.value, owner.id);
@@ -113,8 +123,26 @@ fn add(tenants: &mut Tenants, entry: Entry) -> Result<(), (Location, String)> {
         let state = if closing.contains(account) { AccountState::PendingClosure } else { AccountState::Active };
         tenants.add_account(Account { state, ..Account::new(*account, AccountSource::File) });
     }
-    let (name, attributes) = (entry.name, entry.attributes.value);
-    tenants.add_tenant(Tenant { id, name, accounts, attributes, home: entry.home, regions: entry.regions });
+    let (name, attributes, home, regions) = (entry.name, entry.attributes.value, entry.home, entry.regions);
+    let aliases = entry.aliases.into_iter().map(|alias| alias.value).collect();
+    tenants.add_tenant(Tenant { id, name, accounts, attributes, home, aliases, regions });
+    Ok(())
+}
+
+fn add_alias(tenants: &mut Tenants, id: TenantId, alias: Spanned<TenantId>) -> Result<(), (Location, String)> {
+    let (alias, at) = (alias.value, alias.referenced);
+    if alias == TenantId::unassigned() {
+        return Err((at, format!("alias {alias} of tenant {id} is kept for accounts that no tenant has")));
+    }
+    let is_pooled = |alias| tenants.pooled_accounts().any(|(_, pooled)| pooled.tenants.contains(alias));
+    if tenants.get(&alias).is_some() || is_pooled(&alias) {
+        return Err((at, format!("alias {alias} of tenant {id} is a tenant itself")));
+    }
+    let current = tenants.current_id(&alias);
+    if *current != alias {
+        return Err((at, format!("alias {alias} of tenant {id} is already one of tenant {current}")));
+    }
+    tenants.former.insert(alias, id);
     Ok(())
 }
 
@@ -182,6 +210,8 @@ struct Entry {
     #[serde(default = "no_attributes")]
     attributes: Spanned<BTreeMap<String, String>>,
     home: Option<String>,
+    #[serde(default)]
+    aliases: Vec<Spanned<TenantId>>,
     regions: Option<Vec<Region>>,
 }
 
@@ -251,6 +281,16 @@ mod tests {
             ("tenants:\n  - id: a\n    attributes: {tenant: b}\n", ":3:17:", "stamped"),
             ("tenants:\n  - id: unassigned\n", ":2:9:", "kept for"),
             ("tenants:\n  - id: a\n    closing: [\"111122223333\"]\n", ":3:15:", "closes, but"),
+            ("tenants:\n  - {id: a, aliases: [b]}\n  - {id: b}\n", ":2:23:", "is a tenant itself"),
+            ("tenants:\n  - {id: a, aliases: [a]}\n", ":2:23:", "is a tenant itself"),
+            ("tenants:\n  - {id: a, aliases: [x]}\n  - {id: b, aliases: [x]}\n", ":3:23:", "already one of tenant a"),
+            ("tenants:\n  - {id: a, aliases: [unassigned]}\n", ":2:23:", "kept for"),
+            ("tenants:\n  - {id: a, aliases: [a|b]}\n", ":2:23:", "tenant id"),
+            (
+                "tenants:\n  - {id: a, aliases: [b]}\npooled: [{accounts: [\"111122223333\"], tenants: [b]}]\n",
+                ":2:23:",
+                "is a tenant itself",
+            ),
             ("tenants: [\n", ":1:10: unclosed", ""),
             (
                 "tenants: [{id: a, accounts: [\"111122223333\"]}]\npooled:\n  - {accounts: [\"111122223333\"], tenants: [a]}\n",
