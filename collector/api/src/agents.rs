@@ -12,15 +12,16 @@ use serde::Deserialize;
 use tenantscope_model::Scope;
 use tenantscope_tenancy::{AUDIT, AgentState, Agents, ResumeError};
 
+use crate::reader::from_no_other_page;
 use crate::tenantscope::{Asked, problem};
 use crate::{Scoped, Who};
 
 /// The routes.
 pub fn routes(agents: Arc<Agents>) -> Router {
-    Router::new()
-        .route("/tenantscope/v1/agents", get(show))
-        .route("/tenantscope/v1/agents/resume", post(resume))
-        .with_state(agents)
+    let changing = from_no_other_page(
+        Router::new().route("/tenantscope/v1/agents/resume", post(resume)).with_state(agents.clone()),
+    );
+    Router::new().route("/tenantscope/v1/agents", get(show)).with_state(agents).merge(changing)
 }
 
 /// Which agents are wanted.

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use parking_lot::RwLock;
@@ -35,9 +37,37 @@ impl Gate {
         routes.layer(Extension(self.clone()))
     }
 
+    /// The same for routes that change something.
+    pub fn around_changes(&self, routes: Router) -> Router {
+        self.around(from_no_other_page(routes))
+    }
+
     fn readers(&self) -> Arc<Readers> {
         Arc::clone(&self.0.read())
     }
+}
+
+/// Routes that no page of another origin can use: a browser that has a reader's password or certificate adds it to whatever
+/// a page sends, and in open mode none is needed.
+pub(crate) fn from_no_other_page(routes: Router) -> Router {
+    routes.layer(from_fn(async |request: Request, next: Next| {
+        if is_from_another_page(request.headers(), request.uri()) {
+            let denied = Denied(StatusCode::FORBIDDEN, "pages of another origin may change nothing here".to_owned());
+            return denied.into_response();
+        }
+        next.run(request).await
+    }))
+}
+
+/// By what browsers say of themselves; programs say nothing.
+fn is_from_another_page(headers: &HeaderMap, uri: &Uri) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let host = uri.authority().map(Authority::as_str).or_else(|| headers.get(header::HOST)?.to_str().ok());
+    let page = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, page)| page);
+    page.is_none() || page != host
 }
 
 /// What the sender of the request may see. Every handler that reads takes it.
@@ -99,5 +129,40 @@ impl IntoResponse for Denied {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::post;
+    use tenantscope_tenancy::Exposure;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_of_another_origin_changes_nothing() {
+        let readers = Readers::try_new(&[], std::path::Path::new("."), Exposure::Loopback).unwrap();
+        let routes = Router::new().route("/change", post(async |_: Scoped| "changed"));
+        let routes = Gate::new(readers).around_changes(routes);
+        for (headers, status) in [
+            (vec![], StatusCode::OK),
+            (vec![("origin", "http://127.0.0.1:9099")], StatusCode::OK),
+            (vec![("sec-fetch-site", "same-origin"), ("origin", "http://127.0.0.1:9099")], StatusCode::OK),
+            (vec![("sec-fetch-site", "none")], StatusCode::OK),
+            (vec![("sec-fetch-site", "cross-site"), ("origin", "http://127.0.0.1:9099")], StatusCode::FORBIDDEN),
+            (vec![("sec-fetch-site", "same-site")], StatusCode::FORBIDDEN),
+            (vec![("origin", "https://evil.example")], StatusCode::FORBIDDEN),
+            (vec![("origin", "http://127.0.0.1:9098")], StatusCode::FORBIDDEN),
+            (vec![("origin", "null")], StatusCode::FORBIDDEN),
+        ] {
+            let mut request = Request::post("/change").header("host", "127.0.0.1:9099");
+            for (name, value) in &headers {
+                request = request.header(*name, *value);
+            }
+            let answer = routes.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(answer.status(), status, "{headers:?}");
+        }
     }
 }

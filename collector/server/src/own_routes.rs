@@ -25,7 +25,7 @@ pub(crate) fn routes(reload: &Arc<Reload>) -> Router {
         .route("/-/healthy", get(|| async { HEALTHY }))
         .route("/-/ready", get(|| async { "Tenantscope is ready.\n" }))
         .route("/metrics", get(metrics))
-        .merge(reload.gate.around(reloading))
+        .merge(reload.gate.around_changes(reloading))
 }
 
 async fn on_reload(Who(reading): Who, State(reload): State<Arc<Reload>>) -> Response {
