@@ -121,6 +121,16 @@ fn a_sum_without_temporality_is_rejected_and_its_neighbours_are_not() {
     assert_eq!(lines(&stamped), [r#"b{tenant="t"} 1 @1"#]);
 }
 
+#[test]
+fn deltas_of_what_goes_up_and_down_are_rejected() {
+    let up_and_down = |aggregation_temporality| {
+        Data::Sum(Sum { data_points: vec![point(1, -2.0, &[])], aggregation_temporality, is_monotonic: false })
+    };
+    let stamped = of(vec![metric("a", "", up_and_down(1)), metric("b", "", up_and_down(CUMULATIVE))]);
+    assert_eq!(stamped.rejected.by_reason().collect::<Vec<_>>(), [("delta_not_monotonic", 1)]);
+    assert_eq!(lines(&stamped), [r#"b{tenant="t"} -2 @1"#]);
+}
+
 fn exemplar(value: f64, filtered: &[(&str, &str)]) -> Exemplar {
     Exemplar {
         filtered_attributes: attributes(filtered),

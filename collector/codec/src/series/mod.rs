@@ -1,11 +1,11 @@
 //! OTLP metrics as series, by OpenTelemetry's Prometheus compatibility rules.
 //!
 //! Where these leave a choice: a unit is not added to a name that has it, wherever in the name; deltas become running
-//! totals, those of sums that are not monotonic too; a metric that must say its temporality and does not is rejected, as
-//! by Prometheus; a classic histogram stays one; `job` and `instance` take the place of attributes of these names, a
-//! scope's labels are joined to them; an attribute's name that begins with an underscore gets `key` before it, since
-//! those with two are Prometheus's own; a duplicate of a point, and one that comes late, is the store's affair, where the
-//! newest write wins, but a delta that is not newer than its total is rejected.
+//! totals; a metric that must say its temporality and does not is rejected, as by Prometheus; a classic histogram stays
+//! one; `job` and `instance` take the place of attributes of these names, a scope's labels are joined to them; an
+//! attribute's name that begins with an underscore gets `key` before it, since those with two are Prometheus's own; a
+//! duplicate of a point, and one that comes late, is the store's affair, where the newest write wins, but a delta that is
+//! not newer than its total is rejected.
 //!
 //! Metrics of the scope [`CLOUDWATCH_SCOPE`] have Prometheus names already: they pass as they are, without unit
 //! suffix, scope labels or `target_info`.
@@ -189,6 +189,10 @@ impl<'a> SeriesBuilder<'a> {
             self.rejected.add("no_temporality", count::points_of_metric(metric));
             return None;
         }
+        if is_delta_of_no_counter(metric) {
+            self.rejected.add("delta_not_monotonic", count::points_of_metric(metric));
+            return None;
+        }
         match metric.data.as_ref()? {
             Data::Gauge(gauge) => self.add_numbers(&gauge.data_points, false, context),
             Data::Sum(sum) => {
@@ -321,6 +325,11 @@ fn has_no_temporality(metric: &Metric) -> bool {
         Some(Data::Gauge(_) | Data::Summary(_)) | None => return false,
     };
     !is_delta(temporality) && temporality != AggregationTemporality::Cumulative as i32
+}
+
+/// What goes up and down by deltas has no total that anybody knows: the rules drop it.
+fn is_delta_of_no_counter(metric: &Metric) -> bool {
+    matches!(&metric.data, Some(Data::Sum(sum)) if !sum.is_monotonic && is_delta(sum.aggregation_temporality))
 }
 
 fn is_delta(temporality: i32) -> bool {
