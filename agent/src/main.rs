@@ -64,7 +64,11 @@ fn main() -> ExitCode {
             Ok(logging) => logging,
             Err(error) => return fail(&error, EXIT_USAGE),
         };
-        let outcome = if is_once { agent::once(config, end()).await } else { agent::run(config, end()).await };
+        let outcome = if is_once {
+            Box::pin(agent::once(config, end())).await
+        } else {
+            Box::pin(agent::run(config, end())).await
+        };
         logging.end().await;
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

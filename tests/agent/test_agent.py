@@ -264,6 +264,13 @@ def test_an_unknown_account_is_refused_and_the_agent_says_so(stack, moto, tmp_pa
     ("collector: http://c:4317\nsources:\n  cloudwatch: {regoins: [eu-west-1]}\n", r"agent\.yaml:3: .*regoins"),
     ("collector: http://c:4317\nspool: {max_bytes: 3parsecs}\n", r"agent\.yaml:2: .*3parsecs"),
     ("spool: {}\n", r"collector: is not set"),
+    ("collector: https://c:4317\nsources:\n  cloudwatch: {max_metrics: many}\n",
+     r"agent\.yaml:3: sources\.cloudwatch\.max_metrics: a whole number"),
+    ("collector: https://c:4317\nproof: token\ntoken_file: /nowhere/token\n", r"agent\.yaml:3: token_file: /nowhere/token: No such file"),
+    ("collector: https://c:4317\nproof: certificate\ntls: {cert: /nowhere/x.crt, key: /nowhere/x.key}\n",
+     r"agent\.yaml:3: tls\.cert: /nowhere/x\.crt: "),
+    ("proof: sts\ncollector: http://c:4317\n", r"agent\.yaml:2: collector: .*plain_text: behind_a_proxy"),
+    ("data_dir: /var/lib/tenantscope\n", r"agent\.yaml:1: this looks like the collector's configuration"),
 ])
 def test_a_wrong_configuration_is_found_by_check(tmp_path, text, expected):
     path = tmp_path / "agent.yaml"
@@ -271,6 +278,33 @@ def test_a_wrong_configuration_is_found_by_check(tmp_path, text, expected):
     checked = Process("check", [program("tenantscope-agent"), "check", "--config", path], tmp_path / "check.log")
     assert checked.child.wait(10) == 2
     assert re.search(expected, (tmp_path / "check.log").read_text())
+    started = Process("run", [program("tenantscope-agent"), "run", "--config", path], tmp_path / "run.log")
+    assert started.child.wait(10) == 2, "what check finds stops a start"
+
+
+def test_without_aws_credentials_one_line_says_so_and_what_to_do(tmp_path):
+    path = tmp_path / "agent.yaml"
+    path.write_text(yaml.safe_dump({"collector": f"http://127.0.0.1:{free_port()}", "spool": {"dir": str(tmp_path / "spool")},
+                                    "sources": {"logs": {"regions": [identity.REGION]}}}))
+    # A container's credentials that nobody serves: AWS's own crates have pages to say about it.
+    env = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": identity.REGION,
+           "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{free_port()}/"}
+    running = Process("agent", [program("tenantscope-agent"), "run", "--config", path], tmp_path / "agent.log", env=env)
+    log = lambda: (tmp_path / "agent.log").read_text()
+    eventually(lambda: "no AWS credentials" in log(), 60)
+    time.sleep(5)
+    running.stop()
+    told = [line for line in log().splitlines() if "WARN" in line or "ERROR" in line]
+    assert len(told) == 1 and "give the task, function or instance a role" in told[0], log()
+    assert "ProviderError" not in log() and max(map(len, told)) < 800
+
+
+def test_help_lists_the_environment(tmp_path):
+    asked = Process("help", [program("tenantscope-agent"), "run", "--help"], tmp_path / "help.log")
+    assert asked.child.wait(10) == 0
+    told = (tmp_path / "help.log").read_text()
+    for variable in ("TENANTSCOPE_CONFIG", "TENANTSCOPE_LOG", "TENANTSCOPE_LOG_FORMAT", "TENANTSCOPE_TLS_CERT", "AWS_PROFILE"):
+        assert variable in told
 
 
 def test_what_comes_while_the_account_is_not_registered_waits_in_the_spool(stack):

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
@@ -44,12 +45,14 @@ class Simulated:
     def __init__(self, number):
         self.number, self.version, self.refused, self.budget = number, None, None, None
 
-    def ask(self, collector):
+    def ask(self, collector, held=None):
+        """By its static token, or by one that it holds of the collector's."""
         session = getattr(self.sessions, "session", None) or requests.Session()
         self.sessions.session = session
         report = {"refused": self.refused} if self.refused else {}
+        proof = {"kind": "held", "token": held} if held else {"kind": "token", "token": token(self.number)}
         request = {"agent": "simulated", "mode": "run", "version": "0.1.0", "document_version": self.version,
-                   "proof": {"kind": "token", "token": token(self.number)}, "documents": report}
+                   "proof": proof, "documents": report}
         answer = session.post(collector.otlp_http + "/tenantscope/v1/identity", json=request, timeout=60)
         assert answer.status_code == 200, answer.text
         document = answer.json().get("document")
@@ -58,6 +61,7 @@ class Simulated:
         elif document:
             self.version, self.budget = document["version"], document["content"]["budget_usd_per_month"]
             self.refused = None
+        return answer
 
 
 class Fleet:
@@ -158,6 +162,31 @@ def test_a_change_goes_wave_by_wave_and_errors_in_the_first_halt_it(collectors):
     assert summary == {"current": AGENTS}
 
 
+def test_an_answer_to_who_has_the_document_and_a_token_is_small_and_brings_no_token(collectors):
+    fleet = Fleet(collectors)
+    fleet.configure("1s", 1)
+    fleet.collector.start(120)
+    fleet.until_all_have(1)
+
+    def used():
+        fields = Path(f"/proc/{fleet.collector.process.child.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def measured(what, ask):
+        cpu_s, began = used(), time.monotonic()
+        answers = list(fleet.pool.map(ask, fleet.agents))
+        took_s, cpu_s = time.monotonic() - began, used() - cpu_s
+        sizes = [len(answer.content) for answer in answers]
+        print(f"\n{what}: {AGENTS / took_s:.0f} a second, {1000 * cpu_s / AGENTS:.2f} ms CPU each, {max(sizes)} bytes at most")
+        return answers
+
+    given = {agent.number: answer.json()["token"] for agent, answer in zip(
+        fleet.agents, measured("by a proof (static token)", lambda agent: agent.ask(fleet.collector)), strict=True)}
+    asked = measured("by the token that is held", lambda agent: agent.ask(fleet.collector, given[agent.number]))
+    assert all(len(answer.content) < 100 and "token" not in answer.json() for answer in asked), asked[0].text
+    assert fleet.collector.own_metric("tenantscope_tenancy_proofs_total", result="held") == AGENTS
+
+
 def test_an_admin_lets_a_halted_rollout_go_on(collectors):
     fleet = Fleet(collectors)
     fleet.configure("1s", 1)
@@ -200,13 +229,50 @@ def test_a_bad_document_is_refused_with_its_line_and_changes_nothing(collectors)
     for text, place in [("sources:\n  logs:\n    gruops: [a]\n", "gold.yaml:3:"),
                         ("sources:\n  logs: {interval: 10ms}\n", "gold.yaml:2:"),
                         ("collector: https://elsewhere\n", "gold.yaml:1:"),
-                        ("sources: {}\n", "gold.yaml: ")]:
+                        ("sources: {}\n", "gold.yaml:1:")]:
         document.write_text(text)
         checked = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert checked.returncode == 1 and place in checked.stdout + checked.stderr, checked
         answer = fleet.collector.session.post(fleet.collector.url + "/-/reload", timeout=120)
         assert answer.status_code == 500 and place in answer.text, answer.text
     assert fleet.rollout()["release"] == 1
+
+
+class LaterRelease:
+    """A collector of a later release, as an agent of today sees it: between the two, a key becomes one that is not yet known."""
+
+    KEY, UNKNOWN = b'"budget_usd_per_month"', b'"budget_eur_per_month"'
+
+    def __init__(self, collector):
+        self.target = collector.ports["otlp_grpc"]
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                agent, _ = self.listener.accept()
+                centre = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                return
+            threading.Thread(target=self.pass_on, args=(agent, centre, lambda data: data), daemon=True).start()
+            threading.Thread(target=self.pass_on, args=(centre, agent, self.changed), daemon=True).start()
+
+    def changed(self, data):
+        return data.replace(self.KEY, self.UNKNOWN)
+
+    def pass_on(self, source, target, change):
+        try:
+            while data := source.recv(1 << 16):
+                # A key may come in two pieces.
+                while any(data.endswith(self.KEY[:n]) for n in range(1, len(self.KEY))) and (more := source.recv(1 << 16)):
+                    data += more
+                target.sendall(change(data))
+        except OSError:
+            pass
+        source.close()
+        target.close()
 
 
 class Agent:
@@ -222,8 +288,8 @@ class Agent:
             "spool": {"dir": str(folder / "spool")}, "listen": {"http": f"127.0.0.1:{self.telemetry}"},
             "sources": {"otlp": {"http": f"127.0.0.1:{self.own_port}"}}}))
 
-    def start(self):
-        command = [program("tenantscope-agent"), "run", "--config", self.folder / "agent.yaml"]
+    def start(self, *options):
+        command = [program("tenantscope-agent"), "run", "--config", self.folder / "agent.yaml", *options]
         # Nobody answers at this endpoint.
         env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
                "AWS_EC2_METADATA_DISABLED": "true"}
@@ -251,9 +317,10 @@ class Centre:
         digest = hashlib.sha256(token(0).encode()).hexdigest()
         self.identity = {"tokens": [{"name": "acme", "token_sha256": digest, "accounts": [account(0)]}]}
 
-    def configure(self, port=None, **agents):
+    def configure(self, port=None, document=None, **agents):
         if port:
-            document = {"sources": {"otlp": {"http": f"127.0.0.1:{port}"}}}
+            document = {"sources": {"otlp": {"http": f"127.0.0.1:{port}"}}} | (document or {})
+        if document:
             (self.collector.folder / "all.yaml").write_text(yaml.safe_dump(document))
             agents["documents"] = [{"file": "all.yaml"}]
         waves = [{"match": {"wave": "canary"}, "hold": "1h"}]
@@ -261,8 +328,8 @@ class Centre:
                                  "agents": {"ask_every": "1s", "waves": waves} | agents}
         self.collector.command()
 
-    def reload(self, port=None, **agents):
-        self.configure(port, **agents)
+    def reload(self, port=None, document=None, **agents):
+        self.configure(port, document, **agents)
         answer = self.collector.session.post(self.collector.url + "/-/reload", timeout=60)
         assert answer.status_code == 200, answer.text
 
@@ -335,6 +402,56 @@ def test_an_agent_refuses_what_it_cannot_apply_and_keeps_the_old_one(centre, age
     centre.reload(better)
     eventually(lambda: listens(better) and not listens(good))
     assert eventually(lambda: centre.is_in_state("current"))["version"] == 3
+
+
+def test_sources_are_merged_one_by_one_and_switched_off_by_name(centre, agent):
+    centre.configure(document={"sources": {"xray": None}})
+    centre.collector.start()
+    agent.start()
+    assert eventually(lambda: centre.is_in_state("current"))["version"] == 1
+    assert listens(agent.own_port), "the document says nothing of what applications send"
+    told = free_port()
+    centre.reload(told)
+    eventually(lambda: listens(told) and not listens(agent.own_port))
+    (centre.collector.folder / "all.yaml").write_text("sources: {otlp: off}\n")
+    assert centre.collector.session.post(centre.collector.url + "/-/reload", timeout=60).status_code == 200
+    eventually(lambda: not listens(told))
+    current = eventually(lambda: centre.is_in_state("current") if centre.agent()["version"] == 3 else None)
+    assert current["stopped"], "it was the last one"
+
+
+def test_a_document_of_a_later_release_is_refused_by_the_agent_which_keeps_the_old_one(centre, agent):
+    port = free_port()
+    centre.configure(port)
+    centre.collector.start()
+    later = LaterRelease(centre.collector)
+    agent.start("--collector", later.address)
+    assert eventually(lambda: centre.is_in_state("current"))["version"] == 1
+    centre.reload(port, {"budget_usd_per_month": 5})
+    refused = eventually(lambda: centre.is_in_state("refused"))
+    assert (refused["version"], refused["refused"]["version"]) == (1, 2)
+    assert "budget_eur_per_month" in refused["refused"]["reason"]
+    assert listens(port) and agent.metric("tenantscope_agent_document_version") == 1
+    halted = eventually(lambda: centre.collector.get("/tenantscope/v1/agents").json()["rollout"].get("halt"))
+    assert "budget_eur_per_month" in halted["reasons"][0]
+
+    # Nor does it come by a restart, and what both know ends it.
+    agent.process.kill()
+    agent.start("--collector", later.address)
+    eventually(lambda: listens(port))
+    eventually(lambda: centre.is_in_state("refused"))
+    centre.reload(port, {"enabled": True})
+    assert eventually(lambda: centre.is_in_state("current"))["version"] == 3
+    later.listener.close()
+
+
+def test_asking_takes_the_token_that_is_held_and_no_proof(centre, agent):
+    centre.configure(free_port())
+    centre.collector.start()
+    agent.start()
+    proofs = lambda result: centre.collector.own_metric("tenantscope_tenancy_proofs_total", result=result)
+    eventually(lambda: proofs("held") >= 3)
+    assert proofs("accepted") == 1
 
 
 def test_what_a_document_begins_and_fails_halts_it(centre, agent):

@@ -337,4 +337,6 @@ fn collected(document: AgentDocument, options: &Options) -> Result<Collected, Co
 }
 
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod tests;

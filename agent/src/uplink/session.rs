@@ -31,7 +31,7 @@ const NO_CREDENTIALS: &str = "there are none in environment, profile, container 
 fn reason(error: &CredentialsError) -> String {
     match error {
         CredentialsError::CredentialsNotLoaded(_) => NO_CREDENTIALS.to_owned(),
-        error => aws::chain(error).split_whitespace().collect::<Vec<_>>().join(" "),
+        error => aws::chain(error).split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned(),
     }
 }
 
