@@ -50,7 +50,9 @@ impl Book {
         let ended: Vec<HeldAlert> =
             silent.map(|alert| HeldAlert { ended_ms: Some(alert.valid_until_ms), ..alert }).collect();
         let may_shrink = self.narrower_since_ms.is_some_and(|since| now_ms - since >= SETTLE_MS);
-        (may_shrink || !ended.is_empty()).then(|| self.advance(rule, ended, members, now_ms))
+        // All that fired was of a tenant that was removed since, and others are part of what it was.
+        let is_over = self.open.is_some() && self.firing.is_empty();
+        (may_shrink || is_over || !ended.is_empty()).then(|| self.advance(rule, ended, members, now_ms))
     }
 
     fn advance(&self, rule: &str, alerts: Vec<HeldAlert>, members: &[Member], now_ms: i64) -> Change {
@@ -247,6 +249,17 @@ mod tests {
         let change = book.expire("r", &members, 240_001).unwrap();
         assert_eq!(keys(&change), [("r|several", false)]);
         assert_eq!(change.alerts.len(), 2, "who gets alerts as they are is told too");
+    }
+
+    #[test]
+    fn an_incident_of_which_only_a_removed_tenant_fired_is_over() {
+        let members = members(10);
+        let book = Book::default().take("r", &firing(0..2, 0), &members, 0).book;
+        let mut book = book.take("r", &[alert("t1", AlertState::Resolved, 1)], &members, 1).book;
+        assert!(book.expire("r", &members, 2).is_none());
+        book.firing.clear();
+        let change = book.expire("r", &members, 2).unwrap();
+        assert_eq!(keys(&change), [("r|several", false)]);
     }
 
     #[test]

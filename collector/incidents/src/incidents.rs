@@ -15,6 +15,7 @@ use crate::delivery::Delivery;
 use crate::incident::HeldAlert;
 use crate::payload;
 use crate::reach::Member;
+use crate::removal::RemovedAlerts;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::view::IncidentView;
@@ -136,6 +137,15 @@ impl Incidents {
             self.commit(&mut books, &rule, change, now_ms)?;
         }
         Ok(())
+    }
+
+    /// Forgets a tenant that was removed: its alerts, its incidents, its part in those of several, and what waits to be told
+    /// of it. Nobody is told that these are over. Blocks.
+    pub fn remove_tenant(&self, tenant: &TenantId) -> Result<RemovedAlerts, StoreError> {
+        let mut books = self.0.books.lock();
+        let removed = self.0.store.remove_tenant(tenant)?;
+        *books = self.0.store.books()?;
+        Ok(removed)
     }
 
     /// Other notifiers and routes from now on. What waits for notifiers that are gone is dropped. Blocks.

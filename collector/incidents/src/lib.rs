@@ -27,6 +27,7 @@ mod incident;
 mod incidents;
 mod payload;
 mod reach;
+mod removal;
 mod store;
 mod telemetry;
 mod view;
@@ -35,6 +36,7 @@ pub use config::{Config, ConfigError, NotifierConfig, NotifierKind, RouteConfig}
 pub use incident::{HeldAlert, Incident};
 pub use incidents::{Incidents, IncidentsError};
 pub use reach::{Member, Reach, reach};
+pub use removal::RemovedAlerts;
 pub use store::StoreError;
 pub use view::IncidentView;
 

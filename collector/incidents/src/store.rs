@@ -8,15 +8,20 @@
 //! | `outbox` | notifier, subject | what is to be delivered |
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use parking_lot::RwLock;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tenantscope_model::TenantId;
 
 use crate::book::{Book, Change};
 use crate::incident::{HeldAlert, Incident};
 use crate::payload::Notification;
+use crate::removal::{RemovedAlerts, body_without, incident_without};
 
 const ALERTS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("alerts");
 const OPEN: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("open");
@@ -37,6 +42,9 @@ pub enum StoreError {
     /// A record that can't be read.
     #[error("incidents file has a record that can't be read: {0}")]
     Record(#[from] serde_json::Error),
+    /// It can't take the place of the one before.
+    #[error("incidents file: {0}")]
+    Io(#[from] std::io::Error),
 }
 
 /// redb has an error type for each kind of call; to us they are one.
@@ -77,11 +85,14 @@ pub(crate) struct Due {
 }
 
 pub(crate) struct Store {
-    database: Database,
+    path: PathBuf,
+    /// Whoever writes holds it until the end of the transaction, so that no other file takes its place meanwhile.
+    database: RwLock<Database>,
 }
 
 impl Store {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        remove_unfinished(path)?;
         let database = Database::create(path)?;
         let write = database.begin_write()?;
         write.open_table(ALERTS)?;
@@ -89,12 +100,30 @@ impl Store {
         write.open_table(ENDED)?;
         write.open_table(OUTBOX)?;
         write.commit()?;
-        Ok(Self { database })
+        Ok(Self { path: path.to_owned(), database: RwLock::new(database) })
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        Ok(self.database.read().begin_read()?)
+    }
+
+    /// Takes a tenant out. All the others' is written into a new file, which takes the place of the one before at once: in a
+    /// file that goes on, what was deleted lies around.
+    pub(crate) fn remove_tenant(&self, tenant: &TenantId) -> Result<RemovedAlerts, StoreError> {
+        let mut database = self.database.write();
+        let unfinished = remove_unfinished(&self.path)?;
+        let next = Database::create(&unfinished)?;
+        let removed = copy_without(&database, &next, tenant)?;
+        fs::rename(&unfinished, &self.path)?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        *database = next;
+        Ok(removed)
     }
 
     /// The rules' alerts and open incidents.
     pub(crate) fn books(&self) -> Result<BTreeMap<String, Book>, StoreError> {
-        let read = self.database.begin_read()?;
+        let read = self.begin_read()?;
         let mut books: BTreeMap<String, Book> = BTreeMap::new();
         for entry in read.open_table(ALERTS)?.iter()? {
             let (key, value) = entry?;
@@ -112,7 +141,7 @@ impl Store {
 
     /// Incidents that ended, the latest first.
     pub(crate) fn ended(&self, limit: usize) -> Result<Vec<Incident>, StoreError> {
-        let read = self.database.begin_read()?;
+        let read = self.begin_read()?;
         let table = read.open_table(ENDED)?;
         let mut incidents = Vec::new();
         for entry in table.iter()?.rev().take(limit) {
@@ -130,7 +159,8 @@ impl Store {
         notifications: &[Notification],
         now_ms: i64,
     ) -> Result<u64, StoreError> {
-        let write = self.database.begin_write()?;
+        let database = self.database.read();
+        let write = database.begin_write()?;
         {
             let mut alerts = write.open_table(ALERTS)?;
             for alert in &change.alerts {
@@ -183,7 +213,7 @@ impl Store {
 
     /// What is to be delivered to a notifier now, the oldest first; and when the next one is due, if none is.
     pub(crate) fn due(&self, notifier: &str, now_ms: i64, limit: usize) -> Result<Due, StoreError> {
-        let read = self.database.begin_read()?;
+        let read = self.begin_read()?;
         let table = read.open_table(OUTBOX)?;
         let mut due = Vec::new();
         let mut next_ms: Option<i64> = None;
@@ -224,12 +254,13 @@ impl Store {
 
     /// How many notifications wait.
     pub(crate) fn waiting(&self) -> Result<u64, StoreError> {
-        Ok(self.database.begin_read()?.open_table(OUTBOX)?.len()?)
+        Ok(self.begin_read()?.open_table(OUTBOX)?.len()?)
     }
 
     /// Drops what waits for notifiers that are no more.
     pub(crate) fn forget_others(&self, notifiers: &[&str]) -> Result<(), StoreError> {
-        let write = self.database.begin_write()?;
+        let database = self.database.read();
+        let write = database.begin_write()?;
         write.open_table(OUTBOX)?.retain(|(notifier, _), _| notifiers.contains(&notifier))?;
         write.commit()?;
         Ok(())
@@ -241,7 +272,8 @@ impl Store {
         entries: &[(String, Waiting)],
         edit: impl Fn(Waiting) -> Option<Waiting>,
     ) -> Result<(), StoreError> {
-        let write = self.database.begin_write()?;
+        let database = self.database.read();
+        let write = database.begin_write()?;
         {
             let mut outbox = write.open_table(OUTBOX)?;
             for (subject, sent) in entries {
@@ -260,4 +292,67 @@ impl Store {
         write.commit()?;
         Ok(())
     }
+}
+
+/// Deletes what a crash left of a file that was to take another's place; where such a file is written.
+fn remove_unfinished(path: &Path) -> Result<PathBuf, StoreError> {
+    let unfinished = path.with_extension("redb.new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(unfinished),
+    }
+}
+
+fn copy_without(from: &Database, to: &Database, tenant: &TenantId) -> Result<RemovedAlerts, StoreError> {
+    let (read, write) = (from.begin_read()?, to.begin_write()?);
+    let mut removed = RemovedAlerts::default();
+    {
+        let mut alerts = write.open_table(ALERTS)?;
+        for entry in read.open_table(ALERTS)?.iter()? {
+            let (key, value) = entry?;
+            let alert: HeldAlert = serde_json::from_slice(value.value())?;
+            if alert.tenant().as_ref() == Some(tenant) {
+                removed.alerts += 1;
+            } else {
+                alerts.insert(key.value(), value.value())?;
+            }
+        }
+        let mut open = write.open_table(OPEN)?;
+        for entry in read.open_table(OPEN)?.iter()? {
+            let (rule, value) = entry?;
+            if let Some(left) = left_of_incident(value.value(), tenant, &mut removed)? {
+                open.insert(rule.value(), &*left)?;
+            }
+        }
+        let mut ended = write.open_table(ENDED)?;
+        for entry in read.open_table(ENDED)?.iter()? {
+            let (key, value) = entry?;
+            if let Some(left) = left_of_incident(value.value(), tenant, &mut removed)? {
+                ended.insert(key.value(), &*left)?;
+            }
+        }
+        let mut outbox = write.open_table(OUTBOX)?;
+        for entry in read.open_table(OUTBOX)?.iter()? {
+            let (key, value) = entry?;
+            let before: Waiting = serde_json::from_slice(value.value())?;
+            let left = body_without(before.body.clone(), tenant);
+            removed.notifications += u64::from(left.as_ref() != Some(&before.body));
+            if let Some(body) = left {
+                outbox.insert(key.value(), &*serde_json::to_vec(&Waiting { body, ..before })?)?;
+            }
+        }
+    }
+    write.commit()?;
+    Ok(removed)
+}
+
+fn left_of_incident(
+    bytes: &[u8],
+    tenant: &TenantId,
+    removed: &mut RemovedAlerts,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let before: Incident = serde_json::from_slice(bytes)?;
+    let left = incident_without(before.clone(), tenant);
+    removed.incidents += u64::from(left.as_ref() != Some(&before));
+    Ok(left.map(|left| serde_json::to_vec(&left)).transpose()?)
 }

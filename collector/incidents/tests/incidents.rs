@@ -239,3 +239,42 @@ fn a_wrong_configuration_is_refused() {
     let text = r#"{"notifiers": [{"name": "a", "kind": "webhook", "url": "http://x", "colour": "red"}]}"#;
     assert!(serde_json::from_str::<Config>(text).is_err(), "unknown keys are mistakes");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_tenant_leaves_no_trace_and_nobody_is_told_of_it_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("incidents.redb");
+    let (received, url) = receiver().await;
+    received.away.store(true, Ordering::Relaxed);
+    let config = || config(&url, &[(&[], "am"), (&[], "hook")]);
+    let incidents = open(&path, config());
+    // One incident of the tenant alone, which ended; one of it alone and one of two, which are open.
+    incidents.take("alone", &alerts(1..2, AlertState::Firing, NOW), NOW).unwrap();
+    incidents.take("alone", &alerts(1..2, AlertState::Resolved, NOW), NOW).unwrap();
+    incidents.take("again", &alerts(1..2, AlertState::Firing, NOW), NOW).unwrap();
+    incidents.take("both", &alerts(1..3, AlertState::Firing, NOW), NOW).unwrap();
+    incidents.take("over", &alerts(1..3, AlertState::Firing, NOW), NOW).unwrap();
+    incidents.take("over", &alerts(2..3, AlertState::Resolved, NOW), NOW).unwrap();
+    let removed = incidents.remove_tenant(&TenantId::try_new("t1").unwrap()).unwrap();
+    assert_eq!((removed.alerts, removed.incidents), (3, 4));
+    assert!(removed.notifications >= 5, "{removed:?}");
+
+    let check = |incidents: &Incidents| {
+        let listed = incidents.list(&Scope::All, 10).unwrap();
+        assert!(!serde_json::to_string(&listed).unwrap().contains("t1"), "{listed:?}");
+        assert_eq!(listed.iter().map(|view| view.rule.as_str()).collect::<Vec<_>>(), ["both", "over"]);
+        let file = std::fs::read(&path).unwrap();
+        assert!(!file.windows(13).any(|bytes| bytes == b"t1 has errors"), "nor in what the file does not use");
+        assert!(file.windows(13).any(|bytes| bytes == b"t2 has errors"));
+    };
+    check(&incidents);
+    drop(incidents);
+    let incidents = open(&path, config());
+    check(&incidents);
+    received.away.store(false, Ordering::Relaxed);
+    let running = run(&incidents);
+    let requests = received.wait(2).await;
+    running.stop().await;
+    assert!(!requests.iter().any(|(_, body)| body.to_string().contains("t1")), "{requests:?}");
+    assert!(requests.iter().any(|(_, body)| body.to_string().contains("t2 has errors")));
+}

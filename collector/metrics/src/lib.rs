@@ -67,7 +67,7 @@ mod view;
 pub use block::BlockError;
 pub use error::{OpenError, StoreError};
 pub use options::{BlockOptions, Options};
-pub use removal::Removal;
+pub use removal::{Removal, RemovalProgress};
 pub use retention::{ClassOf, DEFAULT_CLASS, Retention, RetentionClass};
 pub use sink::PreparedBatch;
 pub use store::{MetricStore, Stats};

@@ -83,7 +83,27 @@ pub struct Removal {
     pub written_bytes: u64,
 }
 
+/// How far a removal has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemovalProgress {
+    /// Nothing was done.
+    NotBegun,
+    /// The tenant is told from one of the same name that comes now; files may still hold something of it.
+    InForce,
+    /// No file does.
+    Done,
+}
+
 impl MetricStore {
+    /// How far the removal of a tenant up to a journal position has come.
+    pub fn removal_progress(&self, tenant: &TenantId, up_to: Position) -> RemovalProgress {
+        let stones = self.tombstones();
+        let reaches = |stone: &&Tombstone| stone.tenant == tenant.as_str() && stone.position >= up_to.0;
+        stones.iter().find(reaches).map_or(RemovalProgress::NotBegun, |stone| {
+            if stone.pending { RemovalProgress::InForce } else { RemovalProgress::Done }
+        })
+    }
+
     /// Removes everything of a tenant that was applied so far, at least up to a journal position, and deletes the files
     /// that held something of it. Blocks, possibly for long; writers and readers go on meanwhile. What is applied once
     /// the call has its position stays: it is another tenant of that name.

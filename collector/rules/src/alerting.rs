@@ -194,6 +194,12 @@ impl Alerts {
         });
     }
 
+    /// Forgets the others, as if they had never been.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&Labels) -> bool) {
+        self.active.retain(|labels, _| stays(labels));
+        self.restored.retain(|labels, _| stays(labels));
+    }
+
     /// How many alerts hold.
     pub(crate) fn holding(&self) -> usize {
         self.active.values().filter(|alert| alert.state != AlertState::Resolved).count()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tenantscope_model::{Labels, stale_nan};
+use tenantscope_model::{Labels, TenantId, stale_nan};
 use tokio::sync::watch;
 
 use crate::alerting::millis;
@@ -96,6 +96,18 @@ impl Group {
         schedule.orphans = before.orphans.clone();
         for (rule, _) in old.rules.iter().zip(taken).filter(|(_, taken)| !taken) {
             schedule.orphans.extend(rule.state.lock().series.drain());
+        }
+    }
+
+    /// Waits for an evaluation that runs, then forgets a tenant's alerts and series.
+    pub(crate) async fn forget_tenant(&self, tenant: &TenantId) {
+        let mut schedule = self.schedule.lock().await;
+        let is_other = |labels: &Labels| labels.get("tenant") != Some(tenant.as_str());
+        schedule.orphans.retain(is_other);
+        for rule in &self.rules {
+            let mut state = rule.state.lock();
+            state.series.retain(is_other);
+            state.alerts.retain(is_other);
         }
     }
 

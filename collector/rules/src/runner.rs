@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use tenantscope_model::{Evaluate, Scope, stale_nan};
+use tenantscope_model::{Evaluate, Scope, TenantId, stale_nan};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -144,6 +144,16 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// Forgets what rules remember of a tenant that was removed, once no evaluation is under way that may have seen something
+    /// of it: neither its alerts nor its series end, which would be told and written.
+    pub async fn forget_tenant(&self, tenant: &TenantId) {
+        let _one = self.reloading.lock().await;
+        let groups = self.groups.read().clone();
+        for group in groups {
+            group.forget_tenant(tenant).await;
+        }
     }
 
     /// Evaluates all groups at their times until `shutdown` is true (or its sender is gone), then waits for

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use tenantscope_model::{
-    Alert, AlertState, Evaluate, EvaluateError, Evaluated, Labels, Scope, StampedSeries, is_stale_nan,
+    Alert, AlertState, Evaluate, EvaluateError, Evaluated, Labels, Scope, StampedSeries, TenantId, is_stale_nan,
 };
 use tenantscope_rules::{
     BoxFuture, Clock, GroupDefaults, Groups, Notify, Options, Results, RuleKey, Runner, WriteError,
@@ -281,4 +281,32 @@ async fn it_runs_by_itself_and_stops() {
     }
     stop.send(true).unwrap();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn of_a_removed_tenant_nothing_ends_since_that_would_be_told_and_written() {
+    let world = Arc::new(World::default());
+    for expression in ["errors", "errors > 1"] {
+        world.set(expression, &[("a", 2.0), ("b", 2.0)]);
+    }
+    let groups = groups(RULES);
+    let first = first_ms(&groups);
+    let runner = runner(&world);
+    runner.reload(groups).await.unwrap();
+    for step in 0..3 {
+        tick(&runner, &world, first + step * 15_000).await;
+    }
+    assert_eq!(world.notified().len(), 2);
+    world.written.lock().clear();
+    for expression in ["errors", "errors > 1"] {
+        world.set(expression, &[("b", 2.0)]);
+    }
+    runner.forget_tenant(&TenantId::try_new("a").unwrap()).await;
+    assert_eq!(runner.alerts(&Scope::All).len(), 1);
+    for step in 3..10 {
+        tick(&runner, &world, first + step * 15_000).await;
+    }
+    let written = world.written.lock();
+    assert!(written.iter().all(|series| series.labels.get("tenant") == Some("b")), "{written:?}");
+    assert!(world.notified().iter().all(|(tenant, _)| tenant == "b"));
 }

@@ -245,6 +245,11 @@ impl Agents {
         Ok(())
     }
 
+    /// Forgets what agents of a tenant said that was removed.
+    pub fn forget(&self, tenant: &TenantId) {
+        self.reports.lock().forget(tenant);
+    }
+
     /// What a reader may see; with `state`, of agents only those that stand so. Takes a moment where there are many.
     pub fn view(&self, scope: &Scope, state: Option<AgentState>) -> AgentsView {
         let InForce { rollout, settings } = self.in_force();

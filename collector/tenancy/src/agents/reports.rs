@@ -111,6 +111,10 @@ impl Reports {
         self.0.retain(|_, report| report.last_ms > now_ms.saturating_sub(REMEMBERED_MS));
     }
 
+    pub(super) fn forget(&mut self, tenant: &TenantId) {
+        self.0.retain(|_, report| report.tenant.as_ref() != Some(tenant));
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Report> {
         self.0.values()
     }

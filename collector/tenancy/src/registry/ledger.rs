@@ -176,10 +176,13 @@ impl Ledger {
         self.now.lock().0.owners.moves(scope)
     }
 
-    /// Nothing of a tenant is remembered.
+    /// Nothing of a tenant is remembered; of the one of unknown accounts, nothing that is held in quarantine.
     pub(crate) fn forget(&self, tenant: &TenantId) {
         let mut now = self.now.lock();
         now.0.owners.forget(tenant);
+        if *tenant == TenantId::unassigned() {
+            now.0.quarantined.clear();
+        }
         now.1 = Changed::Yes;
     }
 
