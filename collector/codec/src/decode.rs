@@ -32,6 +32,12 @@ impl DecodeLimits {
     pub(crate) fn max_memory_bytes(&self) -> usize {
         self.max_decoded_bytes.saturating_mul(4)
     }
+
+    /// What the series of OTLP metrics may take: a histogram of 15 buckets and ten attributes takes 20 times what it
+    /// does as OTLP.
+    fn max_series_bytes(&self) -> usize {
+        self.max_decoded_bytes.saturating_mul(16)
+    }
 }
 
 impl Default for DecodeLimits {
@@ -52,7 +58,7 @@ pub enum DecodeError {
     /// Many small parts that take too much memory once decoded.
     #[error("body would take over {max_bytes} bytes of memory once decoded")]
     TooMuchMemory {
-        /// The limit: four times that of the decompressed body.
+        /// The limit: four times that of the decompressed body, for series made of it sixteen times.
         max_bytes: usize,
     },
     /// Not what its encoding says.
@@ -71,7 +77,21 @@ pub enum DecodeError {
     Signal(Signal),
 }
 
+/// How much of an error is told, in bytes, from its beginning and from its end: it may quote the body.
+const TOLD_BYTES: [usize; 2] = [200, 100];
+
 impl DecodeError {
+    /// No message of this form; of a long reason its beginning and its end are told.
+    pub(crate) fn malformed(form: &'static str, reason: &impl ToString) -> Self {
+        let mut message = reason.to_string();
+        let [first, last] = TOLD_BYTES;
+        if message.len() > first + last {
+            let middle = message.floor_char_boundary(first)..message.ceil_char_boundary(message.len() - last);
+            message.replace_range(middle, " … ");
+        }
+        Self::Form { form, message }
+    }
+
     /// A fixed word for a counter's `reason` label.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -141,7 +161,7 @@ pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, Dec
             const FORM: &str = "OTLP metrics in JSON";
             let mut request: ExportMetricsServiceRequest = json(&bytes, FORM, limits)?;
             otlp_json::complete(&bytes, &mut request.resource_metrics)
-                .map_err(|error| DecodeError::Form { form: FORM, message: error.to_string() })?;
+                .map_err(|error| DecodeError::malformed(FORM, &error))?;
             Content::Metrics(request.resource_metrics)
         }
         (BodyForm::OtlpJson, Signal::Logs) => {
@@ -172,7 +192,17 @@ pub fn decode(body: &ReceivedBody, limits: &DecodeLimits) -> Result<Decoded, Dec
         }
         _ => return Err(DecodeError::Signal(body.signal)),
     };
+    if let Content::Metrics(resources) = &content {
+        check_series(resources, limits)?;
+    }
     Ok(Decoded { content, left_out, delivery_id, decompressed_bytes })
+}
+
+/// What a scope or a point says once stands in each of its series.
+fn check_series(resources: &[ResourceMetrics], limits: &DecodeLimits) -> Result<(), DecodeError> {
+    let max_bytes = limits.max_series_bytes();
+    let over = crate::series::series_bytes(resources, max_bytes) > max_bytes;
+    if over { Err(DecodeError::TooMuchMemory { max_bytes }) } else { Ok(()) }
 }
 
 /// Places in a remote write are numbers of 32 bits.
@@ -192,7 +222,7 @@ fn protobuf<M: Message + Default>(
     if footprint::decoded_bytes(shape, &bytes, max_bytes) > max_bytes {
         return Err(DecodeError::TooMuchMemory { max_bytes });
     }
-    M::decode(bytes).map_err(|error| DecodeError::Form { form, message: error.to_string() })
+    M::decode(bytes).map_err(|error| DecodeError::malformed(form, &error))
 }
 
 /// `serde_json` gives up at 128 levels of nesting.
@@ -201,10 +231,9 @@ fn json<M: DeserializeOwned>(bytes: &[u8], form: &'static str, limits: &DecodeLi
     if footprint::decoded_bytes_of_json(bytes) > max_bytes {
         return Err(DecodeError::TooMuchMemory { max_bytes });
     }
-    let malformed = |error: serde_json::Error| DecodeError::Form { form, message: error.to_string() };
     match serde_json::from_slice(bytes) {
         Ok(request) => Ok(request),
-        Err(error) => otlp_json::without_unknown_values(bytes).ok_or_else(|| malformed(error)),
+        Err(error) => otlp_json::without_unknown_values(bytes).ok_or_else(|| DecodeError::malformed(form, &error)),
     }
 }
 

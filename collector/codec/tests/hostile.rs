@@ -11,6 +11,8 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{Exemplar, Histogram, HistogramDataPoint, exemplar};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use proptest::prelude::*;
 use prost::Message as _;
@@ -19,7 +21,9 @@ use tenantscope_model::Signal;
 use tenantscope_wire::{BodyForm, Encoding, ReceivedBody, compress};
 
 use crate::shared::write::{LabelPair, SampleValue, TimeSeries1};
-use crate::shared::{acme, attributes, gauge, metric, metrics_body, point, resource, resource_metrics, sum};
+use crate::shared::{
+    acme, attributes, gauge, metric, metrics_body, point, resource, resource_metrics, series, stamped, sum,
+};
 
 const FORMS: [BodyForm; 7] = [
     BodyForm::OtlpProtobuf,
@@ -313,4 +317,64 @@ fn json_with_doubled_keys_odd_numbers_and_unknown_fields_says_one_thing_or_is_re
     ] {
         assert_eq!(point(wrong), Err("malformed"), "{wrong}");
     }
+}
+
+/// What a scope or a point says once stands in the labels of each series.
+#[test]
+fn a_small_body_of_many_wide_series_is_refused_before_they_are_made() {
+    let buckets_of = |buckets: usize, pairs: &[(&str, &str)]| HistogramDataPoint {
+        attributes: attributes(pairs),
+        bucket_counts: vec![0; buckets + 1],
+        explicit_bounds: (0..buckets).map(|bound| bound as f64).collect(),
+        ..HistogramDataPoint::default()
+    };
+    let histogram = |data_points: Vec<HistogramDataPoint>| {
+        metric("h", "", Data::Histogram(Histogram { data_points, aggregation_temporality: 2 }))
+    };
+    let names: Vec<String> = (0..200).map(|number| format!("a{number}")).collect();
+    let wide: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+    let too_wide = metrics_body(vec![resource_metrics(&[], "", vec![histogram(vec![buckets_of(10_000, &wide)])])]);
+    assert!(too_wide.bytes.len() < 200_000);
+    assert_eq!(outcome(&too_wide), Err("too_large"));
+    let usual =
+        metrics_body(vec![resource_metrics(&[], "lib", vec![histogram(vec![buckets_of(15, &wide[..10]); 1000])])]);
+    assert_eq!(outcome(&usual), Ok(1000));
+    // A value of a point is joined to its scope's.
+    let said_twice = vec![point(1, 1.0, &[("otel.scope.name", "v")]); 2_000];
+    let long_name = "n".repeat(100_000);
+    let joined = metrics_body(vec![resource_metrics(&[], &long_name, vec![metric("g", "", gauge(said_twice))])]);
+    assert_eq!(outcome(&joined), Err("too_large"));
+}
+
+#[test]
+fn many_exemplars_find_their_buckets_at_once() {
+    const BUCKETS: usize = 50_000;
+    let bounds = || (0..BUCKETS).map(|bound| bound as f64);
+    let exemplar = |value| Exemplar { value: Some(exemplar::Value::AsDouble(value)), ..Exemplar::default() };
+    let point = HistogramDataPoint {
+        bucket_counts: vec![1; BUCKETS + 1],
+        explicit_bounds: bounds().collect(),
+        exemplars: bounds().rev().chain([f64::NAN, 1e9]).map(exemplar).collect(),
+        ..HistogramDataPoint::default()
+    };
+    let histogram = Histogram { data_points: vec![point], aggregation_temporality: 2 };
+    let body = metrics_body(vec![resource_metrics(&[], "", vec![metric("h", "", Data::Histogram(histogram))])]);
+    let began = std::time::Instant::now();
+    let stamped = stamped(&body, &acme());
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "one look at each, not at each for each bucket");
+    for series in series(&stamped).iter().filter(|series| series.labels.get("le").is_some()) {
+        let values: Vec<f64> = series.exemplars.iter().map(|exemplar| exemplar.value).collect();
+        match series.labels.get("le") {
+            Some("+Inf") => assert!(values[0] == 1e9 && values[1].is_nan() && values.len() == 2),
+            le => assert_eq!(Some(values), le.map(|le| vec![le.parse().unwrap()])),
+        }
+    }
+}
+
+#[test]
+fn an_error_does_not_give_a_body_back() {
+    let long = format!(r#"{{"resourceLogs":"{}ä"}}"#, "ä".repeat(100_000));
+    let decoded = decode(&body(BodyForm::OtlpJson, Signal::Logs, long.as_bytes()), &LIMITS);
+    let message = decoded.unwrap_err().to_string();
+    assert!(message.len() < 400 && message.contains("invalid type"), "{message}");
 }

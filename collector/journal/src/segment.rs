@@ -157,3 +157,7 @@ pub(crate) fn scan(bytes: &[u8], first: u64, id: u128) -> Scan {
     }
     scan
 }
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;

@@ -352,4 +352,13 @@ mod tests {
         assert!(families.knows(&long));
         assert!(!families.knows(&family("a", "up", &"ä".repeat(10))));
     }
+
+    #[test]
+    fn families() {
+        tenantscope_fuzz::fuzz!("families", |input| {
+            let Ok(read) = Families::from_bytes(input) else { return };
+            let again = Families::from_bytes(&read.to_bytes()).unwrap();
+            assert_eq!((again.by_name.len(), again.bytes), (read.by_name.len(), read.bytes));
+        });
+    }
 }

@@ -202,4 +202,20 @@ mod tests {
         manifest.write(dir.path()).unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap(), Some(manifest), "and once only");
     }
+
+    /// What stands behind a right first line, and any text.
+    #[test]
+    fn manifest() {
+        tenantscope_fuzz::fuzz!("manifest", |input| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(FILE_NAME);
+            fs::write(&path, input).unwrap();
+            assert!(Manifest::read(dir.path()).is_err(), "nothing passes without a right first line");
+            let Ok(body) = std::str::from_utf8(input) else { return };
+            fs::write(&path, format!("{MAGIC} {VERSION} {}\n{body}", checksum(body))).unwrap();
+            let Ok(Some(manifest)) = Manifest::read(dir.path()) else { return };
+            manifest.write(dir.path()).unwrap();
+            assert_eq!(Manifest::read(dir.path()).unwrap(), Some(manifest));
+        });
+    }
 }

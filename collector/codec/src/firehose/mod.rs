@@ -82,7 +82,7 @@ pub(crate) fn read(
     limits: &DecodeLimits,
     left_out: &mut Rejected,
 ) -> Result<(Content, String), DecodeError> {
-    let malformed = |message: String| DecodeError::Form { form: FORM, message };
+    let malformed = |message: String| DecodeError::malformed(FORM, &message);
     let request: Request<'_> = serde_json::from_slice(json).map_err(|error| malformed(error.to_string()))?;
     let mut budget = Budget::of(limits);
     let mut metrics = metrics::Metrics::default();

@@ -6,7 +6,7 @@
 //! | labels that Loki makes of resource attributes (`service_name`, `k8s_pod_name`, …) | these attributes (`service.name`, `k8s.pod.name`, …) |
 //! | `tenant`, `account_id`, `region`, `log_group`, as we show them | the attributes from which we make them: claims, like all of their kind |
 //! | `level`, `detected_level` | severity text |
-//! | other labels | attributes of each record, where label filters find them |
+//! | other labels | resource attributes of the same names, which `loki.resource.labels` names as labels |
 //! | structured metadata `trace_id`, `span_id`, `severity_text`, `severity_number`, `observed_timestamp`, `flags`, `dropped_attributes_count` | the record's fields, where the text is one that Loki makes of them |
 //! | other structured metadata | attributes of the record |
 //!
@@ -43,7 +43,7 @@ struct Entry {
 }
 
 fn malformed(message: impl Into<String>) -> DecodeError {
-    DecodeError::Form { form: FORM, message: message.into() }
+    DecodeError::malformed(FORM, &message.into())
 }
 
 /// Reads the message.

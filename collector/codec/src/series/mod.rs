@@ -13,6 +13,7 @@
 mod attributes;
 mod name;
 mod points;
+mod size;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::labels::{MAX_LABELS, StampLabels, TOO_MANY_LABELS};
 use crate::stamp::{Origin, Rejected, Stamped, TOO_FAR_AHEAD};
 use crate::{Accumulators, count, resource};
 
+pub(crate) use self::size::series_bytes;
 pub use tenantscope_wire::cloudwatch::{CADENCE_METADATA, DELAY_METADATA, METRICS_SCOPE as CLOUDWATCH_SCOPE};
 
 /// Stands before the names of a scope's labels.

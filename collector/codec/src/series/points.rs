@@ -1,5 +1,6 @@
 //! The points of each kind of metric.
 
+use std::iter;
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -124,7 +125,7 @@ impl SeriesBuilder<'_> {
         exemplars: &[otlp::Exemplar],
     ) {
         let value = |number: f64| if no_value { stale_nan() } else { number };
-        let mut exemplars: Vec<Exemplar> = exemplars.iter().filter_map(exemplar_of).collect();
+        let mut exemplars = by_value(exemplars.iter().filter_map(exemplar_of)).peekable();
         let mut running = 0u64;
         let (bucket, le): (Arc<str>, Arc<str>) = (format!("{}_bucket", context.name).into(), self.names.shared("le"));
         // The infinite one has a line of its own, whether or not it was written out.
@@ -134,12 +135,12 @@ impl SeriesBuilder<'_> {
             let labels = with(base, &bucket, Some((&le, &bound_text(bound))));
             let series = self.series_mut(labels, context.cadence);
             push_sample(series, time, value(float(running)));
-            series.exemplars.extend(exemplars.extract_if(.., |exemplar| exemplar.value <= bound));
+            series.exemplars.extend(iter::from_fn(|| exemplars.next_if(|exemplar| exemplar.value <= bound)));
         }
         let labels = with(base, &bucket, Some((&le, "+Inf")));
         let series = self.series_mut(labels, context.cadence);
         push_sample(series, time, value(float(total.count)));
-        series.exemplars.append(&mut exemplars);
+        series.exemplars.extend(exemplars);
         if let Some(sum) = total.sum {
             self.add_suffixed(base, "_sum", (time, value(sum)), context);
         }
@@ -220,6 +221,13 @@ impl SeriesBuilder<'_> {
         }
         newest_ms
     }
+}
+
+/// From low to high as the bounds are, so that each is looked at once; those of equal value in their order, NaN last.
+fn by_value(exemplars: impl Iterator<Item = Exemplar>) -> impl Iterator<Item = Exemplar> {
+    let mut sorted: Vec<Exemplar> = exemplars.collect();
+    sorted.sort_by(|a, b| a.value.is_nan().cmp(&b.value.is_nan()).then(a.value.total_cmp(&b.value)));
+    sorted.into_iter()
 }
 
 /// The labels under another metric name, with one label more.

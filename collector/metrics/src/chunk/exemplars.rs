@@ -66,4 +66,18 @@ mod tests {
             let _ = read(&bytes, count, TimeRange::ALL, &mut Vec::new());
         }
     }
+
+    #[test]
+    fn exemplar_chunk() {
+        tenantscope_fuzz::fuzz!("exemplar_chunk", |input| {
+            let Some((count, bytes)) = input.split_first() else { return };
+            let mut exemplars = Vec::new();
+            if read(bytes, u32::from(*count), TimeRange::ALL, &mut exemplars).is_err() {
+                return;
+            }
+            let mut again = Vec::new();
+            read(&write(&exemplars), exemplars.len() as u32, TimeRange::ALL, &mut again).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{exemplars:?}"));
+        });
+    }
 }

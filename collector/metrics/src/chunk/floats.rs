@@ -322,4 +322,22 @@ mod tests {
         (0..240).for_each(|i| chunk.push(Sample { t_ms: 1_700_000_000_000 + i * 15_000, value: (i % 4) as f64 }));
         assert!(written(&chunk).len() < 480);
     }
+
+    /// A chunk after the number of its samples: what is read can be written and reads the same.
+    #[test]
+    fn float_chunk() {
+        tenantscope_fuzz::fuzz!("float_chunk", |input| {
+            let Some((count, bytes)) = input.split_first_chunk::<2>() else { return };
+            let mut samples = Vec::new();
+            let count = u32::from(u16::from_be_bytes(*count));
+            let _ = read(bytes, count, TimeRange { min_ms: 0, max_ms: 1 << 40 }, &mut Vec::new());
+            if read(bytes, count, TimeRange::ALL, &mut samples).is_err() {
+                return;
+            }
+            assert!(samples.len() * 2 <= 16 + bytes.len() * 8, "a sample takes two bits at the least");
+            if samples.is_sorted_by(|a, b| a.t_ms < b.t_ms) {
+                assert_eq!(bits(&round_trip(&samples)), bits(&samples));
+            }
+        });
+    }
 }

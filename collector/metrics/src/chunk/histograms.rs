@@ -251,4 +251,22 @@ mod tests {
             let _ = read(&bytes, count, TimeRange::ALL, &mut Vec::new());
         }
     }
+
+    #[test]
+    fn histogram_chunk() {
+        tenantscope_fuzz::fuzz!("histogram_chunk", |input| {
+            let Some((count, bytes)) = input.split_first() else { return };
+            let mut samples = Vec::new();
+            if read(bytes, u32::from(*count), TimeRange::ALL, &mut samples).is_err() {
+                return;
+            }
+            let mut again = Vec::new();
+            read(&write(&samples), samples.len() as u32, TimeRange::ALL, &mut again).unwrap();
+            assert_eq!(again.len(), samples.len());
+            for (got, expected) in again.iter().zip(&samples) {
+                assert_eq!(got.t_ms, expected.t_ms);
+                assert!(same(&got.histogram, &expected.histogram));
+            }
+        });
+    }
 }

@@ -109,4 +109,18 @@ mod tests {
     fn a_start_that_stays_costs_a_few_bytes() {
         assert!(write(&[1_700_000_000_000; 480]).len() <= 8);
     }
+
+    #[test]
+    fn starts_chunk() {
+        tenantscope_fuzz::fuzz!("starts_chunk", |input| {
+            let Some((count, bytes)) = input.split_first() else { return };
+            let (mut all, mut part, count) = (Vec::new(), Vec::new(), usize::from(*count));
+            let whole = read(bytes, count as u32, 0..count, &mut all);
+            assert_eq!(read(bytes, count as u32, 1..3, &mut part), whole);
+            if whole.is_ok() {
+                assert_eq!(all.len(), count);
+                assert_eq!(part, all.get(1..3.min(count)).unwrap_or_default());
+            }
+        });
+    }
 }

@@ -202,3 +202,31 @@ fn complete(starts_ms: &mut Vec<i64>, count: usize) {
         starts_ms.resize(count, 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block behind its checksum: what is read can be written and reads the same.
+    #[test]
+    fn block() {
+        tenantscope_fuzz::fuzz!("block", |input| {
+            const WINDOW_MS: i64 = 7_200_000;
+            assert!(Block::checked(input, 0).is_err() || input.len() >= 4);
+            let bytes = [&crc32fast::hash(input).to_le_bytes(), input].concat();
+            let block = Block::checked(&bytes, WINDOW_MS).unwrap();
+            let _ = block.columns(TimeRange { min_ms: WINDOW_MS, max_ms: WINDOW_MS + 60_000 });
+            let (Ok(columns), Ok(exemplars)) = (block.columns(TimeRange::ALL), block.exemplars(TimeRange::ALL)) else {
+                return;
+            };
+            let in_order = columns.samples.is_sorted_by(|a, b| a.t_ms < b.t_ms)
+                && columns.histograms.is_sorted_by(|a, b| a.t_ms < b.t_ms);
+            if in_order {
+                let mut written = Vec::new();
+                write(&mut written, WINDOW_MS, &columns, &exemplars);
+                let read = Block::checked(&written, WINDOW_MS).unwrap().columns(TimeRange::ALL).unwrap();
+                assert_eq!(format!("{read:?}"), format!("{columns:?}"));
+            }
+        });
+    }
+}

@@ -135,4 +135,18 @@ mod tests {
         assert_eq!(window_of(WINDOW_MS - 1), 0);
         assert_eq!(window_of(-1), -WINDOW_MS);
     }
+
+    #[test]
+    fn footer() {
+        tenantscope_fuzz::fuzz!("footer", |input| {
+            let _ = Footer::from_bytes(input);
+            let mut bytes = input.to_vec();
+            bytes.resize(FOOTER_BYTES, 0);
+            let crc = crc32fast::hash(&bytes[..88]);
+            bytes[88..92].copy_from_slice(&crc.to_le_bytes());
+            bytes[96..].copy_from_slice(&END_MAGIC);
+            let (footer, _) = Footer::from_bytes(&bytes).unwrap();
+            assert_eq!(Footer::from_bytes(&footer.to_bytes()).unwrap().0, footer);
+        });
+    }
 }

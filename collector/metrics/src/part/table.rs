@@ -149,3 +149,26 @@ fn shape(bytes: &mut Bytes<'_>, texts: &[&str]) -> Result<Vec<u32>, Damaged> {
     }
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_table() {
+        tenantscope_fuzz::fuzz!("series_table", |input| {
+            let Some((series, bytes)) = input.split_first() else { return };
+            let Ok(mut table) = SeriesTable::read(bytes, u32::from(*series)) else { return };
+            let mut entry = TableEntry::default();
+            let mut read = 0;
+            while let Ok(true) = table.next(&mut entry) {
+                read += 1;
+                // Whoever joins it takes these as they are.
+                let names = table.shapes.get(entry.shape).unwrap();
+                assert_eq!(names.len(), entry.values.len());
+                assert!(names.iter().chain(&entry.values).all(|text| !table.texts[*text as usize].is_empty()));
+            }
+            assert!(read <= u32::from(*series));
+        });
+    }
+}
