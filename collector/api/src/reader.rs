@@ -51,7 +51,7 @@ impl Gate {
 /// a page sends, and in open mode none is needed.
 pub(crate) fn from_no_other_page(routes: Router) -> Router {
     routes.layer(from_fn(async |request: Request, next: Next| {
-        if is_from_another_page(request.headers(), request.uri()) {
+        if !request.method().is_safe() && is_from_another_page(request.headers(), request.uri()) {
             let denied = Denied(StatusCode::FORBIDDEN, "pages of another origin may change nothing here".to_owned());
             return denied.into_response();
         }
@@ -144,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_of_another_origin_changes_nothing() {
         let readers = Readers::try_new(&[], std::path::Path::new("."), Exposure::Loopback).unwrap();
-        let routes = Router::new().route("/change", post(async |_: Scoped| "changed"));
+        let routes = Router::new().route("/change", post(async |_: Scoped| "changed").get(async || "shown"));
         let routes = Gate::new(readers).around_changes(routes);
         for (headers, status) in [
             (vec![], StatusCode::OK),
@@ -164,5 +164,7 @@ mod tests {
             let answer = routes.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
             assert_eq!(answer.status(), status, "{headers:?}");
         }
+        let shown = Request::get("/change").header("sec-fetch-site", "cross-site").body(Body::empty()).unwrap();
+        assert_eq!(routes.oneshot(shown).await.unwrap().status(), StatusCode::OK, "a link may lead here");
     }
 }
