@@ -21,18 +21,20 @@ def number(value):
 
 
 class Issuer:
-    """Serves its keys at /.well-known/jwks.json and counts who asks."""
+    """Serves its keys at /.well-known/jwks.json and where its OpenID Connect document says, and counts who asks."""
 
     def __init__(self):
-        self.keys, self.asked = {}, 0
+        self.keys, self.asked, self.document = {}, 0, {}
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 issuer.asked += 1
-                known = self.path == "/.well-known/jwks.json"
-                body = json.dumps({"keys": [issuer.jwk(kid) for kid in issuer.keys]}).encode()
-                self.send_response(200 if known else 404)
+                keys = {"keys": [issuer.jwk(kid) for kid in issuer.keys]}
+                document = {"issuer": issuer.url, "jwks_uri": issuer.url + "/keys/v1", **issuer.document}
+                served = {"/.well-known/jwks.json": keys, "/keys/v1": keys, "/.well-known/openid-configuration": document}
+                body = json.dumps(served.get(self.path)).encode()
+                self.send_response(200 if self.path in served else 404)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

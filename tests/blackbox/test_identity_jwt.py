@@ -119,6 +119,25 @@ def test_a_readers_claims_are_its_scope(strict, issuer):
     assert stranger.status_code == 401 and "tenant" not in stranger.text
 
 
+def test_an_issuers_document_says_where_its_keys_are(collectors, issuer):
+    def start(name, **document):
+        issuer.document = document
+        config = {"identity": {"jwt": [issuer.config(account=ACME, jwks="discovery")]}, "registry": {"file": "tenants.yaml"}}
+        running = collectors(config, name=name, start=False)
+        running.folder.mkdir(parents=True)
+        (running.folder / "tenants.yaml").write_text(yaml.safe_dump({"tenants": [{"id": "acme", "accounts": [ACME]}]}))
+        running.start()
+        return running
+
+    running = start("followed")
+    assert sent(running, issuer.token("first")) == 200
+    asked = issuer.asked
+    assert asked == 2 and sent(running, issuer.token("first")) == 200 and issuer.asked == asked, "the document and the keys, once"
+    # A document of another issuer, or one that leads where nobody may be asked, is not followed.
+    assert sent(start("foreign", issuer=issuer.url + "/other"), issuer.token("first")) == 503
+    assert sent(start("elsewhere", jwks_uri="http://192.0.2.1/keys"), issuer.token("first")) == 503
+
+
 def test_a_scope_by_attributes_follows_the_registry(strict, issuer):
     for account in (ACME, GLOBEX):
         assert sent(strict, issuer.token("first", **of_account(account)), otlp.gauge_json("shop_carts", 1.0)) == 200

@@ -4,6 +4,7 @@ pub(crate) mod arn;
 pub(crate) mod caller;
 pub(crate) mod certificate;
 pub(crate) mod credential;
+pub(crate) mod discovery;
 pub(crate) mod fetch;
 pub(crate) mod holders;
 pub(crate) mod jwks;

@@ -191,10 +191,10 @@ impl Readers {
                 (Some(reader), allowed)
             }
         };
-        let allowed = self.with_history(allowed);
+        let allowed = self.with_history(&allowed);
         let scope = match credential::org_ids(headers)? {
             None => allowed.clone(),
-            Some(tenants) => allowed.intersect(&self.with_history(Scope::tenants(tenants))),
+            Some(tenants) => allowed.intersect(&self.with_history(&Scope::tenants(tenants))),
         };
         Ok(match reader {
             Some(reader) => Reading { reader, allowed, scope },
@@ -203,8 +203,8 @@ impl Readers {
     }
 
     /// A tenant's history lies under its former ids, too.
-    fn with_history(&self, scope: Scope) -> Scope {
-        self.registry.as_ref().map_or_else(|| scope.clone(), |registry| registry.tenants().with_history(&scope))
+    fn with_history(&self, scope: &Scope) -> Scope {
+        self.registry.as_ref().map_or_else(|| scope.clone(), |registry| registry.tenants().with_history(scope))
     }
 
     async fn by_credential(

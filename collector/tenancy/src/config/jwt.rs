@@ -16,7 +16,8 @@ pub struct IssuerConfig {
     pub audience: OneOrMany<String>,
     /// The algorithms that are taken; nothing else is, whatever a token says.
     pub algorithms: Vec<Algorithm>,
-    /// Where the keys are: a path below the issuer, or an address.
+    /// Where the keys are: a path below the issuer, an address, or `discovery`, which asks the issuer's OpenID Connect
+    /// document.
     #[serde(default = "IssuerConfig::default_jwks")]
     pub jwks: String,
     /// The claim `sub` must match; `*` stands for any characters, of an ARN's for those of one part.
@@ -28,6 +29,9 @@ pub struct IssuerConfig {
 }
 
 impl IssuerConfig {
+    /// What `jwks` is where the issuer's document says where the keys are.
+    pub(crate) const DISCOVERY: &str = "discovery";
+
     fn default_jwks() -> String {
         "/.well-known/jwks.json".to_owned()
     }

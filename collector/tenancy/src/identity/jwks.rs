@@ -9,17 +9,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use http::StatusCode;
 use moka::sync::Cache;
 use parking_lot::RwLock;
-use reqwest::{Certificate, Client};
+use reqwest::{Certificate, Client, Url};
 use ring::signature as sig;
 use serde::Deserialize;
 
 use crate::config::Algorithm;
+use crate::identity::discovery::KeysAt;
 use crate::identity::fetch;
 use crate::identity::slots::Slots;
 
 /// The largest set of keys that is read, and the most keys of it.
 const MAX_SET_BYTES: usize = 256 * 1024;
 const MAX_KEYS: usize = 64;
+/// The largest document that is read to find one.
+const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 /// Issuers whose keys are kept; where each account is an issuer, there may be thousands.
 const MAX_ISSUERS: u64 = 16_384;
 /// How long a fetch may take, and how many there may be at once.
@@ -100,13 +103,14 @@ impl Jwks {
     /// The key of this id (the only one, where a token names none) for the algorithm.
     pub(crate) async fn key(
         &self,
-        address: &str,
+        at: &KeysAt,
         kid: Option<&str>,
         algorithm: Algorithm,
         from: IpAddr,
         now_ms: i64,
     ) -> Result<Key, KeyUnknown> {
-        let set = self.sets.get_with_by_ref(address, Arc::default);
+        let address = at.address();
+        let set = self.sets.get_with_by_ref(&address, Arc::default);
         let step = || set.fetched.read().step(kid, algorithm, now_ms);
         let _fetching = match step() {
             Step::Use(key) => return Ok(key),
@@ -126,7 +130,7 @@ impl Jwks {
         let _slot = self.slots.take(from).ok_or(KeyUnknown::Busy)?;
         // Noted before the answer: also whoever goes away meanwhile has asked.
         set.fetched.write().asked_at_ms = Some(now_ms);
-        match self.fetch(address).await {
+        match self.fetch(at).await {
             Ok(keys) => {
                 let fetched = Fetched { keys: Arc::new(keys), at_ms: Some(now_ms), asked_at_ms: Some(now_ms) };
                 *set.fetched.write() = fetched;
@@ -148,13 +152,25 @@ impl Jwks {
         }
     }
 
-    async fn fetch(&self, address: &str) -> Result<Vec<Key>, String> {
-        let url = fetch::allowed_url(address).ok_or("it is no address that may be asked")?;
-        let answer = fetch::send(self.client.get(url), MAX_SET_BYTES).await.map_err(|error| error.to_string())?;
-        if answer.status != StatusCode::OK {
-            return Err(format!("status {}", answer.status.as_u16()));
+    async fn fetch(&self, at: &KeysAt) -> Result<Vec<Key>, String> {
+        let url = fetch::allowed_url(&at.address()).ok_or("it is no address that may be asked")?;
+        let body = match at {
+            KeysAt::Set(_) => self.get(url, MAX_SET_BYTES).await?,
+            KeysAt::Document { .. } => {
+                let document = self.get(url, MAX_DOCUMENT_BYTES).await?;
+                let keys = at.followed(&document).ok_or("the answer is no document that can be followed to keys")?;
+                self.get(keys, MAX_SET_BYTES).await?
+            }
+        };
+        parse(&body).ok_or_else(|| "the answer is no set of keys".to_owned())
+    }
+
+    async fn get(&self, url: Url, max_bytes: usize) -> Result<Vec<u8>, String> {
+        let answer = fetch::send(self.client.get(url), max_bytes).await.map_err(|error| error.to_string())?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.body),
+            status => Err(format!("status {}", status.as_u16())),
         }
-        parse(&answer.body).ok_or_else(|| "the answer is no set of keys".to_owned())
     }
 }
 

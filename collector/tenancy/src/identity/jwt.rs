@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{Algorithm, ClaimPath, IssuerConfig};
 use crate::identity::arn::{self, ArnPattern};
+use crate::identity::discovery::{Hosts, KeysAt};
 use crate::identity::fetch;
 use crate::identity::jwks::{Jwks, KeyUnknown};
 
@@ -35,7 +36,7 @@ pub enum InvalidIssuer {
     Issuer(String),
     /// Where its keys are.
     #[error(
-        "{issuer:?}: jwks {jwks:?} is neither a path nor an https address (http to a loopback address only); with * it is a path"
+        "{issuer:?}: jwks {jwks:?} is neither discovery, nor a path, nor an https address (http to a loopback address only); with * it is one of the former"
     )]
     Jwks {
         /// Which.
@@ -166,6 +167,8 @@ pub(crate) struct Issuer {
 enum JwksAt {
     Below(String),
     Address(String),
+    /// Where the issuer's document says.
+    Discovered(Hosts),
 }
 
 #[derive(Debug)]
@@ -187,6 +190,9 @@ impl Issuer {
         let name = issuer_name(&config.issuer).ok_or_else(|| InvalidIssuer::Issuer(issuer()))?;
         let jwks_at = match config.jwks.starts_with('/') {
             true => JwksAt::Below(config.jwks.clone()),
+            false if config.jwks == IssuerConfig::DISCOVERY => {
+                JwksAt::Discovered(if name.1.is_none() { Hosts::Any } else { Hosts::Own })
+            }
             false if name.1.is_none() && fetch::allowed_url(&config.jwks).is_some() => {
                 JwksAt::Address(config.jwks.clone())
             }
@@ -212,11 +218,12 @@ impl Issuer {
         let algorithm = *algorithm.ok_or(JwtRefused::Algorithm)?;
         // What needs no key is checked first: a false token must cost little.
         self.check(&token.claims, now_ms)?;
-        let address = match &self.jwks_at {
-            JwksAt::Address(address) => address.clone(),
-            JwksAt::Below(path) => format!("{}{path}", issuer.trim_end_matches('/')),
+        let at = match &self.jwks_at {
+            JwksAt::Address(address) => KeysAt::Set(address.clone()),
+            JwksAt::Below(path) => KeysAt::Set(format!("{}{path}", issuer.trim_end_matches('/'))),
+            JwksAt::Discovered(hosts) => KeysAt::Document { issuer: issuer.to_owned(), hosts: *hosts },
         };
-        let key = self.jwks.key(&address, token.header.kid.as_deref(), algorithm, from, now_ms).await?;
+        let key = self.jwks.key(&at, token.header.kid.as_deref(), algorithm, from, now_ms).await?;
         if !key.verifies(algorithm, token.signed.as_bytes(), &token.signature) {
             return Err(JwtRefused::Signature);
         }
