@@ -238,13 +238,11 @@ def test_a_bad_document_is_refused_with_its_line_and_changes_nothing(collectors)
     assert fleet.rollout()["release"] == 1
 
 
-class LaterRelease:
-    """A collector of a later release, as an agent of today sees it: between the two, a key becomes one that is not yet known."""
+class OtherRelease:
+    """A collector of another release, as an agent of today sees it: a word between the two becomes one that is not known."""
 
-    KEY, UNKNOWN = b'"budget_usd_per_month"', b'"budget_eur_per_month"'
-
-    def __init__(self, collector):
-        self.target = collector.ports["otlp_grpc"]
+    def __init__(self, collector, answers=None, questions=None):
+        self.target, self.answers, self.questions = collector.ports["otlp_grpc"], answers, questions
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -256,19 +254,19 @@ class LaterRelease:
                 centre = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 return
-            threading.Thread(target=self.pass_on, args=(agent, centre, lambda data: data), daemon=True).start()
-            threading.Thread(target=self.pass_on, args=(centre, agent, self.changed), daemon=True).start()
+            for ends in ((agent, centre, self.questions), (centre, agent, self.answers)):
+                threading.Thread(target=self.pass_on, args=ends, daemon=True).start()
 
-    def changed(self, data):
-        return data.replace(self.KEY, self.UNKNOWN)
-
-    def pass_on(self, source, target, change):
+    @staticmethod
+    def pass_on(source, target, words):
+        known, unknown = words or (b"", b"")
+        assert len(known) == len(unknown), "frames have lengths"
         try:
             while data := source.recv(1 << 16):
-                # A key may come in two pieces.
-                while any(data.endswith(self.KEY[:n]) for n in range(1, len(self.KEY))) and (more := source.recv(1 << 16)):
+                # A word may come in two pieces.
+                while any(data.endswith(known[:n]) for n in range(1, len(known))) and (more := source.recv(1 << 16)):
                     data += more
-                target.sendall(change(data))
+                target.sendall(data.replace(known, unknown) if known else data)
         except OSError:
             pass
         source.close()
@@ -424,7 +422,7 @@ def test_a_document_of_a_later_release_is_refused_by_the_agent_which_keeps_the_o
     port = free_port()
     centre.configure(port)
     centre.collector.start()
-    later = LaterRelease(centre.collector)
+    later = OtherRelease(centre.collector, answers=(b'"budget_usd_per_month"', b'"budget_eur_per_month"'))
     agent.start("--collector", later.address)
     assert eventually(lambda: centre.is_in_state("current"))["version"] == 1
     centre.reload(port, {"budget_usd_per_month": 5})
@@ -452,6 +450,20 @@ def test_asking_takes_the_token_that_is_held_and_no_proof(centre, agent):
     proofs = lambda result: centre.collector.own_metric("tenantscope_tenancy_proofs_total", result=result)
     eventually(lambda: proofs("held") >= 3)
     assert proofs("accepted") == 1
+
+
+def test_a_collector_of_the_release_before_is_asked_by_proof(centre, agent):
+    port, other = free_port(), free_port()
+    centre.configure(port)
+    centre.collector.start()
+    earlier = OtherRelease(centre.collector, questions=(b'"kind":"held"', b'"kind":"kept"'))
+    agent.start("--collector", earlier.address)
+    eventually(lambda: listens(port))
+    centre.reload(other)
+    eventually(lambda: listens(other) and not listens(port))
+    assert centre.collector.own_metric("tenantscope_tenancy_proofs_total", result="held") == 0
+    assert agent.metric('tenantscope_agent_asks_total{outcome="error"}') == 1, "it does not ask again what is not known"
+    earlier.listener.close()
 
 
 def test_what_a_document_begins_and_fails_halts_it(centre, agent):

@@ -73,6 +73,10 @@ fn sentence(error: &Error, line: u64, column: u64) -> String {
         Error::SerdeUnknownVariant { variant, expected, .. } => {
             return format!("{variant:?} is none of {}", expected.join(", "));
         }
+        Error::SerdeMissingField { field, .. } => return format!("the key {field:?} is missing here"),
+        Error::DuplicateMappingKey { key, .. } => {
+            return format!("the key {:?} is given twice", key.as_deref().unwrap_or_default());
+        }
         other => return rendered(other, line, column),
     };
     format!("{expected} is needed here")
@@ -102,7 +106,9 @@ struct Place {
 /// Of all keys of a text; none of one that is no YAML.
 fn places(text: &str) -> Vec<Place> {
     let mut found = Vec::new();
-    if let Ok(root) = serde_saphyr::from_str::<Node>(text) {
+    // Whatever a value is, it has a place.
+    let options = serde_saphyr::options! { non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough };
+    if let Ok(root) = serde_saphyr::from_str_with_options::<Node>(text, options) {
         root.collect("", &mut found);
     }
     found
@@ -222,6 +228,8 @@ mod tests {
                 1,
                 "sources.otlp.grpc: an address with its port is needed here, such as 127.0.0.1:4317",
             ),
+            ("sources:\n  cloudwatch:\n    statistics: [{namespace: X}]", 3, "the key \"statistics\" is missing here"),
+            ("enabled: true\nenabled: false", 2, "the key \"enabled\" is given twice"),
             ("sources: 3", 1, "sources: keys with values (key: value) is needed here"),
             ("budget_usd_per_month: lots", 1, "budget_usd_per_month: a number is needed here"),
             ("enabled: perhaps", 1, "enabled: true or false is needed here"),
