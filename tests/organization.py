@@ -12,10 +12,11 @@ from processes import free_port
 class Organization:
     """Accounts, units and tags, made by boto3."""
 
-    def __init__(self, url):
+    def __init__(self, url, existing=False):
         self.url = url
         self.client = identity.client(url, "organizations")
-        self.client.create_organization(FeatureSet="ALL")
+        if not existing:
+            self.client.create_organization(FeatureSet="ALL")
         self.root = self.client.list_roots()["Roots"][0]["Id"]
 
     def unit(self, name, parent=None):

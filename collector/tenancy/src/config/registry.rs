@@ -55,7 +55,7 @@ impl TryFrom<RawRegistry> for RegistryConfig {
     type Error = String;
     fn try_from(raw: RawRegistry) -> Result<Self, String> {
         if raw.file.is_none() && raw.organizations.is_none() {
-            return Err("registry needs file, organizations or both".to_owned());
+            return Err("needs file, organizations or both".to_owned());
         }
         let RawRegistry { file, organizations, unknown, home, tag_policy, coverage, quarantine } = raw;
         Ok(Self { file, organizations, unknown, home, tag_policy, coverage, quarantine })
