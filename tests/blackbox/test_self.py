@@ -102,7 +102,7 @@ class Busy:
         found = []
         for trace in answer.json()["traces"]:
             whole = self.second.get(f"/tempo/api/traces/{trace['traceID']}").json()
-            for resource in whole["resourceSpans"]:
+            for resource in whole["batches"]:
                 for scope in resource["scopeSpans"]:
                     found += scope["spans"]
         return found

@@ -133,7 +133,7 @@ class Way:
         names = []
         for trace in found:
             whole = collector.get("/tempo/api/traces/" + trace["traceID"], tenant).json()
-            for batch in whole["resourceSpans"]:
+            for batch in whole["batches"]:
                 attributes = {one["key"]: one["value"].get("stringValue") for one in batch["resource"]["attributes"]}
                 names += [attributes for scope in batch["scopeSpans"] for _ in scope["spans"]]
         return names

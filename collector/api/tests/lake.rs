@@ -61,6 +61,7 @@ fn lake(dir: &Path) -> Arc<Lake> {
             span_id: vec![id; 8],
             parent_span_id: parent,
             name: name.to_owned(),
+            kind: 2,
             start_time_unix_nano: at,
             end_time_unix_nano: at + 120_000_000,
             status: Some(Status { code, message: String::new() }),
@@ -121,6 +122,7 @@ async fn lines_in_lokis_json() {
     let failed = streams.iter().find(|stream| stream["stream"]["level"] == "error").unwrap();
     assert_eq!(failed["values"][0][1], "acme ERROR declined");
     assert_eq!(failed["values"][0].as_array().unwrap().len(), 2);
+    assert_eq!(failed["stream"]["trace_id"], "01".repeat(16), "metadata are labels among labels");
     assert!(failed["values"][0][0].as_str().unwrap().len() == 19, "nanoseconds");
 
     let other = api.json(query, Some("globex")).await;
@@ -137,6 +139,7 @@ async fn lines_in_lokis_json() {
     assert_eq!(answer["data"]["encodingFlags"][0], "categorize-labels");
     let entry = &answer["data"]["result"][0]["values"][0];
     assert_eq!(entry[2]["structuredMetadata"]["trace_id"], "02".repeat(16));
+    assert!(answer["data"]["result"][0]["stream"].get("trace_id").is_none());
 }
 
 #[tokio::test]
@@ -199,9 +202,14 @@ async fn traces_as_json_and_protobuf() {
     let api = Api::new();
     let id = "01".repeat(16);
     let trace = api.json(&format!("/tempo/api/traces/{id}"), Some("acme")).await;
-    let spans = trace["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+    let spans = trace["batches"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
     assert_eq!(spans.len(), 2);
-    assert_eq!(spans[0]["traceId"], id.as_str());
+    // As Tempo's: protobuf's JSON, not OTLP's.
+    assert_eq!(spans[0]["traceId"], "AQEBAQEBAQEBAQEBAQEBAQ==");
+    assert_eq!(
+        (&spans[0]["kind"], &spans[0]["status"]["code"]),
+        (&"SPAN_KIND_SERVER".into(), &"STATUS_CODE_OK".into())
+    );
     assert_eq!(api.get(&format!("/tempo/api/traces/{id}"), Some("globex")).await.0, StatusCode::NOT_FOUND);
     let wrapped = api.json(&format!("/tempo/api/v2/traces/{id}"), None).await;
     assert_eq!(wrapped["trace"]["resourceSpans"].as_array().unwrap().len(), 1);

@@ -26,9 +26,8 @@ pub(super) fn values<T: Serialize>(values: &[T]) -> Response {
 
 pub(super) fn query(answer: LogAnswer, categorize: bool) -> Response {
     let (kind, result) = match answer {
-        LogAnswer::Streams(streams) => {
-            ("streams", streams.into_iter().map(|found| stream(found, categorize)).collect())
-        }
+        LogAnswer::Streams(streams) if categorize => ("streams", streams.into_iter().map(categorized).collect()),
+        LogAnswer::Streams(streams) => ("streams", streams.into_iter().flat_map(merged).collect()),
         LogAnswer::Matrix(series) => ("matrix", series.iter().map(matrix).collect()),
         LogAnswer::Vector(series) => ("vector", series.iter().map(vector).collect()),
         LogAnswer::Scalar(value) => ("scalar", point(&value)),
@@ -64,17 +63,29 @@ pub(super) fn volume(volumes: &[StreamVolume], targets: Option<&[&str]>, limit: 
         .into_response()
 }
 
-fn stream(stream: LogStream, categorize: bool) -> Value {
-    let entry = |entry: LogEntry| {
-        let time = entry.time_ns.to_string();
-        if categorize {
-            json!([time, entry.line, { "structuredMetadata": entry.metadata }])
-        } else {
-            json!([time, entry.line])
-        }
-    };
+/// A stream with the metadata of each line beside it.
+fn categorized(stream: LogStream) -> Value {
+    let entry =
+        |entry: LogEntry| json!([entry.time_ns.to_string(), entry.line, { "structuredMetadata": entry.metadata }]);
     let values: Vec<Value> = stream.entries.into_iter().map(entry).collect();
     json!({ "stream": stream.labels, "values": values })
+}
+
+/// Lines by stream and metadata, as Loki has them for clients that do not ask for more: metadata are labels among labels.
+fn merged(stream: LogStream) -> Vec<Value> {
+    let mut parts: BTreeMap<BTreeMap<String, String>, Vec<Value>> = BTreeMap::new();
+    for entry in stream.entries {
+        parts.entry(entry.metadata).or_default().push(json!([entry.time_ns.to_string(), entry.line]));
+    }
+    let part = |(metadata, values): (BTreeMap<String, String>, Vec<Value>)| {
+        let mut labels = stream.labels.clone();
+        for (name, value) in metadata {
+            let name = if labels.contains_key(&name) { format!("{name}_extracted") } else { name };
+            labels.insert(name, value);
+        }
+        json!({ "stream": labels, "values": values })
+    };
+    parts.into_iter().map(part).collect()
 }
 
 fn matrix(series: &LogSeries) -> Value {

@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Json;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -20,12 +24,13 @@ pub(super) fn wants_protobuf(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains(PROTOBUF))
 }
 
-/// Tempo's `Trace` has the wire form of OTLP's `TracesData`; the JSON is OTLP's.
+/// Tempo's `Trace` has the wire form of OTLP's `TracesData`; in JSON its list has the name that it had at first.
 pub(super) fn trace<T: Message + Serialize>(trace: &T, protobuf: bool) -> Result<Response, Failure> {
     if protobuf {
         return Ok(([(header::CONTENT_TYPE, PROTOBUF)], trace.encode_to_vec()).into_response());
     }
-    Ok(Json(as_json(trace)?).into_response())
+    let mut json = as_json(trace)?;
+    Ok(Json(json!({ "batches": json["resourceSpans"].take() })).into_response())
 }
 
 /// Tempo's `TraceByIDResponse`: the trace is its first field.
@@ -41,10 +46,39 @@ pub(super) fn trace_v2<T: Message + Serialize>(trace: &T, protobuf: bool) -> Res
 }
 
 fn as_json<T: Serialize>(trace: &T) -> Result<Value, Failure> {
-    serde_json::to_value(trace).map_err(|error| {
+    let mut json = serde_json::to_value(trace).map_err(|error| {
         tracing::error!(%error, "a trace has no JSON form");
         Failure::internal("the trace has no JSON form")
-    })
+    })?;
+    to_protobufs_json(&mut json);
+    Ok(json)
+}
+
+/// From OTLP's JSON to that of protobuf, which is Tempo's: ids in base64, enumerations by name. What an attribute is called
+/// is a value here, so no name that a sender gave is taken for a field.
+fn to_protobufs_json(json: &mut Value) {
+    match json {
+        Value::Array(items) => items.iter_mut().for_each(to_protobufs_json),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), &*value) {
+                    ("traceId" | "spanId" | "parentSpanId", Value::String(digits)) => {
+                        *value = BASE64.encode(hex::decode(digits).unwrap_or_default()).into();
+                    }
+                    ("kind", Value::Number(number)) => *value = name_of(number, SpanKind::as_str_name),
+                    ("code", Value::Number(number)) => *value = name_of(number, StatusCode::as_str_name),
+                    _ => to_protobufs_json(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A number that has no name stays one.
+fn name_of<E: TryFrom<i32>>(number: &serde_json::Number, name: fn(&E) -> &'static str) -> Value {
+    let known = number.as_i64().and_then(|number| E::try_from(i32::try_from(number).ok()?).ok());
+    known.map_or_else(|| Value::Number(number.clone()), |known| name(&known).into())
 }
 
 pub(super) fn search(traces: &[TraceSummary]) -> Response {
