@@ -45,9 +45,17 @@ def test_what_is_pushed_is_found_by_its_labels_under_its_tenant(collector):
     trace = "58406520a006649127e371903a2de979"
     line = entry("payment declined", metadata={"trace_id": trace, "user": "u1"})
     assert push(collector, protobuf([('{job="shop/api", service_name="api", level="error"}', [line])]), tenant="acme").status_code == 204
-    [one] = found(collector, '{service_name="api", level="error"} | job="shop/api" | user="u1"')
-    assert one["stream"]["tenant"] == "acme"
+    [one] = found(collector, '{job="shop/api", level="error"} | user="u1"')
+    shown = {"tenant": "acme", "job": "shop/api", "service_name": "api", "level": "error", "user": "u1", "trace_id": trace}
+    assert shown.items() <= one["stream"].items()
     assert one["values"][0][1] == "payment declined"
+    assert found(collector, '{service_name="api"} | job="shop/api"')
+    labels = collector.get("/loki/api/v1/labels", tenant="acme").json()["data"]
+    assert "job" in labels and "user" not in labels
+    assert collector.get("/loki/api/v1/label/job/values", tenant="acme").json()["data"] == ["shop/api"]
+    assert collector.get("/loki/api/v1/label/job/values", tenant="globex").json()["data"] == []
+    [series] = collector.get("/loki/api/v1/series", tenant="acme", **{"match[]": '{job=~"shop/.*"}'}).json()["data"]
+    assert series["job"] == "shop/api"
     assert found(collector, f'{{service_name="api"}} | trace_id="{trace}"')
     assert not found(collector, '{service_name="api"}', tenant="globex")
 

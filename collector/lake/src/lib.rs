@@ -22,7 +22,10 @@
 //! # The labels of a log stream
 //! `tenant`, `account_id`, `region`, `service_name` (resource attribute `service.name`), `level` (from the severity
 //! number, else its text, else the line; `detected_level` is the same), `log_group` (resource or record attribute
-//! `aws.log.group.names`). Attributes are structured metadata: label filters find them, with `.` written as `_`.
+//! `aws.log.group.names`) are columns. Besides, as in Loki: the resource attributes of which it makes labels
+//! (`k8s.pod.name` and so on), and those that the resource attribute `loki.resource.labels` names, which are the labels
+//! of a push; 64 at most, and none that is a column's. All other attributes, of resource and record, are structured
+//! metadata: label filters find them, with `.` written as `_`.
 
 mod answer;
 mod attributes;

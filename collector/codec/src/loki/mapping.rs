@@ -40,6 +40,8 @@ const RESOURCE_LABELS: [(&str, &str); 21] = [
     (ACCOUNT_LABEL, ACCOUNT_ATTRIBUTE),
     (REGION_LABEL, REGION_ATTRIBUTE),
 ];
+/// The attribute that says which others of a resource are labels; the OpenTelemetry Collector's Loki exporter reads it, too.
+const LABELS_HINT: &str = "loki.resource.labels";
 const LOG_GROUP_LABEL: &str = "log_group";
 const LEVEL_LABELS: [&str; 2] = ["level", "detected_level"];
 
@@ -114,9 +116,9 @@ fn entry_bytes(entry: &Entry) -> usize {
 struct Shared {
     resource: Vec<KeyValue>,
     severity_text: String,
-    /// Of each record.
+    /// Of each record: labels whose attribute another label gave before.
     attributes: Vec<KeyValue>,
-    /// What the above takes with each record.
+    /// What labels take with each record.
     bytes: usize,
 }
 
@@ -124,6 +126,7 @@ impl Shared {
     fn of(labels: &[(&str, &str)]) -> Self {
         let mut shared = Self::default();
         let value_of = |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+        let mut others = Vec::new();
         for &(name, value) in labels {
             let resource = RESOURCE_LABELS.iter().find(|(label, _)| *label == name).map(|(_, attribute)| *attribute);
             match resource {
@@ -133,14 +136,24 @@ impl Shared {
                 }
                 None if name == LOG_GROUP_LABEL => shared.resource.push(list(LOG_GROUP_ATTRIBUTE, value)),
                 None if LEVEL_LABELS.contains(&name) => value.clone_into(&mut shared.severity_text),
-                Some(_) | None => shared.attributes.push(string(name, value)),
+                Some(_) => shared.attributes.push(string(name, value)),
+                None => {
+                    shared.resource.push(string(name, value));
+                    others.push(name);
+                }
             }
+        }
+        if !others.is_empty() {
+            shared.resource.push(string(LABELS_HINT, &others.join(",")));
         }
         if value_of("service_name").is_none() {
             let found = SERVICE_LABELS.iter().find_map(|name| value_of(name));
             shared.resource.push(string("service.name", found.unwrap_or(UNKNOWN_SERVICE)));
         }
-        let pairs = labels.iter().filter(|(name, _)| shared.attributes.iter().any(|known| known.key == *name));
+        // Each record's row has those of the resource, too.
+        let is_repeated =
+            |name: &str| others.contains(&name) || shared.attributes.iter().any(|known| known.key == name);
+        let pairs = labels.iter().filter(|(name, _)| is_repeated(name));
         let pair_bytes = pairs.map(|(name, value)| size_of::<KeyValue>() + name.len() + value.len()).sum::<usize>();
         shared.bytes = shared.severity_text.len() + pair_bytes;
         shared

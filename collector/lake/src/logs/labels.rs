@@ -1,5 +1,6 @@
 //! Names and values of stream labels.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Int64Array, RecordBatch};
@@ -10,31 +11,43 @@ use datafusion::functions_aggregate::expr_fn::{count, max, sum};
 use datafusion::logical_expr::{cast, col, lit};
 use tenantscope_model::Scope;
 
-use super::row::{LABELS, integers, label_column, text};
+use super::row::{LABELS, integers, text};
+use super::stream::{self, RESOURCE, Resource};
 use crate::answer::{LabelRequest, StreamVolume, TimeRange};
 use crate::logql::{self, LogSelector};
 use crate::{Lake, QueryError};
 
+/// So many different resources are looked at for their labels.
+const MAX_RESOURCES: usize = 50_000;
+
 impl Lake {
-    /// The names of labels that some record has, sorted.
+    /// The names of labels that some record has, sorted; where there are very many resources, of some of these.
     pub async fn log_label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<Vec<String>, QueryError> {
-        let Some(frame) = self.labelled(scope, request)? else { return Ok(Vec::new()) };
         let greatest = LABELS.iter().map(|(_, column)| max(col(*column)).alias(*column)).collect();
-        let frame = frame.aggregate(Vec::new(), greatest)?;
+        let columns = self.labelled(scope, request)?.aggregate(Vec::new(), greatest)?;
+        let resources = self.labelled(scope, request)?.aggregate(vec![col(RESOURCE)], Vec::new())?;
+        let resources = resources.limit(0, Some(MAX_RESOURCES))?;
         let names = async {
-            let mut names = Vec::new();
+            let mut names = BTreeSet::new();
             self.queries
-                .for_each(frame, |rows| {
+                .for_each(columns, |rows| {
                     for (name, column) in LABELS {
                         let values = text(rows, column)?;
                         if values.iter().flatten().any(|value| !value.is_empty()) {
-                            names.push(name.to_owned());
+                            names.insert(name.to_owned());
                         }
                     }
                     Ok(())
                 })
                 .await?;
-            Ok(names)
+            self.queries
+                .for_each(resources, |rows| {
+                    let resources = text(rows, RESOURCE)?.iter().flatten().map(Resource::of);
+                    names.extend(resources.flat_map(|resource| resource.labels.into_keys()));
+                    Ok(())
+                })
+                .await?;
+            Ok(names.into_iter().take(self.options.max_entries).collect())
         };
         self.queries.run("log_labels", names).await
     }
@@ -46,9 +59,9 @@ impl Lake {
         label: &str,
         request: &LabelRequest<'_>,
     ) -> Result<Vec<String>, QueryError> {
-        let Some(column) = label_column(label) else { return Ok(Vec::new()) };
-        let Some(frame) = self.labelled(scope, request)? else { return Ok(Vec::new()) };
-        self.queries.run("log_labels", self.distinct_text(frame, column)).await
+        const VALUE: &str = "value";
+        let values = self.labelled(scope, request)?.select(vec![stream::label(label).alias(VALUE)])?;
+        self.queries.run("log_labels", self.distinct_text(values, VALUE)).await
     }
 
     /// The label sets of streams that fulfil any of the selectors.
@@ -61,9 +74,8 @@ impl Lake {
         let mut found = BTreeSet::new();
         for selector in selectors {
             let request = LabelRequest { selector: Some(selector), range };
-            let Some(frame) = self.labelled(scope, &request)? else { continue };
-            let columns = LABELS.iter().map(|(_, column)| col(*column)).collect();
-            let frame = frame.aggregate(columns, Vec::new())?.limit(0, Some(self.options.max_series))?;
+            let frame = self.labelled(scope, &request)?.aggregate(stream::columns(), Vec::new())?;
+            let frame = frame.limit(0, Some(MAX_RESOURCES))?;
             let reading = self.queries.for_each(frame, |rows| {
                 found.extend(label_sets(rows)?);
                 Ok(())
@@ -75,26 +87,30 @@ impl Lake {
 
     /// How many lines and bytes each stream has that fulfils a selector, the largest first.
     pub async fn log_volume(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<Vec<StreamVolume>, QueryError> {
-        let Some(frame) = self.labelled(scope, request)? else { return Ok(Vec::new()) };
-        let columns = LABELS.iter().map(|(_, column)| col(*column)).collect();
         let bytes = cast(octet_length(col("body")), DataType::Int64);
         let sums = vec![count(lit(1_i64)).alias("lines"), sum(bytes).alias("bytes")];
-        let frame = frame.aggregate(columns, sums)?.sort(vec![col("bytes").sort(false, false)])?;
-        let frame = frame.limit(0, Some(self.options.max_series))?;
-        let mut volumes = Vec::new();
+        let frame = self.labelled(scope, request)?.aggregate(stream::columns(), sums)?;
+        let frame = frame.sort(vec![col("bytes").sort(false, false)])?.limit(0, Some(MAX_RESOURCES))?;
+        // Resources that differ in what is no label are one stream.
+        let mut sums: BTreeMap<BTreeMap<String, String>, (u64, u64)> = BTreeMap::new();
         let reading = self.queries.for_each(frame, |rows| {
             let (lines, bytes) = (integers(rows, "lines")?, integers(rows, "bytes")?);
             for (row, labels) in label_sets(rows)?.into_iter().enumerate() {
                 let whole = |values: &Int64Array| u64::try_from(values.value(row)).unwrap_or(0);
-                volumes.push(StreamVolume { labels, lines: whole(lines), bytes: whole(bytes) });
+                let sum = sums.entry(labels).or_default();
+                *sum = (sum.0 + whole(lines), sum.1 + whole(bytes));
             }
             Ok(())
         });
         self.queries.run("log_volume", reading).await?;
+        let volumes = sums.into_iter().map(|(labels, (lines, bytes))| StreamVolume { labels, lines, bytes });
+        let mut volumes: Vec<StreamVolume> = volumes.collect();
+        volumes.sort_by_key(|volume| Reverse(volume.bytes));
+        volumes.truncate(self.options.max_series);
         Ok(volumes)
     }
 
-    fn labelled(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<Option<DataFrame>, QueryError> {
+    fn labelled(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<DataFrame, QueryError> {
         let everything = LogSelector { matchers: Vec::new(), stages: Vec::new() };
         let selector = request.selector.map_or(Ok(everything), logql::parse_selector)?;
         self.log_rows(scope, &selector, request.range)
@@ -119,10 +135,12 @@ impl Lake {
 fn label_sets(rows: &RecordBatch) -> Result<Vec<BTreeMap<String, String>>, QueryError> {
     let columns = LABELS.iter().map(|(name, column)| Ok((*name, text(rows, column)?)));
     let columns = columns.collect::<Result<Vec<_>, QueryError>>()?;
+    let resources = text(rows, RESOURCE)?;
     let set = |row| {
         let pairs = columns.iter().map(|(name, values)| (*name, values.value(row)));
         let present = pairs.filter(|(_, value)| !value.is_empty());
-        present.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        let present = present.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Resource::of(resources.value(row)).labels.into_iter().chain(present).collect()
     };
     Ok((0..rows.num_rows()).map(set).collect())
 }

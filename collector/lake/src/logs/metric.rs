@@ -113,7 +113,7 @@ impl Lake {
             end_ns: last_ns.saturating_sub(range.offset_ns).saturating_add(1),
         };
         let mut cells = Cells::new(range, steps, self.options.max_series);
-        let Some(frame) = self.log_rows(scope, &range.selector, lines)? else { return Ok(Series::new()) };
+        let frame = self.log_rows(scope, &range.selector, lines)?;
         // Counting needs no lines and no attributes where the plan has done all filtering.
         let counts = matches!(range.op, RangeOp::Rate | RangeOp::CountOverTime);
         let is_bare = counts && pipeline.is_only_line_filters();

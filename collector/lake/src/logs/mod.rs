@@ -5,5 +5,6 @@ mod labels;
 mod metric;
 pub(crate) mod query;
 pub(crate) mod row;
+pub(crate) mod stream;
 
 pub(crate) use encode::FORM;

@@ -8,7 +8,8 @@ use datafusion::functions::expr_fn::contains;
 use datafusion::logical_expr::{Expr as Plan, Operator, binary_expr, col, lit, not};
 use tenantscope_model::{MatchOp, Matcher, Scope};
 
-use super::row::{COLUMNS, Row, Rows, label_column};
+use super::row::{COLUMNS, Row, Rows};
+use super::stream;
 use crate::answer::{Direction, LogAnswer, LogEntry, LogRequest, LogStream, TimeRange};
 use crate::logql::{self, Expr, LineOp, LogSelector, Pipeline, Stage};
 use crate::{Lake, QueryError};
@@ -36,7 +37,7 @@ impl Lake {
         request: &LogRequest<'_>,
     ) -> Result<Vec<LogStream>, QueryError> {
         let limit = request.limit.min(self.options.max_entries);
-        let Some(frame) = self.log_rows(scope, selector, request.range)? else { return Ok(Vec::new()) };
+        let frame = self.log_rows(scope, selector, request.range)?;
         let pipeline = Pipeline::new(&selector.stages);
         let mut frame = frame.select_columns(&COLUMNS)?;
         if pipeline.is_only_line_filters() {
@@ -56,20 +57,19 @@ impl Lake {
         Ok(kept.streams())
     }
 
-    /// The records that a selector's matchers and line filters let through; `None` where no record can.
+    /// The records that a selector's matchers and line filters let through.
     pub(crate) fn log_rows(
         &self,
         scope: &Scope,
         selector: &LogSelector,
         range: TimeRange,
-    ) -> Result<Option<DataFrame>, QueryError> {
+    ) -> Result<DataFrame, QueryError> {
         let mut frame = self.queries.table(&self.logs, scope, range)?.filter(within(range))?;
         for matcher in &selector.matchers {
-            match matcher_filter(matcher) {
-                Some(filter) => frame = frame.filter(filter)?,
-                None if matcher.matches_absent() => {}
-                None => return Ok(None),
+            if let Some(filter) = may_match(matcher) {
+                frame = frame.filter(filter)?;
             }
+            frame = frame.filter(matcher_filter(matcher))?;
         }
         // A filter behind a parser sees the same line, so all of them may go into the plan.
         for stage in &selector.stages {
@@ -77,7 +77,7 @@ impl Lake {
                 frame = frame.filter(filter)?;
             }
         }
-        Ok(Some(frame))
+        Ok(frame)
     }
 }
 
@@ -119,16 +119,23 @@ pub(crate) fn within(range: TimeRange) -> Plan {
     col("time_ns").gt_eq(lit(range.start_ns)).and(col("time_ns").lt(lit(range.end_ns)))
 }
 
-/// A condition on a column; `None` for a label that no stream has.
-fn matcher_filter(matcher: &Matcher) -> Option<Plan> {
-    let column = col(label_column(matcher.name())?);
+/// A condition that is cheaper than the matcher's own and lets through all that this does.
+fn may_match(matcher: &Matcher) -> Option<Plan> {
+    match matcher.op() {
+        MatchOp::Equal => stream::may_have(matcher.name(), matcher.value()),
+        _ => None,
+    }
+}
+
+fn matcher_filter(matcher: &Matcher) -> Plan {
+    let label = stream::label(matcher.name());
     let anchored = || lit(format!("^(?s:{})$", matcher.value()));
-    Some(match matcher.op() {
-        MatchOp::Equal => column.eq(lit(matcher.value())),
-        MatchOp::NotEqual => column.not_eq(lit(matcher.value())),
-        MatchOp::Regex => binary_expr(column, Operator::RegexMatch, anchored()),
-        MatchOp::NotRegex => binary_expr(column, Operator::RegexNotMatch, anchored()),
-    })
+    match matcher.op() {
+        MatchOp::Equal => label.eq(lit(matcher.value())),
+        MatchOp::NotEqual => label.not_eq(lit(matcher.value())),
+        MatchOp::Regex => binary_expr(label, Operator::RegexMatch, anchored()),
+        MatchOp::NotRegex => binary_expr(label, Operator::RegexNotMatch, anchored()),
+    }
 }
 
 fn line_filter(stage: &Stage) -> Option<Plan> {

@@ -7,9 +7,10 @@ use arrow::datatypes::Int64Type;
 use datafusion::error::DataFusionError;
 use serde_json::Value;
 
+use super::stream::{RESOURCE, Reading, Resource};
 use crate::{QueryError, attributes};
 
-/// Label and column, in the order of the label names.
+/// The labels that are columns, with these, in the order of the label names.
 pub(crate) const LABELS: [(&str, &str); 6] = [
     ("account_id", "account_id"),
     ("level", "level"),
@@ -19,14 +20,19 @@ pub(crate) const LABELS: [(&str, &str); 6] = [
     ("tenant", "tenant"),
 ];
 
-/// The column of a stream label; `detected_level` is Loki's name for `level`.
+/// The column of a stream label; `detected_level` is Loki's name for `level`, `cloud_region` the one that it makes of the
+/// attribute which is our `region`.
 pub(crate) fn label_column(label: &str) -> Option<&'static str> {
-    let label = if label == "detected_level" { "level" } else { label };
+    let label = match label {
+        "detected_level" => "level",
+        "cloud_region" => "region",
+        label => label,
+    };
     LABELS.iter().find(|(name, _)| *name == label).map(|(_, column)| *column)
 }
 
 /// The columns of which [`Rows`] is made.
-pub(crate) const COLUMNS: [&str; 11] = [
+pub(crate) const COLUMNS: [&str; 12] = [
     "time_ns",
     "account_id",
     "level",
@@ -34,6 +40,7 @@ pub(crate) const COLUMNS: [&str; 11] = [
     "region",
     "service",
     "tenant",
+    RESOURCE,
     "body",
     "trace_id",
     "span_id",
@@ -41,13 +48,14 @@ pub(crate) const COLUMNS: [&str; 11] = [
 ];
 
 /// Time and labels alone.
-pub(crate) const LABEL_COLUMNS: [&str; 7] =
-    ["time_ns", "account_id", "level", "log_group", "region", "service", "tenant"];
+pub(crate) const LABEL_COLUMNS: [&str; 8] =
+    ["time_ns", "account_id", "level", "log_group", "region", "service", "tenant", RESOURCE];
 
 /// The rows of a batch.
 pub(crate) struct Rows<'a> {
     time_ns: &'a Int64Array,
     labels: Vec<(&'static str, &'a StringArray)>,
+    resource: &'a StringArray,
     // These are left out of the plan where nothing needs them.
     body: Option<&'a StringArray>,
     trace_id: Option<&'a StringArray>,
@@ -83,6 +91,7 @@ impl<'a> Rows<'a> {
         Ok(Self {
             time_ns: integers(rows, "time_ns")?,
             labels: labels.collect::<Result<_, QueryError>>()?,
+            resource: text(rows, RESOURCE)?,
             body: text(rows, "body").ok(),
             trace_id: text(rows, "trace_id").ok(),
             span_id: text(rows, "span_id").ok(),
@@ -91,12 +100,19 @@ impl<'a> Rows<'a> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Row> + '_ {
-        (0..self.time_ns.len()).map(|at| self.row(at))
+        let mut resources = Reading::default();
+        (0..self.time_ns.len()).map(move |at| self.row(at, &resources.read(self.resource.value(at))))
     }
 
-    fn row(&self, at: usize) -> Row {
+    fn row(&self, at: usize, resource: &Resource) -> Row {
         let present = self.labels.iter().map(|(name, values)| (*name, values.value(at))).filter(|(_, v)| !v.is_empty());
-        let mut metadata = self.attributes.map(|values| flat(values.value(at))).unwrap_or_default();
+        let present = present.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut metadata = BTreeMap::new();
+        // Without attributes nothing but labels is asked for.
+        if let Some(attributes) = self.attributes {
+            metadata.clone_from(&resource.metadata);
+            metadata.append(&mut flat(attributes.value(at)));
+        }
         for (name, values) in [("trace_id", self.trace_id), ("span_id", self.span_id)] {
             if let Some(value) = values.map(|values| values.value(at)).filter(|value| !value.is_empty()) {
                 metadata.insert(name.to_owned(), value.to_owned());
@@ -105,7 +121,7 @@ impl<'a> Rows<'a> {
         Row {
             time_ns: self.time_ns.value(at),
             line: self.body.map(|values| values.value(at).to_owned()).unwrap_or_default(),
-            labels: present.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            labels: resource.labels.clone().into_iter().chain(present).collect(),
             metadata,
         }
     }
