@@ -1,5 +1,6 @@
 //! What of the configuration decides who sends: built whole, never changed, exchanged by a reload.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::identity::sts::{ProofRefused, Sts};
 use crate::identity::token::{PREFIX, TokenKeys, TokenRefused};
 use crate::identity::{InvalidIdentity, Proved};
 use crate::registry::Registry;
-use crate::registry::owner::Owner;
+use crate::registry::owner::{AccountRefused, Owner};
 use crate::sender::{ProvedAgent, Sender};
 
 /// Verified web identity tokens that are remembered, and for how long, so that not each batch costs a signature's check.
@@ -193,12 +194,22 @@ impl Strict {
             Subject::Account(account) => {
                 Ok(Sender::Account { account, owner: self.owner(account, given_at_ms)?, agent })
             }
-            Subject::Relay(holder) => Ok(Sender::Relay {
-                accounts: self.revoked.without(&holder.accounts, given_at_ms).map_err(refusals::revoked)?,
-                name: holder.name,
-                registry: Arc::clone(&self.registry),
-            }),
+            Subject::Relay(holder) => {
+                let accounts = self.revoked.without(&holder.accounts, given_at_ms).map_err(refusals::revoked)?;
+                self.check_all_read(&accounts)?;
+                Ok(Sender::Relay { accounts, name: holder.name, registry: Arc::clone(&self.registry) })
+            }
         }
+    }
+
+    /// Lets a relay wait until it is known whose its accounts are: what its batch has of others would be left out for good.
+    fn check_all_read(&self, accounts: &BTreeSet<AccountId>) -> Result<(), Refused> {
+        if self.registry.is_complete() {
+            return Ok(());
+        }
+        let mut refused = accounts.iter().filter_map(|account| self.registry.owner(*account).err());
+        let unread = refused.find(|refused| matches!(refused, AccountRefused::NotReadYet(_)));
+        unread.map_or(Ok(()), |refused| Err(refusals::account(refused)))
     }
 
     fn static_token(&self, token: &str) -> Result<&Holder, Refused> {

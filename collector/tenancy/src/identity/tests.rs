@@ -11,6 +11,8 @@ use tenantscope_model::{Claim, Decision, Region};
 use tenantscope_wire::{Name, Peer, Proof, ProofOfAccount, Refused, RefusedKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::config::OrganizationsConfig;
+use crate::registry::organization::tests::{account as member, organization};
 use crate::{Exposure, Identity, IdentityConfig, Registry, RegistryConfig, Sender, Unknown};
 
 const NOW_MS: i64 = 1_790_000_000_000;
@@ -427,6 +429,25 @@ async fn a_revoked_account_loses_its_credentials_at_once() {
     assert!(matches!(relay.decide(&claim(Some("123456789012"), None)), Decision::Stamp(_)));
     reload(&setup, &format!("{{{tokens}}}"));
     assert_eq!(sent(&before, now_ms).await, Ok(()));
+}
+
+/// Its data would be left out for good while nobody knows yet whose it is.
+#[tokio::test]
+async fn a_relay_waits_until_the_organization_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("two"), "two-accounts").unwrap();
+    std::fs::write(dir.path().join("tenants.yaml"), r#"tenants: [{id: acme, accounts: ["123456789012"]}]"#).unwrap();
+    let organizations = Some(OrganizationsConfig::default());
+    let registry = RegistryConfig { organizations, ..RegistryConfig::of_file("tenants.yaml") };
+    let registry = Arc::new(Registry::open(&registry, dir.path()).unwrap());
+    let config = "{tokens: [{name: two, token_file: two, accounts: [\"222222222222\", \"123456789012\"]}]}";
+    let config: IdentityConfig = serde_saphyr::from_str(config).unwrap();
+    let identity = Identity::try_new(&config, Arc::clone(&registry), dir.path(), dir.path()).unwrap();
+    let refused = identity.sender(&bearer("two-accounts"), &peer(), NOW_MS).await.unwrap_err();
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Unavailable, "registry_loading"));
+    registry.replace_organization(organization(&[("222222222222", member("b", "/", &[("tenant", "beta")]))]));
+    let relay = identity.sender(&bearer("two-accounts"), &peer(), NOW_MS).await.unwrap();
+    assert_eq!(stamped(relay.decide(&claim(Some("222222222222"), None))).0, "beta");
 }
 
 #[tokio::test]
