@@ -48,13 +48,6 @@ pub struct TenantRemoval {
     pub final_ms: Option<i64>,
 }
 
-impl TenantRemoval {
-    /// Whether anything of the tenant was found anywhere but in the journals.
-    pub fn found_something(&self) -> bool {
-        self.deleted.values().flat_map(BTreeMap::values).any(|count| *count > 0)
-    }
-}
-
 /// Why a removal does not begin, or does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RemovalError {
@@ -115,6 +108,10 @@ impl Removals {
 
     pub(crate) fn all(&self) -> Vec<TenantRemoval> {
         self.list.lock().clone()
+    }
+
+    pub(crate) fn not_final(&self) -> Vec<TenantRemoval> {
+        self.list.lock().iter().filter(|removal| removal.final_ms.is_none()).cloned().collect()
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<TenantRemoval> {
@@ -230,7 +227,9 @@ impl Removals {
         let gone: BTreeSet<TenantId> = {
             let door = self.door.read();
             let listed = |tenant: &&TenantId| {
-                self.registry.as_ref().is_none_or(|registry| registry.tenants().get(tenant).is_some())
+                let lists = |registry: &Arc<Registry>| registry.tenants().get(tenant).is_some();
+                // Whoever is in quarantine is never listed, and more of it comes.
+                **tenant == TenantId::unassigned() || self.registry.as_ref().is_none_or(lists)
             };
             let unlisted = door.removed.iter().filter(|tenant| !listed(tenant));
             unlisted.chain(&door.shut).cloned().collect()

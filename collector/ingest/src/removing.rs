@@ -27,6 +27,11 @@ impl Intake {
         self.removals.all()
     }
 
+    /// Those that are not final, the oldest first.
+    pub fn unfinished_removals(&self) -> Vec<TenantRemoval> {
+        self.removals.not_final()
+    }
+
     /// The removal of that number.
     pub fn removal(&self, number: u64) -> Option<TenantRemoval> {
         self.removals.get(number)
@@ -119,9 +124,7 @@ impl Intake {
     /// Makes those final whose last segment is gone; these.
     pub async fn finish_removals(&self) -> Result<Vec<TenantRemoval>, RemovalError> {
         let mut finished = Vec::new();
-        for removal in
-            self.removals().iter().filter(|removal| removal.deleted_ms.is_some() && removal.final_ms.is_none())
-        {
+        for removal in self.unfinished_removals().iter().filter(|removal| removal.deleted_ms.is_some()) {
             if self.removal_waits(removal).is_empty() {
                 self.change_removal(removal.number, |removal| removal.final_ms = Some(now_ms())).await?;
                 finished.extend(self.removal(removal.number));

@@ -62,9 +62,23 @@ pub enum Command {
 /// What to do about tenants.
 #[derive(Debug, Subcommand)]
 pub enum Tenants {
-    /// Remove everything of a tenant from the running collector's series; refused while the registry lists it. Prints what
-    /// was removed.
+    /// Remove everything of a tenant from every store of the running collector; refused while the registry lists it. Prints
+    /// the record of what was removed; 0 once everything is gone that can go at once, else 1: it goes on by itself.
     Remove(RemoveTenant),
+}
+
+/// How the running collector is asked.
+#[derive(Debug, Args)]
+pub struct Asking {
+    /// The running collector's configuration: it says where the collector listens.
+    #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// The token of a reader who may, where the collector has readers configured.
+    #[arg(long, env = "TENANTSCOPE_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates of those who may vouch for the collector's, in PEM, where the system's do not.
+    #[arg(long, env = "TENANTSCOPE_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Options of `tenants remove`.
@@ -73,12 +87,9 @@ pub struct RemoveTenant {
     /// The tenant.
     #[arg(value_name = "TENANT")]
     pub tenant: String,
-    /// The running collector's configuration: it says where the collector listens.
-    #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
-    /// The token of a reader of all tenants, where the collector has readers configured.
-    #[arg(long, env = "TENANTSCOPE_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    /// How the collector is asked; the token must be that of a reader of all tenants.
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 /// Options of `serve`.
@@ -112,9 +123,6 @@ pub struct Check {
 /// Options of `report`.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// The running collector's configuration: it says where the collector listens.
-    #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
     /// The month, such as 2026-10 (UTC).
     #[arg(long, value_name = "YYYY-MM")]
     pub month: String,
@@ -127,9 +135,9 @@ pub struct Report {
     /// The folder to write TENANT.FORMAT into; made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// A reader's token, where the collector has readers configured.
-    #[arg(long, env = "TENANTSCOPE_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    /// How the collector is asked.
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 /// A report's form.

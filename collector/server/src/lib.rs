@@ -27,6 +27,7 @@ mod organizations;
 mod own_counts;
 mod own_routes;
 mod reload;
+mod removals;
 mod request_spans;
 mod rounds;
 mod rule_seams;

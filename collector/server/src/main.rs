@@ -75,8 +75,9 @@ fn run_report(options: &Report) -> Result<ExitCode> {
 
 fn run_remove(options: &RemoveTenant) -> Result<ExitCode> {
     install_crypto()?;
-    say(&runtime()?.block_on(tenants::ask(options))?);
-    Ok(ExitCode::SUCCESS)
+    let (record, is_gone) = runtime()?.block_on(tenants::ask(options))?;
+    say(&record);
+    Ok(if is_gone { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

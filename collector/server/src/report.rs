@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use reqwest::Client;
+use reqwest::{Certificate, Client, StatusCode};
 use serde::Deserialize;
 
-use crate::cli::Report;
+use crate::cli::{Asking, Report};
 use crate::config::Config;
 
 /// What the collector answers to a request for the names of tenants with a report.
@@ -18,9 +18,8 @@ struct Tenants {
 
 /// Writes the reports; how many.
 pub async fn write(options: &Report) -> Result<usize> {
-    let config = Config::read(&options.config)?;
-    let token = options.token_file.as_deref().map(read_token).transpose()?;
-    let asker = Asker::try_new(&config, "/tenantscope/v1/reports", token)?;
+    let config = Config::read(&options.asking.config)?;
+    let asker = Asker::try_new(&config, "/tenantscope/v1/reports", &options.asking)?;
     let tenants = match &options.tenant {
         Some(tenant) => vec![tenant.clone()],
         None => asker.tenants(&options.month).await?,
@@ -35,9 +34,19 @@ pub async fn write(options: &Report) -> Result<usize> {
 }
 
 /// The token in a file.
-pub(crate) fn read_token(path: &Path) -> Result<String> {
+fn read_token(path: &Path) -> Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     Ok(text.trim().to_owned())
+}
+
+/// The certificates in a file.
+fn read_certificates(path: &Path) -> Result<Vec<Certificate>> {
+    let read = || -> Result<_> { Ok(Certificate::from_pem_bundle(&std::fs::read(path)?)?) };
+    let certificates = read().with_context(|| path.display().to_string())?;
+    if certificates.is_empty() {
+        bail!("{}: it holds no certificate", path.display());
+    }
+    Ok(certificates)
 }
 
 /// Who asks the running collector.
@@ -52,9 +61,13 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Asker {
     /// Asks where the collector of this configuration listens; with TLS under the name that its certificate is for.
-    pub(crate) fn try_new(config: &Config, path: &str, token: Option<String>) -> Result<Self> {
+    pub(crate) fn try_new(config: &Config, path: &str, asking: &Asking) -> Result<Self> {
         let address = config.http();
-        let client = Client::builder().timeout(TIMEOUT);
+        let token = asking.token_file.as_deref().map(read_token).transpose()?;
+        let mut client = Client::builder().timeout(TIMEOUT);
+        if let Some(ca) = &asking.ca {
+            client = client.tls_certs_only(read_certificates(ca)?);
+        }
         let (client, authority) = match (&config.listen.tls, &config.identity.server_name) {
             (Some(_), Some(name)) => (client.resolve(name, address), format!("https://{name}:{}", address.port())),
             (Some(_), None) => (client, format!("https://{address}")),
@@ -75,16 +88,16 @@ impl Asker {
 
     async fn get(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>> {
         let url = url::Url::parse_with_params(&self.base, parameters)?;
-        self.send(self.client.get(url)).await
+        Ok(self.send(self.client.get(url)).await?.1)
     }
 
     /// Asks for something to be done.
-    pub(crate) async fn post(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>> {
+    pub(crate) async fn post(&self, parameters: &[(&str, &str)]) -> Result<(StatusCode, Vec<u8>)> {
         let url = url::Url::parse_with_params(&self.base, parameters)?;
         self.send(self.client.post(url)).await
     }
 
-    async fn send(&self, mut request: reqwest::RequestBuilder) -> Result<Vec<u8>> {
+    async fn send(&self, mut request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>)> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
@@ -95,6 +108,6 @@ impl Asker {
         if !status.is_success() {
             bail!("{} answered {status}: {}", self.base, String::from_utf8_lossy(&body).trim());
         }
-        Ok(body.to_vec())
+        Ok((status, body.to_vec()))
     }
 }

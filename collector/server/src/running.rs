@@ -28,6 +28,7 @@ use crate::certificates::Certificates;
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::reload::Reload;
+use crate::removals::Removals;
 use crate::rule_seams::{AlertIncidents, RuleResults};
 use crate::stores::Opened;
 use crate::{agents, audit, keys, organizations, own_counts, own_routes, request_spans, tenants};
@@ -84,19 +85,26 @@ impl Running {
             cost: evaluation.cost.clone(),
             sections: Mutex::new(Sections::of(options.config.as_deref())),
         });
+        let removals = Removals::new(
+            Arc::clone(&opened.intake),
+            (Arc::clone(&opened.metrics), Arc::clone(&opened.lake)),
+            (Arc::clone(&evaluation.rules), Arc::clone(&evaluation.incidents)),
+            (Arc::clone(&opened.agents), registry.clone()),
+        );
         let readers = evaluation.read_routes(prometheus, &opened, registry.clone());
         let reads = own_counts::Reads { intake: Arc::clone(&opened.intake), registry: registry.clone() };
         let readers = observed(readers, Arc::new(reads));
         let app = Router::new()
             .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
             .merge(write_routes(Arc::clone(&opened.intake)))
-            .merge(tenants::routes(&gate, Arc::clone(&opened.intake), Arc::clone(&opened.metrics), registry))
+            .merge(tenants::routes(&gate, removals.clone()))
             .merge(own_routes::routes(&reload));
         let limits = OtlpLimits { max_body_bytes: config.limits.body_bytes(), ..OtlpLimits::default() };
         let otlp = OtlpService::with_identity(Arc::clone(&opened.intake), Arc::clone(&opened.intake) as _, limits);
 
         let stop = CancellationToken::new();
         let mut tasks = evaluation.spawn(&opened.intake, &stop);
+        tasks.spawn(removals.run(stop.clone()));
         tasks.spawn(agents::roll_out(Arc::clone(&reload.agents), stop.clone()));
         tasks.spawn(certificates.follow(stop.clone()));
         if let Some(registry) = reload.registry.clone() {

@@ -1,111 +1,175 @@
-//! `tenants remove`: a tenant that the registry no longer lists goes from the metric store, and nothing of it comes back
-//! there. The answer says what is left elsewhere.
+//! `tenants remove`, and the removals that are remembered: the routes, and the command that asks them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Result;
-use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tenantscope_api::{Gate, Who};
-use tenantscope_ingest::Intake;
-use tenantscope_metrics::{MetricStore, Removal};
-use tenantscope_model::{Position, Scope, TenantId};
-use tenantscope_tenancy::{AUDIT, Registry};
+use tenantscope_ingest::{JournalWait, RemovalError, TenantRemoval};
+use tenantscope_model::{Scope, TenantId};
+use tenantscope_tenancy::AUDIT;
 
 use crate::cli::RemoveTenant;
 use crate::config::Config;
-use crate::report::{Asker, read_token};
+use crate::removals::Removals;
+use crate::report::Asker;
 
-/// Where a removal is asked for.
+/// Where removals are asked for and listed.
 const PATH: &str = "/tenantscope/v1/removals";
-
-/// What a removal needs.
-#[derive(Clone)]
-struct Removals {
-    intake: Arc<Intake>,
-    metrics: Arc<MetricStore>,
-    registry: Option<Arc<Registry>>,
-}
+/// A removal goes on if it takes longer; whoever asked for it is told how far it is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct Wanted {
     tenant: String,
 }
 
-/// What was removed.
+/// How far a removal has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Stage {
+    /// Something is left that can be deleted at once.
+    Removing,
+    /// Only segments of the journals are left, of which nothing is read any more.
+    Deleted,
+    /// Nothing is left.
+    Final,
+}
+
+/// A removal as it is told.
 #[derive(Debug, Serialize)]
-struct Removed {
-    tenant: String,
-    metrics: Removal,
-    /// What a removal does not reach, or not at once.
+struct Told {
+    state: Stage,
+    #[serde(flatten)]
+    removal: TenantRemoval,
+    /// Why what is pending is, where something went wrong.
+    failures: BTreeMap<String, String>,
+    waits_for: Vec<JournalWait>,
+    /// What a removal does not reach.
     not_removed: &'static [&'static str],
 }
 
-/// What a removal leaves.
+#[derive(Debug, Serialize)]
+struct List {
+    removals: Vec<Told>,
+}
+
 const NOT_REMOVED: &[&str] = &[
-    "records in the journals stay until their segments are freed, and are forwarded until then",
-    "logs and spans stay in the lake until their retention ends",
     "what was forwarded stays where it went",
+    "data of its accounts that was held in quarantine is that of tenant unassigned",
+    "the audit log and this record name it",
 ];
 
-/// The route, for readers of all tenants.
-pub(crate) fn routes(
-    gate: &Gate,
-    intake: Arc<Intake>,
-    metrics: Arc<MetricStore>,
-    registry: Option<Arc<Registry>>,
-) -> Router {
-    gate.around_changes(Router::new().route(PATH, post(remove)).with_state(Removals { intake, metrics, registry }))
+impl Told {
+    fn of(removals: &Removals, removal: TenantRemoval) -> Self {
+        let state = match (removal.deleted_ms, removal.final_ms) {
+            (_, Some(_)) => Stage::Final,
+            (Some(_), None) => Stage::Deleted,
+            (None, None) => Stage::Removing,
+        };
+        let failures = removals.failures(removal.number);
+        let waits_for = removals.intake().removal_waits(&removal);
+        Self { state, removal, failures, waits_for, not_removed: NOT_REMOVED }
+    }
+}
+
+/// The routes, for readers of all tenants.
+pub(crate) fn routes(gate: &Gate, removals: Removals) -> Router {
+    gate.around_changes(Router::new().route(PATH, get(list).post(remove)).with_state(removals))
+}
+
+fn forbidden() -> Response {
+    (StatusCode::FORBIDDEN, "removals are for readers of all tenants\n").into_response()
+}
+
+async fn list(Who(reading): Who, State(removals): State<Removals>) -> Response {
+    if reading.scope != Scope::All {
+        return forbidden();
+    }
+    let known = removals.intake().removals();
+    Json(List { removals: known.into_iter().map(|removal| Told::of(&removals, removal)).collect() }).into_response()
 }
 
 async fn remove(Who(reading): Who, Query(wanted): Query<Wanted>, State(removals): State<Removals>) -> Response {
     if reading.scope != Scope::All {
-        return (StatusCode::FORBIDDEN, "only a reader of all tenants may remove one\n").into_response();
+        return forbidden();
     }
     let tenant = match TenantId::try_new(&wanted.tenant) {
         Ok(tenant) => tenant,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    if removals.registry.as_ref().is_some_and(|registry| registry.tenants().get(&tenant).is_some()) {
-        let text = format!("the registry lists tenant {tenant}: take it out there and reload first\n");
-        return (StatusCode::CONFLICT, text).into_response();
-    }
-    if let Some(registry) = &removals.registry {
-        let current = registry.tenants().current_id(&tenant).clone();
-        if current != tenant {
-            let text =
-                format!("{tenant} is a former id of tenant {current}: take it out of its aliases and reload first\n");
+    match removals.listed_as(&tenant) {
+        Some(listed) if listed == tenant => {
+            let text = format!("the registry lists tenant {tenant}: take it out there and reload first\n");
             return (StatusCode::CONFLICT, text).into_response();
         }
-        registry.forget(&tenant);
-    }
-    tracing::info!(target: AUDIT, tenant = %tenant, reader = &*reading.reader, "removal_begun");
-    // Or the next round of counts would bring series of the tenant back.
-    removals.intake.forget_counts(&tenant);
-    let metrics = Arc::clone(&removals.metrics);
-    let id = tenant.clone();
-    // Everything that was applied so far is removed, whatever its position is.
-    match tokio::task::spawn_blocking(move || metrics.remove_tenant(&id, Position(0))).await {
-        Ok(Ok(metrics)) => {
-            tracing::info!(target: AUDIT, tenant = %tenant, removed = ?metrics, "tenant_removed");
-            axum::Json(Removed { tenant: tenant.to_string(), metrics, not_removed: NOT_REMOVED }).into_response()
+        Some(listed) => {
+            let text = format!("{tenant} is a former id of tenant {listed}, which the registry lists\n");
+            return (StatusCode::CONFLICT, text).into_response();
         }
-        Ok(Err(error)) => {
-            let text = format!("not all is removed yet, it goes on by itself: {error}\n");
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        None => {}
     }
+    let begun = match removals.begin(&tenant, &reading.reader).await {
+        Ok(begun) => begun,
+        Err(error @ RemovalError::TooMany) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
+        }
+        Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    };
+    tracing::info!(target: AUDIT, tenant = %tenant, number = begun.number, reader = &*reading.reader, "removal_begun");
+    // It goes on whether or not anybody waits for it.
+    let working = {
+        let removals = removals.clone();
+        tokio::spawn(async move { removals.work(begun.number).await })
+    };
+    tokio::time::timeout(PATIENCE, working).await.ok();
+    let removal = removals.intake().removal(begun.number).unwrap_or(begun);
+    let status = match removal.deleted_ms {
+        None => StatusCode::ACCEPTED,
+        Some(_) if found_something(&removal) => StatusCode::OK,
+        Some(_) => return not_found(&removals, &removal),
+    };
+    (status, Json(Told::of(&removals, removal))).into_response()
 }
 
-/// Asks the running collector, and returns what it says was removed.
-pub async fn ask(options: &RemoveTenant) -> Result<String> {
-    let config = Config::read(&options.config)?;
-    let token = options.token_file.as_deref().map(read_token).transpose()?;
-    let answer = Asker::try_new(&config, PATH, token)?.post(&[("tenant", &options.tenant)]).await?;
-    Ok(String::from_utf8_lossy(&answer).trim().to_owned())
+/// Numbers of what is a tenant's own; others are of files, which may go for another reason.
+const OWN: [&str; 13] = [
+    "series",
+    "samples",
+    "families",
+    "logs_rows",
+    "spans_rows",
+    "alerts",
+    "incidents",
+    "notifications",
+    "reporters",
+    "lanes",
+    "agents",
+    "deliveries",
+    "running_totals",
+];
+
+fn found_something(removal: &TenantRemoval) -> bool {
+    removal.deleted.values().flatten().any(|(name, count)| *count > 0 && OWN.contains(&name.as_str()))
+}
+
+fn not_found(removals: &Removals, removal: &TenantRemoval) -> Response {
+    let known = removals.intake().removals();
+    let before = known.iter().rev().find(|other| other.tenant == removal.tenant && other.number < removal.number);
+    let before = before.map(|before| format!(", removal {} took it before", before.number)).unwrap_or_default();
+    (StatusCode::NOT_FOUND, format!("nothing of tenant {} was found{before}\n", removal.tenant)).into_response()
+}
+
+/// Asks the running collector: its record, and whether everything is gone that can go at once.
+pub async fn ask(options: &RemoveTenant) -> Result<(String, bool)> {
+    let config = Config::read(&options.asking.config)?;
+    let asker = Asker::try_new(&config, PATH, &options.asking)?;
+    let (status, answer) = asker.post(&[("tenant", &options.tenant)]).await?;
+    Ok((String::from_utf8_lossy(&answer).trim().to_owned(), status != StatusCode::ACCEPTED))
 }
