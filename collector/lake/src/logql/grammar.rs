@@ -1,7 +1,9 @@
 //! What LogQL and TraceQL have in common: strings, numbers, durations, and how an error says where it is.
 
+use std::cell::Cell;
+
 use winnow::ascii::{digit1, multispace0};
-use winnow::combinator::{alt, delimited, eof, opt, preceded, repeat, terminated};
+use winnow::combinator::{alt, cut_err, delimited, eof, fail, opt, preceded, repeat, terminated};
 use winnow::error::{ContextError, ErrMode, StrContext, StrContextValue};
 use winnow::prelude::*;
 use winnow::stream::LocatingSlice;
@@ -11,6 +13,44 @@ use crate::QueryError;
 
 pub(crate) type Input<'a> = LocatingSlice<&'a str>;
 pub(crate) type Parsed<T> = Result<T, ErrMode<ContextError>>;
+
+/// Parentheses and aggregations within one another.
+const MAX_DEPTH: usize = 32;
+/// Operators of one expression: in a chain, each is a level of the tree.
+const MAX_OPERATORS: usize = 256;
+
+/// How high the tree of an expression may still grow: it is parsed, evaluated and let go by calls within calls, and a
+/// stack that runs out takes the whole program with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Height<'a> {
+    depth: usize,
+    operators: &'a Cell<usize>,
+}
+
+impl<'a> Height<'a> {
+    /// Of a whole expression, whose operators are counted there.
+    pub(crate) fn counted_in(operators: &'a Cell<usize>) -> Self {
+        Self { depth: 0, operators }
+    }
+
+    /// Within parentheses or an aggregation.
+    pub(crate) fn inner(self) -> Self {
+        Self { depth: self.depth + 1, ..self }
+    }
+
+    pub(crate) fn check_depth(self, input: &mut Input<'_>) -> Parsed<()> {
+        if self.depth <= MAX_DEPTH { Ok(()) } else { cut_err(fail.context(expected("less nesting"))).parse_next(input) }
+    }
+
+    /// Counts an operator.
+    pub(crate) fn check_operator(self, input: &mut Input<'_>) -> Parsed<()> {
+        self.operators.set(self.operators.get() + 1);
+        if self.operators.get() <= MAX_OPERATORS {
+            return Ok(());
+        }
+        cut_err(fail.context(expected("fewer operators"))).parse_next(input)
+    }
+}
 
 /// Longer queries are refused, so that parsing is bounded.
 const MAX_QUERY_BYTES: usize = 32 * 1024;

@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use regex::Regex;
 use tenantscope_model::{MatchOp, Matcher};
 use winnow::ascii::digit1;
@@ -9,15 +11,15 @@ use super::ast::{
     AggregateOp, Arithmetic, Comparison, Expr, Grouping, LabelFilter, LineOp, LogSelector, RangeExpr, RangeOp, Stage,
     Value,
 };
-use super::grammar::{Input, Parsed, duration_ns, expected, float, keyword, name, parse_with, string, symbol, token};
+use super::grammar::{
+    Height, Input, Parsed, duration_ns, expected, float, keyword, name, parse_with, string, symbol, token,
+};
 use crate::QueryError;
-
-/// Nesting is bounded, because each level is a call.
-const MAX_DEPTH: usize = 32;
 
 /// A whole LogQL query.
 pub(crate) fn parse(query: &str) -> Result<Expr, QueryError> {
-    parse_with(query, |input: &mut Input<'_>| expression(input, 0))
+    let operators = Cell::new(0);
+    parse_with(query, |input: &mut Input<'_>| expression(input, Height::counted_in(&operators)))
 }
 
 /// A stream selector alone, as the label endpoints take it; a pipeline behind it is allowed.
@@ -87,7 +89,7 @@ fn pipe_stage(input: &mut Input<'_>) -> Parsed<Stage> {
         preceded(keyword("drop"), cut_err(names())).map(Stage::Drop),
         preceded(keyword("keep"), cut_err(names())).map(Stage::Keep),
         preceded(keyword("unwrap"), cut_err(unwrapped)).map(Stage::Unwrap),
-        (|input: &mut Input<'_>| label_filter(input, 0)).map(Stage::Filter),
+        whole_label_filter.map(Stage::Filter),
     ))
     .context(expected("json, logfmt, drop, keep, unwrap or a label filter"))
     .parse_next(input)
@@ -103,25 +105,32 @@ fn unwrapped(input: &mut Input<'_>) -> Parsed<String> {
     alt((converted, name)).map(str::to_owned).parse_next(input)
 }
 
-fn label_filter(input: &mut Input<'_>, depth: usize) -> Parsed<LabelFilter> {
-    if depth > MAX_DEPTH {
-        return cut_err(fail.context(expected("fewer parentheses"))).parse_next(input);
+fn whole_label_filter(input: &mut Input<'_>) -> Parsed<LabelFilter> {
+    let operators = Cell::new(0);
+    label_filter(input, Height::counted_in(&operators))
+}
+
+fn label_filter(input: &mut Input<'_>, height: Height<'_>) -> Parsed<LabelFilter> {
+    height.check_depth(input)?;
+    let mut left = all_of(input, height)?;
+    while opt(keyword("or")).parse_next(input)?.is_some() {
+        height.check_operator(input)?;
+        left = LabelFilter::Or(left.into(), all_of(input, height)?.into());
     }
-    let first = all_of(input, depth)?;
-    let more = |input: &mut Input<'_>| all_of(input, depth);
-    let rest: Vec<LabelFilter> = repeat(0.., preceded(keyword("or"), more)).parse_next(input)?;
-    Ok(rest.into_iter().fold(first, |left, right| LabelFilter::Or(left.into(), right.into())))
+    Ok(left)
 }
 
-fn all_of(input: &mut Input<'_>, depth: usize) -> Parsed<LabelFilter> {
-    let first = one_filter(input, depth)?;
-    let more = |input: &mut Input<'_>| one_filter(input, depth);
-    let rest: Vec<LabelFilter> = repeat(0.., preceded(alt((keyword("and"), symbol(","))), more)).parse_next(input)?;
-    Ok(rest.into_iter().fold(first, |left, right| LabelFilter::And(left.into(), right.into())))
+fn all_of(input: &mut Input<'_>, height: Height<'_>) -> Parsed<LabelFilter> {
+    let mut left = one_filter(input, height)?;
+    while opt(alt((keyword("and"), symbol(",")))).parse_next(input)?.is_some() {
+        height.check_operator(input)?;
+        left = LabelFilter::And(left.into(), one_filter(input, height)?.into());
+    }
+    Ok(left)
 }
 
-fn one_filter(input: &mut Input<'_>, depth: usize) -> Parsed<LabelFilter> {
-    let inner = |input: &mut Input<'_>| label_filter(input, depth + 1);
+fn one_filter(input: &mut Input<'_>, height: Height<'_>) -> Parsed<LabelFilter> {
+    let inner = |input: &mut Input<'_>| label_filter(input, height.inner());
     alt((delimited(symbol("("), inner, symbol(")")), matcher.map(LabelFilter::Text), number_filter)).parse_next(input)
 }
 
@@ -140,52 +149,53 @@ fn number_filter(input: &mut Input<'_>) -> Parsed<LabelFilter> {
     Ok(LabelFilter::Number { name: name.to_owned(), op, value })
 }
 
-fn expression(input: &mut Input<'_>, depth: usize) -> Parsed<Expr> {
-    let mut left = product(input, depth)?;
+fn expression(input: &mut Input<'_>, height: Height<'_>) -> Parsed<Expr> {
+    let mut left = product(input, height)?;
     while let Some(op) =
         opt(token(alt(("+".value(Arithmetic::Add), "-".value(Arithmetic::Subtract))))).parse_next(input)?
     {
-        let right = cut_err(|input: &mut Input<'_>| product(input, depth)).parse_next(input)?;
+        height.check_operator(input)?;
+        let right = cut_err(|input: &mut Input<'_>| product(input, height)).parse_next(input)?;
         left = Expr::Binary { op, left: left.into(), right: right.into() };
     }
     Ok(left)
 }
 
-fn product(input: &mut Input<'_>, depth: usize) -> Parsed<Expr> {
-    let mut left = power(input, depth)?;
+fn product(input: &mut Input<'_>, height: Height<'_>) -> Parsed<Expr> {
+    let mut left = power(input, height)?;
     let mut op = opt(token(alt((
         "*".value(Arithmetic::Multiply),
         "/".value(Arithmetic::Divide),
         "%".value(Arithmetic::Modulo),
     ))));
     while let Some(op) = op.parse_next(input)? {
-        let right = cut_err(|input: &mut Input<'_>| power(input, depth)).parse_next(input)?;
+        height.check_operator(input)?;
+        let right = cut_err(|input: &mut Input<'_>| power(input, height)).parse_next(input)?;
         left = Expr::Binary { op, left: left.into(), right: right.into() };
     }
     Ok(left)
 }
 
-fn power(input: &mut Input<'_>, depth: usize) -> Parsed<Expr> {
-    let left = operand(input, depth)?;
+fn power(input: &mut Input<'_>, height: Height<'_>) -> Parsed<Expr> {
+    let left = operand(input, height)?;
     if opt(symbol("^")).parse_next(input)?.is_none() {
         return Ok(left);
     }
-    let right = cut_err(|input: &mut Input<'_>| operand(input, depth)).parse_next(input)?;
+    height.check_operator(input)?;
+    let right = cut_err(|input: &mut Input<'_>| operand(input, height)).parse_next(input)?;
     Ok(Expr::Binary { op: Arithmetic::Power, left: left.into(), right: right.into() })
 }
 
-fn operand(input: &mut Input<'_>, depth: usize) -> Parsed<Expr> {
-    if depth > MAX_DEPTH {
-        return cut_err(fail.context(expected("less nesting"))).parse_next(input);
-    }
-    let inner = |input: &mut Input<'_>| expression(input, depth + 1);
+fn operand(input: &mut Input<'_>, height: Height<'_>) -> Parsed<Expr> {
+    height.check_depth(input)?;
+    let inner = |input: &mut Input<'_>| expression(input, height.inner());
     let vector = delimited((keyword("vector"), symbol("(")), cut_err(float), cut_err(symbol(")")));
     alt((
         log_selector.map(Expr::Logs),
         delimited(symbol("("), inner, cut_err(symbol(")"))),
         vector.map(Expr::Vector),
         range_function.map(Expr::Range),
-        |input: &mut Input<'_>| aggregation(input, depth + 1),
+        |input: &mut Input<'_>| aggregation(input, height.inner()),
         float.map(Expr::Number),
     ))
     .context(expected("a stream selector, a function or a number"))
@@ -217,7 +227,7 @@ fn range_function(input: &mut Input<'_>) -> Parsed<RangeExpr> {
     delimited(symbol("("), cut_err(body), cut_err(symbol(")"))).parse_next(input)
 }
 
-fn aggregation(input: &mut Input<'_>, depth: usize) -> Parsed<Expr> {
+fn aggregation(input: &mut Input<'_>, height: Height<'_>) -> Parsed<Expr> {
     let op = name
         .verify_map(|name| match name {
             "sum" => Some(AggregateOp::Sum),
@@ -239,7 +249,7 @@ fn aggregation(input: &mut Input<'_>, depth: usize) -> Parsed<Expr> {
         }
         _ => None,
     };
-    let inner = cut_err(|input: &mut Input<'_>| expression(input, depth)).parse_next(input)?;
+    let inner = cut_err(|input: &mut Input<'_>| expression(input, height)).parse_next(input)?;
     cut_err(symbol(")")).parse_next(input)?;
     let after = opt(grouping).parse_next(input)?;
     let grouping = before.or(after).unwrap_or(match op {
@@ -295,5 +305,48 @@ mod tests {
             let _ = parse(&text);
             let _ = parse(&any);
         }
+    }
+
+    #[test]
+    fn a_long_chain_is_refused_before_it_overflows_the_stack() {
+        assert!(parse(&format!("1{}", "+1".repeat(200))).is_ok());
+        for long in [format!("1{}", "+1".repeat(16_000)), format!("{{}}|a=1{}", " or a=1".repeat(4_500))] {
+            let error = parse(&long).unwrap_err().to_string();
+            assert!(error.contains("fewer operators"), "{error}");
+        }
+    }
+
+    #[test]
+    fn logql() {
+        tenantscope_fuzz::fuzz!("logql", |input| {
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            let _ = parse_selector(text);
+            let selector = match parse(text) {
+                Ok(Expr::Logs(selector)) => selector,
+                Ok(_) => return,
+                Err(error) => return assert!(!error.to_string().is_empty()),
+            };
+            // What it does with lines: nothing makes a stream's own tenant another.
+            let lines = [
+                r#"{"a":{"b":[1,"x"]},"tenant":"forged","took":"5ms","n":1e999}"#,
+                "a=b tenant=forged took=5ms x=\"\\\"",
+                "",
+            ];
+            for line in lines {
+                let labels = [("tenant", "acme"), ("service_name", "x")];
+                let mut row = crate::logs::row::Row {
+                    time_ns: 1,
+                    line: line.to_owned(),
+                    labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+                    metadata: Default::default(),
+                };
+                let pipeline = crate::logql::Pipeline::new(&selector.stages);
+                let _ = pipeline.apply(&mut row);
+                // Whoever drops the stream's label asks for the line's.
+                let asked_for = text.contains("drop") || text.contains("keep");
+                assert!(asked_for || row.labels.get("tenant").is_some_and(|tenant| tenant == "acme"), "{text}");
+                assert!(row.labels.len() <= 600);
+            }
+        });
     }
 }

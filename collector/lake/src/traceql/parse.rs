@@ -1,14 +1,14 @@
+use std::cell::Cell;
+
 use tenantscope_model::{MatchOp, Matcher};
 use winnow::ascii::multispace0;
-use winnow::combinator::{alt, cut_err, delimited, fail, opt, preceded, repeat};
+use winnow::combinator::{alt, cut_err, delimited, fail, opt, preceded};
 use winnow::prelude::*;
 use winnow::token::take_while;
 
 use super::ast::{Compared, Condition, Field, Filter, Order};
 use crate::QueryError;
-use crate::logql::grammar::{Input, Parsed, duration_ns, expected, float, parse_with, string, symbol, token};
-
-const MAX_DEPTH: usize = 32;
+use crate::logql::grammar::{Height, Input, Parsed, duration_ns, expected, float, parse_with, string, symbol, token};
 
 /// A TraceQL query.
 pub(crate) fn parse(query: &str) -> Result<Filter, QueryError> {
@@ -76,29 +76,35 @@ fn named(name: &str) -> Option<Field> {
 }
 
 fn span_set(input: &mut Input<'_>) -> Parsed<Filter> {
-    let inner = opt(|input: &mut Input<'_>| any_of(input, 0)).map(|filter| filter.unwrap_or(Filter::All));
+    let operators = Cell::new(0);
+    let whole = |input: &mut Input<'_>| any_of(input, Height::counted_in(&operators));
+    let inner = opt(whole).map(|filter| filter.unwrap_or(Filter::All));
     delimited(symbol("{"), cut_err(inner), cut_err(symbol("}"))).parse_next(input)
 }
 
-fn any_of(input: &mut Input<'_>, depth: usize) -> Parsed<Filter> {
-    let first = all_of(input, depth)?;
-    let more = |input: &mut Input<'_>| all_of(input, depth);
-    let rest: Vec<Filter> = repeat(0.., preceded(symbol("||"), cut_err(more))).parse_next(input)?;
-    Ok(rest.into_iter().fold(first, |left, right| Filter::Or(left.into(), right.into())))
-}
-
-fn all_of(input: &mut Input<'_>, depth: usize) -> Parsed<Filter> {
-    let first = one(input, depth)?;
-    let more = |input: &mut Input<'_>| one(input, depth);
-    let rest: Vec<Filter> = repeat(0.., preceded(symbol("&&"), cut_err(more))).parse_next(input)?;
-    Ok(rest.into_iter().fold(first, |left, right| Filter::And(left.into(), right.into())))
-}
-
-fn one(input: &mut Input<'_>, depth: usize) -> Parsed<Filter> {
-    if depth > MAX_DEPTH {
-        return cut_err(fail.context(expected("less nesting"))).parse_next(input);
+fn any_of(input: &mut Input<'_>, height: Height<'_>) -> Parsed<Filter> {
+    let mut left = all_of(input, height)?;
+    while opt(symbol("||")).parse_next(input)?.is_some() {
+        height.check_operator(input)?;
+        let right = cut_err(|input: &mut Input<'_>| all_of(input, height)).parse_next(input)?;
+        left = Filter::Or(left.into(), right.into());
     }
-    let inner = |input: &mut Input<'_>| any_of(input, depth + 1);
+    Ok(left)
+}
+
+fn all_of(input: &mut Input<'_>, height: Height<'_>) -> Parsed<Filter> {
+    let mut left = one(input, height)?;
+    while opt(symbol("&&")).parse_next(input)?.is_some() {
+        height.check_operator(input)?;
+        let right = cut_err(|input: &mut Input<'_>| one(input, height)).parse_next(input)?;
+        left = Filter::And(left.into(), right.into());
+    }
+    Ok(left)
+}
+
+fn one(input: &mut Input<'_>, height: Height<'_>) -> Parsed<Filter> {
+    height.check_depth(input)?;
+    let inner = |input: &mut Input<'_>| any_of(input, height.inner());
     let parenthesised = |input: &mut Input<'_>| delimited(symbol("("), inner, cut_err(symbol(")"))).parse_next(input);
     let negated = preceded(symbol("!"), delimited(symbol("("), inner, cut_err(symbol(")"))));
     alt((
@@ -235,5 +241,31 @@ mod tests {
             let _ = parse(&text);
             let _ = parse(&any);
         }
+    }
+
+    #[test]
+    fn a_long_chain_is_refused_before_it_overflows_the_stack() {
+        assert!(parse(&format!("{{.a=1{}}}", "||.a=1".repeat(200))).and_then(Filter::split).is_ok());
+        for operator in ["||", "&&"] {
+            let error = parse(&format!("{{.a=1{}}}", format!("{operator}.a=1").repeat(5_000))).unwrap_err().to_string();
+            assert!(error.contains("fewer operators"), "{error}");
+        }
+    }
+
+    #[test]
+    fn traceql() {
+        tenantscope_fuzz::fuzz!("traceql", |input| {
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            if let Some((name, value)) = text.split_once('=') {
+                let _ = tag(name, value);
+            }
+            match parse(text).and_then(Filter::split) {
+                Ok((filter, of_trace)) => {
+                    let _ = filter.conjuncts();
+                    assert!(of_trace.len() <= 257);
+                }
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+        });
     }
 }
