@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use tenantscope_model::Signal;
 use tenantscope_wire::{Accepted, BatchHeader, BodyForm, Peer, Receive, ReceivedBody, Refused};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -40,7 +41,7 @@ impl Receive for Receiver {
         Ok(())
     }
 
-    fn reserve(&self, _sender: &(), body_bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
+    fn reserve(&self, _sender: &(), _signal: Signal, body_bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
         let bytes = u32::try_from(body_bytes.min(MAX_BYTES_IN_FLIGHT)).unwrap_or(u32::MAX);
         Arc::clone(&self.room)
             .try_acquire_many_owned(bytes)

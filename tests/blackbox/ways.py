@@ -262,7 +262,8 @@ class Firehose(Way):
     """Metric streams in CloudWatch's JSON. The records name their account; a tenant they can claim by the stream's
     common attributes alone."""
 
-    nothing = 400
+    # 413 would make Firehose forget the delivery.
+    nothing, too_large = 400, 400
 
     def query(self, mark):
         return f'aws_lambda_errors_sum{{dimension_FunctionName="{mark}"}}'

@@ -31,6 +31,11 @@ impl Deltas {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Leaves out a tenant's series.
+    pub fn leave_out_tenant(&mut self, tenant: &TenantId) {
+        self.0.retain(|labels, _| labels.get(TENANT_LABEL) != Some(tenant.as_str()));
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

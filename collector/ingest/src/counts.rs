@@ -1,7 +1,7 @@
 //! What became of each tenant's data, and what it used and cost, as series in the store, scoped like any other.
 //!
 //! Counted since the program's start; a restart reads as a counter's reset. Each begins with a 0, so that an increase is
-//! told from the first record on. Relays' data is refused and left out where it came in, but counts as its tenants' use.
+//! told from the first record on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -156,6 +156,11 @@ impl Counts {
             self.add(&tenant, Family::Rejected, Some(signal), reason, records as f64);
         }
         self.add(&tenant, Family::Records, Some(signal), "", records as f64);
+    }
+
+    /// A part of a batch of several tenants was left out.
+    pub(crate) fn left_out(&self, tenant: &TenantId, signal: Signal, reason: &'static str, records: u64) {
+        self.add(tenant, Family::Rejected, Some(signal), reason, records as f64);
     }
 
     pub(crate) fn refused(&self, tenant: Option<TenantId>, signal: Option<Signal>, reason: &'static str) {

@@ -11,11 +11,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use tenantscope_codec::{Delivery, REGION_ATTRIBUTE};
 use tenantscope_model::Signal;
-use tenantscope_wire::{Accepted, BodyForm, Encoding, ReceivedBody, Refused};
+use tenantscope_wire::{Accepted, BodyForm, Encoding, ReceivedBody, Refused, RefusedKind};
 
 use crate::clock::now_ms;
 use crate::intake::Intake;
-use crate::{answers, audit, posted, telemetry};
+use crate::{answers, audit, posted};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-firehose-request-id");
 const SOURCE_ARN: HeaderName = HeaderName::from_static("x-amz-firehose-source-arn");
@@ -61,7 +61,7 @@ async fn answer(intake: &Intake, request: Request, signal: Signal) -> Response {
     let acknowledgement = Acknowledgement { request_id: &request_id, timestamp: now_ms(), error_message };
     // Texts and numbers can always be written.
     let mut response = Response::new(Body::from(serde_json::to_vec(&acknowledgement).unwrap_or_default()));
-    *response.status_mut() = refused.as_ref().map_or(StatusCode::OK, |refused| refused.kind.http_status());
+    *response.status_mut() = refused.as_ref().map_or(StatusCode::OK, |refused| status_of(refused.kind));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(delay) = refused.and_then(|refused| refused.retry_after) {
         response.headers_mut().insert(RETRY_AFTER, answers::whole_seconds(delay));
@@ -69,16 +69,32 @@ async fn answer(intake: &Intake, request: Request, signal: Signal) -> Response {
     response
 }
 
+/// For Firehose 413 is the one status after which it forgets a delivery and keeps it nowhere. After any other but 200 it
+/// tries again for as long as the stream is told to, and then keeps the delivery in its bucket.
+fn status_of(kind: RefusedKind) -> StatusCode {
+    match kind {
+        RefusedKind::TooLarge => StatusCode::BAD_REQUEST,
+        other => other.http_status(),
+    }
+}
+
 async fn take(intake: &Intake, request: Request, signal: Signal) -> Result<Accepted, Refused> {
     let (parts, body) = request.into_parts();
-    let counted = |refused: &Refused| telemetry::refused(signal, refused.reason);
     let sender = intake.identity.firehose_sender(&parts.headers);
-    let sender =
-        sender.inspect_err(|refused| audit::refused("firehose", refused, &answers::peer(&parts.extensions)))?;
-    let delivery = delivery_of(&parts.headers).inspect_err(counted)?;
-    let encoding = encoding_of(&parts.headers).inspect_err(counted)?;
-    let (bytes, permit) = posted::read(intake, &sender, signal, &parts.headers, body).await?;
-    let body = ReceivedBody { signal, form: BodyForm::Firehose, encoding, bytes };
+    if let Err(refused) = &sender {
+        let peer = answers::peer(&parts.extensions);
+        audit::refused("firehose", refused, &peer);
+        intake.pace.wait(&peer.address.ip().to_string()).await;
+    }
+    let sender = sender?;
+    let read = async {
+        let delivery = delivery_of(&parts.headers)?;
+        let encoding = encoding_of(&parts.headers)?;
+        let max_bytes = intake.limits().firehose_body_bytes();
+        let (bytes, permit) = posted::read(intake, &sender, signal, &parts.headers, body, max_bytes).await?;
+        Ok((ReceivedBody { signal, form: BodyForm::Firehose, encoding, bytes }, delivery, permit))
+    };
+    let (body, delivery, permit) = posted::told(intake, &sender, signal, read.await).await?;
     intake.receive_delivery(sender, body, delivery, permit).await
 }
 

@@ -15,11 +15,15 @@ use tokio::time::Instant;
 
 use crate::clock::now_ms;
 use crate::counts::Counts;
+use crate::doubt::Doubt;
 use crate::epochs::Epochs;
-use crate::limits::{InFlight, Limits};
+use crate::in_flight::InFlight;
+use crate::limits::Limits;
 use crate::line::{Line, LineError, LineOptions};
+use crate::pace::Pace;
 use crate::presence::Presence;
 use crate::refusal;
+use crate::relays::Relays;
 use crate::removals::Removals;
 use crate::store::Stores;
 use crate::taking::blocking;
@@ -41,6 +45,9 @@ pub struct Intake {
     pub(crate) usage: Arc<Usage>,
     pub(crate) removals: Arc<Removals>,
     pub(crate) in_flight: InFlight,
+    pub(crate) pace: Pace,
+    pub(crate) relays: Relays,
+    pub(crate) doubt: Arc<Doubt>,
     asked_for_room: Arc<Notify>,
 }
 
@@ -112,7 +119,7 @@ impl Intake {
         if lines.iter().any(|line| line.journal.end() > 0) {
             usage.settle(now_ms());
         }
-        let in_flight = InFlight::new(&limits);
+        let (in_flight, relays) = (InFlight::new(&limits), Relays::new(limits.relays));
         let (tenant_info, coverage) = (Presence::default(), Presence::default());
         Ok(Self {
             lines,
@@ -128,6 +135,9 @@ impl Intake {
             usage,
             removals,
             in_flight,
+            pace: Pace::default(),
+            relays,
+            doubt: Arc::default(),
             asked_for_room,
         })
     }
@@ -148,9 +158,10 @@ impl Intake {
         &self.limits
     }
 
-    /// Puts other quotas of tenants in force; the other limits hold until the next start.
+    /// Puts other quotas of tenants and relays in force; the other limits hold until the next start.
     pub fn reload(&self, limits: &Limits) {
         self.usage.replace(limits.quotas());
+        self.relays.replace(limits.relays);
     }
 
     /// Stores series of our own (rule results, our own counts): durable and queryable when this returns.

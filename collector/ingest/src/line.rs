@@ -1,14 +1,11 @@
 //! One signal's line: from a decoded batch to its place in journal and store.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tenantscope_codec::{
-    Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, Volume, decode, stamp,
-};
+use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
 use tenantscope_journal::{Append, AppendError, Cursor, CursorError, Journal, OpenError, Options};
 use tenantscope_model::{Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused, Written};
@@ -16,8 +13,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::counts::{Counts, Used};
 use crate::deliveries::DeliveryKey;
+use crate::in_flight::Permit;
 use crate::lanes::{Flights, LaneKey, Standing};
-use crate::limits::Permit;
 use crate::refusal;
 use crate::relief::Relief;
 use crate::removals::Removals;
@@ -27,6 +24,7 @@ use crate::state_files::StateFiles;
 use crate::store::Store;
 use crate::taking::{KnownBy, Turn};
 use crate::telemetry;
+use crate::turns::Turns;
 use crate::usage::{Charge, Usage};
 
 /// Why a line can't be opened.
@@ -63,7 +61,7 @@ pub enum LineError {
 
 /// Who sends a batch and how its resources are named.
 pub(crate) struct Sending<'a> {
-    /// The tenant whose quota it uses; absent for a relay.
+    /// The tenant whose quota it uses; absent where its tenants are told by its resources.
     pub(crate) tenant: Option<TenantId>,
     pub(crate) owner: String,
     pub(crate) from_agent: bool,
@@ -81,15 +79,15 @@ pub(crate) struct Line {
     pub(crate) state: Arc<Mutex<State>>,
     pub(crate) flights: Flights<LaneKey>,
     pub(crate) delivery_flights: Flights<DeliveryKey>,
-    pub(crate) decoding: Arc<Semaphore>,
+    pub(crate) decoding: Turns,
     /// See [`Line::delta_turn`].
     deltas: Arc<tokio::sync::Mutex<()>>,
     /// See [`Line::delta_room`].
     delta_room: Arc<Semaphore>,
     kept: Mutex<Kept>,
     pub(crate) relief: Relief,
-    usage: Arc<Usage>,
-    counts: Arc<Counts>,
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) counts: Arc<Counts>,
     removals: Arc<Removals>,
     limits: DecodeLimits,
     max_ahead_ms: Option<i64>,
@@ -199,7 +197,7 @@ impl Line {
             state: Arc::new(Mutex::new(state)),
             flights: Flights::default(),
             delivery_flights: Flights::default(),
-            decoding: Arc::new(Semaphore::new(options.max_decoding.max(1))),
+            decoding: Turns::new(options.max_decoding),
             deltas: Arc::default(),
             delta_room: Arc::new(Semaphore::new(room_of(options.decode.max_decoded_bytes) as usize)),
             kept: Mutex::new(kept),
@@ -285,14 +283,7 @@ impl Line {
         };
         record.bounds.apply(&mut stamped, records);
         self.leave_out(&mut stamped, records);
-        let (charge, volumes) = match tenant {
-            Some(tenant) => {
-                let volume = Volume::of(&stamped.batch);
-                let charge = self.usage.charge(&tenant, &stamped.batch, volume, record.received_at_ms)?;
-                (charge, BTreeMap::from([(tenant, volume)]))
-            }
-            None => (Charge::default(), Volume::by_tenant(&stamped.batch)),
-        };
+        let (charges, volumes) = self.charge(tenant, &mut record, &mut stamped, records)?;
         let used = Used { volumes, body_bytes };
         let (rejected, moved_claims) = (stamped.rejected.clone(), stamped.moved_claims);
         let written = written_of(&stamped.batch);
@@ -305,7 +296,7 @@ impl Line {
         let append = if nothing_left && record.header.is_none() {
             None
         } else {
-            Some(self.append(&record, stamped, (stored, body_bytes), (charge, used), (delta_turn, held))?)
+            Some(self.append(&record, stamped, (stored, body_bytes), (charges, used), (delta_turn, held))?)
         };
         telemetry::moved_claims(self.signal, moved_claims);
         for (reason, records) in rejected.by_reason() {
@@ -338,14 +329,14 @@ impl Line {
         let samples: usize = series.iter().map(|series| series.samples.len() + series.histograms.len()).sum();
         let record = Record::new(received_at_ms, RecordBody::Own { series, metadata });
         let stamped = record.replay(&Accumulators::new(0))?;
-        self.append(&record, stamped, (samples as u64, 0), (Charge::default(), Used::default()), ())
+        self.append(&record, stamped, (samples as u64, 0), (Vec::new(), Used::default()), ())
     }
 
     /// Queues a tombstone: at its place the state forgets the tenant.
     pub(crate) fn take_tombstone(&self, tenant: TenantId, received_at_ms: i64) -> Result<Append, Refused> {
         let record = Record::new(received_at_ms, RecordBody::Removal { tenant, signal: self.signal });
         let stamped = record.replay(&Accumulators::new(0))?;
-        self.append(&record, stamped, (0, 0), (Charge::default(), Used::default()), ())
+        self.append(&record, stamped, (0, 0), (Vec::new(), Used::default()), ())
     }
 
     /// Prepares and queues; on the writer's thread, in journal order: store, state, then whatever was `held`. What is not
@@ -355,7 +346,7 @@ impl Line {
         record: &Record,
         stamped: Stamped,
         (records, body_bytes): (u64, u64),
-        (charge, used): (Charge, Used),
+        (charges, used): (Vec<Charge>, Used),
         held: impl Send + 'static,
     ) -> Result<Append, Refused> {
         let signal = self.signal;
@@ -368,7 +359,7 @@ impl Line {
             ready(tenantscope_model::Position(position));
             state.lock().advance(position, change, deltas);
             telemetry::stored(signal, records, body_bytes);
-            charge.keep();
+            charges.into_iter().for_each(Charge::keep);
             counts.used(&used, signal);
             // The lane's next batch, and the next one with deltas, may only start from the state above.
             drop(held);

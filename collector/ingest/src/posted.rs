@@ -7,13 +7,12 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName};
 use tenantscope_model::Signal;
 use tenantscope_tenancy::Sender;
-use tenantscope_wire::{Accepted, BatchHeader, BodyForm, Encoding, Receive as _, ReceivedBody, Refused};
+use tenantscope_wire::{Accepted, BatchHeader, BodyForm, Encoding, Receive as _, ReceivedBody, Refused, pass_over};
 
 use crate::answers;
 use crate::bodies;
+use crate::in_flight::Permit;
 use crate::intake::Intake;
-use crate::limits::Permit;
-use crate::telemetry;
 
 /// What a route reads from the headers: how the body is to be read.
 pub(crate) type FormOf = fn(&HeaderMap) -> Result<(BodyForm, Encoding), Refused>;
@@ -26,14 +25,30 @@ pub(crate) async fn take(
     form_of: FormOf,
 ) -> Result<Accepted, Refused> {
     let (parts, body) = request.into_parts();
-    let counted = |refused: &Refused| telemetry::refused(signal, refused.reason);
     let sender = intake.authorize(&parts.headers, answers::peer(&parts.extensions)).await?;
-    let (form, encoding) = form_of(&parts.headers).inspect_err(counted)?;
-    let header = BatchHeader::from_headers(&parts.headers)
-        .map_err(|error| Refused::invalid("batch_header", error.to_string()))
-        .inspect_err(counted)?;
-    let (bytes, permit) = read(intake, &sender, signal, &parts.headers, body).await?;
-    intake.receive(sender, ReceivedBody { signal, form, encoding, bytes }, header, permit).await
+    let read = async {
+        let (form, encoding) = form_of(&parts.headers)?;
+        let header = BatchHeader::from_headers(&parts.headers)
+            .map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
+        let max_bytes = intake.limits().body_bytes();
+        let (bytes, permit) = read(intake, &sender, signal, &parts.headers, body, max_bytes).await?;
+        Ok((ReceivedBody { signal, form, encoding, bytes }, header, permit))
+    };
+    let (body, header, permit) = told(intake, &sender, signal, read.await).await?;
+    intake.receive(sender, body, header, permit).await
+}
+
+/// Counts a refusal of what was not received yet, and waits as long as its answer must.
+pub(crate) async fn told<T>(
+    intake: &Intake,
+    sender: &Sender,
+    signal: Signal,
+    read: Result<T, Refused>,
+) -> Result<T, Refused> {
+    if let Err(refused) = &read {
+        intake.refused(sender, signal, refused).await;
+    }
+    read
 }
 
 /// Makes room for a body and reads it.
@@ -43,13 +58,21 @@ pub(crate) async fn read(
     signal: Signal,
     headers: &HeaderMap,
     body: Body,
+    max_bytes: usize,
 ) -> Result<(Bytes, Permit), Refused> {
-    let counted = |refused: &Refused| telemetry::refused(signal, refused.reason);
-    let declared_bytes = bodies::declared(headers.get(CONTENT_LENGTH)).inspect_err(counted)?;
-    let reserved = declared_bytes.unwrap_or(intake.limits().body_bytes());
-    let permit = intake.reserve(sender, reserved)?;
-    let bytes = bodies::read(body, reserved).await.inspect_err(counted)?;
-    Ok((bytes, permit))
+    let declared_bytes = bodies::declared(headers.get(CONTENT_LENGTH))?;
+    let reserved = declared_bytes.unwrap_or(max_bytes);
+    if reserved > max_bytes {
+        let message = format!("body of {reserved} bytes is over {max_bytes} bytes");
+        return Err(Refused::too_large("body_too_large", message));
+    }
+    match intake.reserve(sender, signal, reserved) {
+        Ok(permit) => Ok((bodies::read(body, reserved).await?, permit)),
+        Err(refused) => {
+            pass_over(body).await;
+            Err(refused)
+        }
+    }
 }
 
 /// A header's text; empty where it is missing.

@@ -1,10 +1,11 @@
 //! A batch's way through the intake: its turn, decoding and admission, the journal, the acknowledgement.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use tenantscope_codec::{Decoded, Delivery};
+use tenantscope_model::Signal;
 use tenantscope_tenancy::Sender;
 use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
 
@@ -12,9 +13,9 @@ use crate::audit;
 use crate::clock::now_ms;
 use crate::deciding;
 use crate::deliveries::DeliveryKey;
+use crate::in_flight::Permit;
 use crate::intake::Intake;
 use crate::lanes::{Flight, LaneKey, Standing};
-use crate::limits::Permit;
 use crate::line::{Admitted, Line, Sending, Underway};
 use crate::refusal;
 use crate::telemetry;
@@ -44,13 +45,18 @@ impl Intake {
         permit: Permit,
     ) -> Result<Accepted, Refused> {
         let signal = body.signal;
-        let tenant = sender.tenant().cloned();
+        let (tenant, owner) = (sender.tenant().cloned(), sender.lane_owner());
+        if let Sender::Relay { name, .. } = &sender {
+            self.relays.received(name, body.bytes.len());
+        }
         let taken = self.take(sender, body, known_by, permit).await;
         trace_outcome(&taken);
-        taken.inspect_err(|refused| {
+        if let Err(refused) = &taken {
             telemetry::refused(signal, refused.reason);
             self.counts.refused(tenant, Some(signal), refused.reason);
-        })
+            self.pace.wait(&owner).await;
+        }
+        taken
     }
 
     async fn take(
@@ -70,18 +76,24 @@ impl Intake {
             Ok(flight) => flight,
             Err(answer) => return answer,
         };
-        let slot = Arc::clone(&line.decoding).acquire_owned().await;
-        let slot = slot.map_err(|_| Refused::unavailable("shutting_down", "shutting down", Duration::from_secs(5)))?;
+        let place = self.doubt.place(&line.decoding, &owner).await?;
         let tenant = sender.tenant().cloned();
         // Runs to its end even if the sender goes away: queued is queued, and the lane must know.
         let (step, slot) = {
             let (line, tenant, registry) = (Arc::clone(&line), tenant.clone(), self.registry.clone());
+            let doubt = Arc::clone(&self.doubt);
             blocking(move || {
-                let (registry, at_ms) = (registry.as_deref(), now_ms());
+                let (registry, at_ms, began) = (registry.as_deref(), now_ms(), Instant::now());
                 let decide = |decoded: &Decoded, bytes| deciding::decide(&sender, registry, decoded, bytes, at_ms);
                 let from = Sending { tenant, owner, from_agent: sender.may_claim_cadence(), decide: &decide };
-                let admitted = line.admit(&from, body, known_by, at_ms, (permit, flight))?;
-                Ok((Step::first(&line, admitted)?, slot))
+                let admitted = line.admit(&from, body, known_by, at_ms, (permit, flight));
+                match admitted.and_then(|admitted| Step::first(&line, admitted)) {
+                    Ok(step) => Ok((step, place)),
+                    Err(refused) => {
+                        doubt.note(&from.owner, &refused, began.elapsed(), place);
+                        Err(refused)
+                    }
+                }
             })
             .await?
         };
@@ -229,16 +241,31 @@ impl Receive for Intake {
 
     async fn authorize(&self, headers: &HeaderMap, peer: Peer) -> Result<Sender, Refused> {
         let sender = self.identity.sender(headers, &peer, now_ms()).await;
-        sender.inspect_err(|refused| audit::refused("batch", refused, &peer))
+        if let Err(refused) = &sender {
+            audit::refused("batch", refused, &peer);
+            self.pace.wait(&peer.address.ip().to_string()).await;
+        }
+        sender
     }
 
-    fn reserve(&self, sender: &Sender, body_bytes: usize) -> Result<Permit, Refused> {
-        let max_requests = self.usage.quota(sender.tenant()).max_concurrent_requests;
-        let reserved = self.in_flight.reserve(sender.lane_owner(), body_bytes, max_requests);
-        reserved.inspect_err(|refused| {
-            telemetry::unreserved(refused.reason);
-            self.counts.refused(sender.tenant().cloned(), None, refused.reason);
-        })
+    /// A tenant that owes of a rate is refused before anybody reads or decompresses what it sends.
+    fn reserve(&self, sender: &Sender, signal: Signal, body_bytes: usize) -> Result<Permit, Refused> {
+        let (tenant, now_ms) = (sender.tenant(), now_ms());
+        self.usage.check_debt(tenant, signal, now_ms)?;
+        self.doubt.check(&sender.lane_owner())?;
+        let of_tenant = || self.usage.quota(tenant).max_concurrent_requests;
+        let max_requests = match sender {
+            Sender::Relay { name, .. } => self.relays.reserve(name, now_ms)?.or_else(of_tenant),
+            Sender::Account { .. } | Sender::Open { .. } => of_tenant(),
+        };
+        self.in_flight.reserve(sender.lane_owner(), tenant, body_bytes, max_requests)
+    }
+
+    async fn refused(&self, sender: &Sender, signal: Signal, refused: &Refused) {
+        telemetry::unreserved(refused.reason);
+        telemetry::refused(signal, refused.reason);
+        self.counts.refused(sender.tenant().cloned(), Some(signal), refused.reason);
+        self.pace.wait(&sender.lane_owner()).await;
     }
 
     #[tracing::instrument(

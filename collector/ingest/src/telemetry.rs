@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use tenantscope_model::Signal;
 
 // A name that is already registered leaves the metric working but unlisted, which beats a panic.
@@ -24,6 +24,12 @@ fn gauge(name: &str, help: &str) -> Option<IntGauge> {
     Some(gauge)
 }
 
+fn counter(name: &str, help: &str) -> Option<IntCounter> {
+    let counter = IntCounter::new(name, help).ok()?;
+    prometheus::register(Box::new(counter.clone())).ok();
+    Some(counter)
+}
+
 type Counters = LazyLock<Option<IntCounterVec>>;
 
 static BATCHES: Counters = LazyLock::new(|| {
@@ -41,6 +47,13 @@ static REFUSED: Counters = LazyLock::new(|| {
 static UNRESERVED: Counters = LazyLock::new(|| {
     let help = "Bodies that were refused before they were read, for their size or for what is under way.";
     counters("tenantscope_ingest_unreserved_total", help, &["reason"])
+});
+static PACED: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
+    counter("tenantscope_ingest_paced_total", "Refusals that were answered late, since their sender was refused much.")
+});
+static DOUBTED: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
+    let help = "Batches that were decoded after others of doubted senders, much of whose data came to nothing.";
+    counter("tenantscope_ingest_doubted_total", help)
 });
 static REJECTED: Counters = LazyLock::new(|| {
     let help = "Samples, log records and spans that were refused while the rest of their batch was taken.";
@@ -83,6 +96,18 @@ pub(crate) fn refused(signal: Signal, reason: &'static str) {
 
 pub(crate) fn unreserved(reason: &'static str) {
     add(&UNRESERVED, &[reason], 1);
+}
+
+pub(crate) fn paced() {
+    if let Some(counter) = &*PACED {
+        counter.inc();
+    }
+}
+
+pub(crate) fn doubted() {
+    if let Some(counter) = &*DOUBTED {
+        counter.inc();
+    }
 }
 
 pub(crate) fn rejected(signal: Signal, reason: &'static str, records: u64) {

@@ -86,14 +86,14 @@ async fn send_many(setup: &Setup, large: &str) {
 
 /// Cursors and states are left alone for as long as a test may take.
 fn open_unattended(dir: &Path) -> Setup {
-    let (metrics, logs) = (Arc::new(Kept::default()), Arc::new(Kept::default()));
-    let stores = Stores::new(Arc::clone(&metrics), Arc::clone(&logs), Arc::new(Kept::default()));
+    let [metrics, logs, spans] = [(); 3].map(|()| Arc::new(Kept::default()));
+    let stores = Stores::new(Arc::clone(&metrics), Arc::clone(&logs), Arc::clone(&spans));
     let options = Options { segment_max_bytes: 1 << 20, max_bytes: 16 << 20, ..Options::default() };
     let never = TimeSpan::from_secs(86_400);
     let limits =
         Limits { own_series_interval: never, cursor_interval: never, state_interval: never, ..Limits::default() };
     let intake = Intake::open(dir, &stores, Arc::new(Identity::open()), None, limits, &options).unwrap();
-    Setup { intake: Arc::new(intake), metrics, logs }
+    Setup { intake: Arc::new(intake), metrics, logs, spans, registry: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,7 @@ pub use identity::{
 };
 pub use listener::Listener;
 pub use name::{InvalidName, Name};
-pub use otlp::{OtlpLimits, OtlpService};
+pub use otlp::{OtlpLimits, OtlpService, pass_over};
 pub use proof::Proof;
 pub use receive::{Accepted, BoxFuture, Identify, Peer, Receive, Written};
 pub use refused::{Refused, RefusedKind};

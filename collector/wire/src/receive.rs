@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use rustls::pki_types::CertificateDer;
+use tenantscope_model::Signal;
 
 use crate::{BatchHeader, IdentityRequest, IdentityResponse, ReceivedBody, Refused};
 
@@ -70,7 +71,13 @@ pub trait Receive: Send + Sync + 'static {
     /// Reserves a body's bytes before it is read: its declared length, or the largest allowed where it declares none.
     ///
     /// Room for the decompressed form is the receiver's own affair, before it decompresses.
-    fn reserve(&self, sender: &Self::Sender, body_bytes: usize) -> Result<Self::Permit, Refused>;
+    fn reserve(&self, sender: &Self::Sender, signal: Signal, body_bytes: usize) -> Result<Self::Permit, Refused>;
+
+    /// Told of a batch that was refused before it could be received, by [`Receive::reserve`] or while its body came. The
+    /// sender gets its answer when this is over, so that whoever is refused much can be made to wait.
+    fn refused(&self, _: &Self::Sender, _: Signal, _: &Refused) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// Takes the batch; returns only when it is durable. The header is there for batches with an identity.
     fn receive(

@@ -35,7 +35,7 @@ impl Receive for Desk {
         Ok(())
     }
 
-    fn reserve(&self, (): &(), _: usize) -> Result<(), Refused> {
+    fn reserve(&self, (): &(), _: Signal, _: usize) -> Result<(), Refused> {
         Ok(())
     }
 

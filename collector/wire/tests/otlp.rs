@@ -43,7 +43,7 @@ impl Receive for Desk {
         }
     }
 
-    fn reserve(&self, (): &(), body_bytes: usize) -> Result<(), Refused> {
+    fn reserve(&self, (): &(), _: Signal, body_bytes: usize) -> Result<(), Refused> {
         self.reserved_bytes.fetch_add(body_bytes, Ordering::Relaxed);
         Ok(())
     }

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use parking_lot::Mutex;
 use tenantscope_codec::{Decision, DecodeLimits, OtlpRequest, Record, RecordBody, decode};
-use tenantscope_model::{Stamp, TenantId};
+use tenantscope_model::{Signal, Stamp, TenantId};
 use tenantscope_wire::listener::ListenOptions;
 use tenantscope_wire::{
     Accepted, BatchHeader, Listener, OtlpLimits, OtlpService, Peer, Receive, ReceivedBody, Refused,
@@ -83,7 +83,7 @@ impl Receive for Received {
         Ok(())
     }
 
-    fn reserve(&self, (): &(), _: usize) -> Result<(), Refused> {
+    fn reserve(&self, (): &(), _: Signal, _: usize) -> Result<(), Refused> {
         Ok(())
     }
 

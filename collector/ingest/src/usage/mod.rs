@@ -1,12 +1,12 @@
 //! What tenants use of their quotas: samples, log bytes and spans a second, active and new series.
 //!
-//! Only batches of one tenant are counted, and refused as a whole; a relay's tenants are bounded where their data came
-//! in, so that one of them does not stop the others. Bounds of single records hold for whatever way they come.
+//! Whoever sends it: what comes through a relay or an account that tenants share counts as the tenants' own.
 
 mod active_series;
-mod rate;
+pub(crate) mod rate;
+mod volumes;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -14,15 +14,14 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tenantscope_codec::{Bounds, RecordBounds, Volume};
-use tenantscope_model::{Bytes, Decision, StampedBatch, StampedSeries, TenantId};
+use tenantscope_model::{Decision, Signal, StampedBatch, StampedSeries, TenantId};
 use tenantscope_tenancy::{Quota, Quotas, Registry};
 use tenantscope_wire::Refused;
 
 use active_series::ActiveSeries;
 use rate::{Allowed, Rate};
+use volumes::{Paid, Volumes};
 
-/// So many seconds' worth may come at once, where no burst is configured.
-const BURST_SECONDS: f64 = 10.0;
 /// Tenants whose use is kept; open mode takes any tenant that a header names.
 const MAX_TENANTS: usize = 100_000;
 /// After a start over data that is there, for so long a series that comes is not taken for a new one.
@@ -42,9 +41,7 @@ pub(crate) struct Usage {
 
 #[derive(Debug, Default)]
 struct Used {
-    samples: Rate,
-    log_bytes: Rate,
-    spans: Rate,
+    volumes: Volumes,
     new_series: Rate,
     series: ActiveSeries,
 }
@@ -53,7 +50,7 @@ struct Used {
 #[derive(Debug, Default)]
 pub(crate) struct Charge {
     used: Option<Arc<Mutex<Used>>>,
-    volume: Volume,
+    paid: Paid,
     new_series: Vec<u64>,
     paid_new_series: f64,
 }
@@ -69,9 +66,7 @@ impl Drop for Charge {
     fn drop(&mut self) {
         let Some(used) = self.used.take() else { return };
         let mut used = used.lock();
-        used.samples.give_back(self.volume.samples as f64);
-        used.log_bytes.give_back(self.volume.log_bytes as f64);
-        used.spans.give_back(self.volume.spans as f64);
+        used.volumes.give_back(&self.paid);
         used.new_series.give_back(self.paid_new_series);
         used.series.forget(&self.new_series);
     }
@@ -148,11 +143,59 @@ impl Usage {
         Bounds::new(tenants.into_iter().map(bounds).collect())
     }
 
+    /// Refuses whatever comes of a signal from a tenant that owes of its rate, before anybody looks at it.
+    pub(crate) fn check_debt(&self, tenant: Option<&TenantId>, signal: Signal, now_ms: i64) -> Result<(), Refused> {
+        let Some(tenant) = tenant else { return Ok(()) };
+        let quotas = Arc::clone(&self.quotas.read());
+        if !quotas.any(Quota::bounds_rates) {
+            return Ok(());
+        }
+        // Who used nothing owes nothing.
+        let Some(used) = self.by_tenant.lock().get(tenant).cloned() else { return Ok(()) };
+        let quota = self.of(&quotas, tenant);
+        used.lock().volumes.check(signal, &quota, now_ms)
+    }
+
     /// Charges a stamped batch of one tenant, or refuses it.
     pub(crate) fn charge(
         &self,
         tenant: &TenantId,
         batch: &StampedBatch,
+        volume: Volume,
+        now_ms: i64,
+    ) -> Result<Charge, Refused> {
+        self.charge_one(tenant, || series_of(batch).iter().map(|series| self.hash(series)).collect(), volume, now_ms)
+    }
+
+    /// Charges each tenant of a stamped batch; those that are past a quota are told with why.
+    pub(crate) fn charge_each(
+        &self,
+        volumes: &BTreeMap<TenantId, Volume>,
+        batch: &StampedBatch,
+        now_ms: i64,
+    ) -> (Vec<Charge>, Vec<(TenantId, Refused)>) {
+        let mut hashes: HashMap<&str, HashSet<u64>> = HashMap::new();
+        if self.counts_all_series.load(Ordering::Relaxed) || self.quotas.read().any(bounds_series) {
+            for series in series_of(batch) {
+                let tenant = series.labels.get("tenant").unwrap_or_default();
+                hashes.entry(tenant).or_default().insert(self.hash(series));
+            }
+        }
+        let (mut charges, mut refused) = (Vec::new(), Vec::new());
+        for (tenant, volume) in volumes {
+            let of_tenant = || hashes.remove(tenant.as_str()).unwrap_or_default();
+            match self.charge_one(tenant, of_tenant, *volume, now_ms) {
+                Ok(charge) => charges.push(charge),
+                Err(error) => refused.push((tenant.clone(), error)),
+            }
+        }
+        (charges, refused)
+    }
+
+    fn charge_one(
+        &self,
+        tenant: &TenantId,
+        hashes: impl FnOnce() -> HashSet<u64>,
         volume: Volume,
         now_ms: i64,
     ) -> Result<Charge, Refused> {
@@ -174,9 +217,19 @@ impl Usage {
         // Dropped where one of the bounds refuses: what the others took is given back.
         let mut charge = Charge::default();
         charge.used = Some(Arc::clone(&used));
-        self.charge_series(&mut charge, &used, &quota, batch, now_ms)?;
-        charge_volume(&mut charge, &used, &quota, volume, now_ms)?;
+        if counts_series || bounds_series(&quota) {
+            self.charge_series(&mut charge, &used, &quota, hashes(), now_ms)?;
+        }
+        used.lock().volumes.spend(&mut charge.paid, &quota, volume, now_ms)?;
         Ok(charge)
+    }
+
+    /// A fingerprint is as good as the labels, and is there already.
+    fn hash(&self, series: &StampedSeries) -> u64 {
+        match series.labels.fingerprint() {
+            Some(fingerprint) => self.hasher.hash_one(fingerprint),
+            None => self.hasher.hash_one(&series.labels),
+        }
     }
 
     fn charge_series(
@@ -184,20 +237,9 @@ impl Usage {
         charge: &mut Charge,
         used: &Mutex<Used>,
         quota: &Quota,
-        batch: &StampedBatch,
+        hashes: HashSet<u64>,
         now_ms: i64,
     ) -> Result<(), Refused> {
-        let StampedBatch::Metrics { series, .. } = batch else { return Ok(()) };
-        let is_bounded = quota.active_series.is_some() || quota.new_series_per_minute.is_some();
-        if !is_bounded && !self.counts_all_series.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        // A fingerprint is as good as the labels, and is there already.
-        let hash = |series: &StampedSeries| match series.labels.fingerprint() {
-            Some(fingerprint) => self.hasher.hash_one(fingerprint),
-            None => self.hasher.hash_one(&series.labels),
-        };
-        let hashes: HashSet<u64> = series.iter().map(hash).collect();
         let mut used = used.lock();
         let new_series = used.series.new_of(&hashes, now_ms);
         let (new, active) = (new_series.len(), used.series.active());
@@ -235,39 +277,15 @@ impl Usage {
     }
 }
 
-fn charge_volume(
-    charge: &mut Charge,
-    used: &Mutex<Used>,
-    quota: &Quota,
-    volume: Volume,
-    now_ms: i64,
-) -> Result<(), Refused> {
-    let mut used = used.lock();
-    let bytes = |bound: Option<Bytes>| bound.map(|bound| bound.0);
-    let refused = |reason: &'static str, rate: u64, what: &'static str| {
-        move |delay| Refused::throttled(reason, format!("over {rate} {what} a second"), delay)
-    };
-    if let (Some(rate), true) = (quota.samples_per_second, volume.samples > 0) {
-        let spent = used.samples.spend(volume.samples as f64, allowed(rate, quota.samples_burst), now_ms);
-        spent.map_err(refused("samples_per_second", rate, "samples"))?;
-        charge.volume.samples = volume.samples;
+fn series_of(batch: &StampedBatch) -> &[StampedSeries] {
+    match batch {
+        StampedBatch::Metrics { series, .. } => series,
+        StampedBatch::Logs(_) | StampedBatch::Spans(_) => &[],
     }
-    if let (Some(rate), true) = (bytes(quota.log_bytes_per_second), volume.log_bytes > 0) {
-        let spent = used.log_bytes.spend(volume.log_bytes as f64, allowed(rate, bytes(quota.log_burst_bytes)), now_ms);
-        spent.map_err(refused("log_bytes_per_second", rate, "bytes of logs"))?;
-        charge.volume.log_bytes = volume.log_bytes;
-    }
-    if let (Some(rate), true) = (quota.spans_per_second, volume.spans > 0) {
-        let spent = used.spans.spend(volume.spans as f64, allowed(rate, quota.spans_burst), now_ms);
-        spent.map_err(refused("spans_per_second", rate, "spans"))?;
-        charge.volume.spans = volume.spans;
-    }
-    Ok(())
 }
 
-fn allowed(rate: u64, burst: Option<u64>) -> Allowed {
-    let per_second = rate as f64;
-    Allowed { per_second, burst: burst.map_or(per_second * BURST_SECONDS, |burst| burst as f64) }
+fn bounds_series(quota: &Quota) -> bool {
+    quota.active_series.is_some() || quota.new_series_per_minute.is_some()
 }
 
 fn record_bounds(quota: &Quota, now_ms: i64) -> RecordBounds {
@@ -285,7 +303,7 @@ fn record_bounds(quota: &Quota, now_ms: i64) -> RecordBounds {
 mod tests {
     use super::active_series::GENERATION_MS;
     use super::*;
-    use tenantscope_model::{Labels, Sample};
+    use tenantscope_model::{Bytes, Labels, Sample};
 
     const NOW_MS: i64 = 1_790_000_000_000;
 
@@ -322,6 +340,19 @@ mod tests {
         assert_eq!(refused.retry_after, Some(Duration::from_secs_f64(4.1)));
         charge("b", 100, 1_000).unwrap();
         charge("a", 1, 5_200).unwrap();
+    }
+
+    #[test]
+    fn a_tenant_that_owes_is_known_before_its_next_batch_is_read() {
+        let usage = usage(None, Some(10));
+        let debt = |id: &str, signal, at_ms| usage.check_debt(Some(&tenant(id)), signal, NOW_MS + at_ms);
+        debt("a", Signal::Metrics, 0).unwrap();
+        charge_of(&usage, "a", &batch(0..1, 150), NOW_MS).unwrap().keep();
+        assert_eq!(debt("a", Signal::Metrics, 1_000).unwrap_err().reason, "samples_per_second");
+        debt("a", Signal::Logs, 1_000).unwrap();
+        debt("b", Signal::Metrics, 1_000).unwrap();
+        usage.check_debt(None, Signal::Metrics, NOW_MS).unwrap();
+        debt("a", Signal::Metrics, 5_200).unwrap();
     }
 
     #[test]

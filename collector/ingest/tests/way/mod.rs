@@ -140,7 +140,7 @@ pub(crate) async fn send_as(
     header: Option<BatchHeader>,
 ) -> Result<Accepted, Refused> {
     let sender = intake.authorize(headers, peer()).await?;
-    let permit = intake.reserve(&sender, body.bytes.len())?;
+    let permit = intake.reserve(&sender, body.signal, body.bytes.len())?;
     intake.receive(sender, body, header, permit).await
 }
 

@@ -57,6 +57,33 @@ where
     tokio::time::timeout(timeout, reading).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
+/// A body that nobody wants is read to its end, and forgotten, where it is that small: a connection that goes on costs
+/// less than a new one.
+const MAX_PASSED_OVER_BYTES: u64 = 256 << 10;
+const PASS_OVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Forgets a small body as it comes; says whether it is over, so that its connection can go on.
+pub async fn pass_over<B>(body: B) -> bool
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if declared_bytes(&body).is_none_or(|bytes| bytes > MAX_PASSED_OVER_BYTES) {
+        return false;
+    }
+    let mut chunks = Chunks { body: pin!(body) };
+    let passing = async {
+        loop {
+            match chunks.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    };
+    tokio::time::timeout(PASS_OVER_TIMEOUT, passing).await.unwrap_or(false)
+}
+
 /// The one message of a unary gRPC call.
 #[derive(Debug)]
 pub(super) struct Message {

@@ -40,10 +40,30 @@ where
 {
     let encoding = encoding_of(request.headers())?;
     let sender = shared.receive.authorize(request.headers(), peer_of(&request)).await?;
+    match read(shared, &sender, signal, encoding, request).await {
+        Ok((body, header, permit)) => shared.receive.receive(sender, body, header, permit).await,
+        Err(refused) => {
+            shared.receive.refused(&sender, signal, &refused).await;
+            Err(refused)
+        }
+    }
+}
+
+async fn read<R: Receive, B>(
+    shared: &Shared<R>,
+    sender: &R::Sender,
+    signal: Signal,
+    encoding: Encoding,
+    request: Request<B>,
+) -> Result<(ReceivedBody, Option<BatchHeader>, R::Permit), Refused>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let header = BatchHeader::from_headers(request.headers())
         .map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
     let limits = &shared.limits;
-    let reserve = |bytes: usize| shared.receive.reserve(&sender, bytes);
+    let reserve = |bytes: usize| shared.receive.reserve(sender, signal, bytes);
     let reading = body::read_message(request.into_body(), limits.max_body_bytes, limits.body_read_timeout, reserve);
     let (message, permit) = reading.await?;
     let encoding = match (message.compressed, encoding) {
@@ -54,7 +74,7 @@ where
         (true, encoding) => encoding,
     };
     let body = ReceivedBody { signal, form: BodyForm::OtlpProtobuf, encoding, bytes: message.bytes };
-    shared.receive.receive(sender, body, header, permit).await
+    Ok((body, header, permit))
 }
 
 fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refused> {

@@ -21,6 +21,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use tenantscope_model::Signal;
 use tower::Service;
 
+pub use self::body::pass_over;
 pub use self::reply::ReplyBody;
 use crate::{IDENTITY_PATH, Identify, Peer, Receive};
 

@@ -66,6 +66,28 @@ where
     let unread = |refused| NotTaken { refused, body: BodyIs::Unread };
     let encoding = encoding_of(request.headers()).map_err(unread)?;
     let sender = shared.receive.authorize(request.headers(), peer_of(&request)).await.map_err(unread)?;
+    let (bytes, header, permit) = match read(shared, &sender, signal, request).await {
+        Ok(read) => read,
+        Err(not_taken) => {
+            shared.receive.refused(&sender, signal, &not_taken.refused).await;
+            return Err(not_taken);
+        }
+    };
+    let received = shared.receive.receive(sender, ReceivedBody { signal, form, encoding, bytes }, header, permit).await;
+    received.map_err(|refused| NotTaken { refused, body: BodyIs::Read })
+}
+
+async fn read<R: Receive, B>(
+    shared: &Shared<R>,
+    sender: &R::Sender,
+    signal: Signal,
+    request: Request<B>,
+) -> Result<(Bytes, Option<BatchHeader>, R::Permit), NotTaken>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let unread = |refused| NotTaken { refused, body: BodyIs::Unread };
     let header = BatchHeader::from_headers(request.headers())
         .map_err(|error| unread(Refused::invalid("batch_header", error.to_string())))?;
     let max_bytes = shared.limits.max_body_bytes;
@@ -73,10 +95,15 @@ where
     if declared.is_some_and(|bytes| bytes > max_bytes) {
         return Err(unread(body::too_large(max_bytes)));
     }
-    let permit = shared.receive.reserve(&sender, declared.unwrap_or(max_bytes)).map_err(unread)?;
+    let permit = match shared.receive.reserve(sender, signal, declared.unwrap_or(max_bytes)) {
+        Ok(permit) => permit,
+        Err(refused) => {
+            let is_over = body::pass_over(request.into_body()).await;
+            return Err(NotTaken { refused, body: if is_over { BodyIs::Read } else { BodyIs::Unread } });
+        }
+    };
     let bytes = body::read(request.into_body(), max_bytes, shared.limits.body_read_timeout).await.map_err(unread)?;
-    let received = shared.receive.receive(sender, ReceivedBody { signal, form, encoding, bytes }, header, permit).await;
-    received.map_err(|refused| NotTaken { refused, body: BodyIs::Read })
+    Ok((bytes, header, permit))
 }
 
 fn form_of(headers: &HeaderMap) -> Option<(BodyForm, ReplyForm)> {
