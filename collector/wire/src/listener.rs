@@ -21,7 +21,7 @@ use tower::{Service, ServiceExt};
 
 use crate::Peer;
 use crate::lingering::Lingering;
-use crate::telemetry::OpenConnection;
+use crate::telemetry::{self, OpenConnection};
 use crate::tls::{ClientCertificate, ServerTls, TlsError};
 
 /// What peers may hold.
@@ -216,8 +216,14 @@ where
                 self.certificate = shown.and_then(|chain| ClientCertificate::of(chain, tls.clone()));
                 self.serve(stream).await;
             }
-            Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer.address, "tls handshake failed"),
-            Err(_) => tracing::debug!(peer = %self.peer.address, "tls handshake timed out"),
+            Ok(Err(error)) => {
+                telemetry::ended("tls_handshake");
+                tracing::debug!(%error, peer = %self.peer.address, "tls handshake failed");
+            }
+            Err(_) => {
+                telemetry::ended("tls_timeout");
+                tracing::debug!(peer = %self.peer.address, "tls handshake timed out");
+            }
         }
     }
 
@@ -242,12 +248,29 @@ where
             Ok(ended) => ended,
             Err(_) if started.load(Ordering::Relaxed) => connection.await,
             Err(_) => {
+                telemetry::ended("no_request");
                 tracing::debug!(peer = %self.peer.address, "connection sent no request in time");
                 return;
             }
         };
         if let Err(error) = ended {
+            if let Some(reason) = abuse(error.as_ref()) {
+                telemetry::ended(reason);
+            }
             tracing::debug!(error, peer = %self.peer.address, "connection ended early");
         }
     }
+}
+
+/// For what an HTTP/2 peer's connection was ended by us, as a fixed word; `None` where it was not.
+fn abuse(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let is_flood = error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+            return error.is_library().then_some(if is_flood { "flood" } else { "protocol" });
+        }
+        cause = error.source();
+    }
+    None
 }

@@ -21,6 +21,20 @@ static CONNECTIONS: LazyLock<Option<IntGauge>> = LazyLock::new(|| {
     Some(gauge)
 });
 
+/// Connections that were ended for what their peer did, by a fixed word.
+static ENDED: LazyLock<Option<IntCounterVec>> = LazyLock::new(|| {
+    let opts = Opts::new("tenantscope_wire_ended_connections_total", "Connections ended for what their peer did.");
+    let counters = IntCounterVec::new(opts, &["reason"]).ok()?;
+    prometheus::register(Box::new(counters.clone())).ok();
+    Some(counters)
+});
+
+pub(crate) fn ended(reason: &'static str) {
+    if let Some(counters) = &*ENDED {
+        counters.with_label_values(&[reason]).inc();
+    }
+}
+
 pub(crate) fn refused(transport: &str, refused: &Refused) {
     if let Some(counters) = &*REFUSED {
         counters.with_label_values(&[transport, refused.reason]).inc();
