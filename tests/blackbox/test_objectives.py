@@ -198,7 +198,8 @@ def test_csv_and_markdown(collector, tmp_path, form):
     assert (row["tenant"], float(row["total_events"]), float(row["bad_events"])) == ("acme", 3000.0, 300.0)
 
 
-@pytest.mark.parametrize("month, says", [("2026-13", "2026-13"), ("yesterday", "yesterday"), ("2026", "2026")])
+@pytest.mark.parametrize("month, says", [("2026-13", "2026-13"), ("yesterday", "yesterday"), ("2026", "2026"),
+                                         ("2099-01", "has not begun")])
 def test_a_wrong_month_ends_with_1_and_a_message(collector, tmp_path, month, says):
     done = report(collector, month=month, out=tmp_path / "none")
     assert (done.returncode, done.stdout) == (1, "") and says in done.stderr and "month" in done.stderr

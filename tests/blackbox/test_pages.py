@@ -171,6 +171,20 @@ def test_the_incidents_page_says_who_and_how_far(rendered):
     assert not any(tenant in text for tenant in TENANTS if tenant != BAD)
 
 
+def test_the_fleet_and_a_tenants_page_say_the_same_budget_of_the_same_time(collector):
+    def text(path):
+        return " ".join(" ".join(Page(requests.get(collector.url + path, timeout=30).text).text).split())
+
+    def both():
+        fleet, tenant = text("/"), text(f"/tenants/{BAD}")
+        at = [re.search(r"as of (\d\d:\d\d:\d\d) UTC", page) for page in (fleet, tenant)]
+        left = re.search(r"(\S+ ?%) budget left of", tenant)
+        row = fleet[fleet.rindex(f" {BAD} "):]
+        return all(at) and at[0].group(1) == at[1].group(1) and left and left.group(1) in row
+
+    eventually(both, seconds=180)
+
+
 def test_the_objectives_page_has_each_tenants_budget(rendered):
     page = Page(rendered["/slo"][0])
     text = " ".join(" ".join(page.text).split())

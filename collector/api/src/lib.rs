@@ -13,6 +13,7 @@
 //! - Nothing here writes telemetry: the write routes are ingest's.
 
 pub mod agents;
+mod asked;
 mod clock;
 pub mod cost;
 pub mod loki;

@@ -30,6 +30,12 @@ impl ObjectivesInForce {
         *self.current.write() = Arc::new(objectives);
     }
 
+    /// What people call an objective.
+    pub(crate) fn display_name(&self, objective: &str) -> String {
+        let objectives = Arc::clone(&self.current.read());
+        objectives.get(objective).map_or_else(|| objective.to_owned(), |known| known.display_name.clone())
+    }
+
     /// The budgets within the scope.
     pub(crate) async fn budgets(&self, scope: Scope, at_ms: i64) -> Result<Vec<Budget>, String> {
         self.ask(move |objectives, evaluate| objectives.budgets(evaluate, &scope, at_ms)).await

@@ -18,6 +18,8 @@ pub struct Read<'a> {
     pub reading: &'a Reading,
     /// How it ended.
     pub status: StatusCode,
+    /// The limit of queries that refused it.
+    pub past_limit: Option<&'static str>,
 }
 
 impl Read<'_> {
@@ -42,6 +44,10 @@ pub trait ObserveReads: Send + Sync + 'static {
     fn read(&self, read: &Read<'_>);
 }
 
+/// What an answer carries that a limit of queries refused: its word.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PastLimit(pub(crate) &'static str);
+
 /// Where the extractor leaves who reads.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ReadBy(pub(crate) Arc<OnceLock<Reading>>);
@@ -57,7 +63,8 @@ pub fn observed(routes: Router, observer: Arc<dyn ObserveReads>) -> Router {
             let response = next.run(request).await;
             if let Some(reading) = read_by.0.get() {
                 let route = route.as_ref().map_or("", MatchedPath::as_str);
-                observer.read(&Read { route, reading, status: response.status() });
+                let past_limit = response.extensions().get::<PastLimit>().map(|PastLimit(limit)| *limit);
+                observer.read(&Read { route, reading, status: response.status(), past_limit });
             }
             response
         }

@@ -2,6 +2,7 @@
 //! scope allows and nothing else.
 
 mod accounts;
+mod budgets;
 mod fleet;
 mod incidents;
 mod layout;

@@ -17,6 +17,7 @@ use tenantscope_model::{AccountId, Reporting, Scope, Signal, TenantId};
 use tenantscope_slo::{Audience, Budget, Period, Report};
 use tenantscope_tenancy::{AccountMove, AccountState, Registry, Tenant, Tenants};
 
+use crate::asked::unreadable;
 use crate::clock::now_ms;
 use crate::{ObjectivesInForce, Scoped};
 
@@ -63,7 +64,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
         let asked = Query::from_request_parts(parts, state).await;
         asked
             .map(|Query(asked)| Self(asked))
-            .map_err(|rejected| problem(StatusCode::BAD_REQUEST, &rejected.body_text()))
+            .map_err(|rejected| problem(StatusCode::BAD_REQUEST, &unreadable(&rejected)))
     }
 }
 
@@ -241,6 +242,10 @@ async fn reports(State(sources): State<Sources>, Scoped(scope): Scoped, Asked(wa
         Ok(period) => period,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
     };
+    let now_ms = now_ms();
+    if period.from_ms > now_ms {
+        return problem(StatusCode::BAD_REQUEST, &format!("the month {} has not begun", period.name));
+    }
     let known = names(&sources, &scope);
     let audience = match (&wanted.tenant, wanted.format) {
         (None, None) => return Json(ReportList { month: wanted.month, tenants: known }).into_response(),
@@ -251,7 +256,7 @@ async fn reports(State(sources): State<Sources>, Scoped(scope): Scoped, Asked(wa
             None => return problem(StatusCode::NOT_FOUND, &"no such tenant"),
         },
     };
-    match sources.objectives.report(audience, period, now_ms()).await {
+    match sources.objectives.report(audience, period, now_ms).await {
         Ok(report) => written(&report, wanted.format.unwrap_or(Format::Json)),
         Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, &error),
     }

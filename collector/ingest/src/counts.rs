@@ -29,12 +29,13 @@ enum Family {
     LogBytes,
     Spans,
     Queries,
+    RefusedQueries,
     StoredBytes,
     Cost,
 }
 
 impl Family {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Records,
         Self::Rejected,
         Self::Refused,
@@ -43,6 +44,7 @@ impl Family {
         Self::LogBytes,
         Self::Spans,
         Self::Queries,
+        Self::RefusedQueries,
         Self::StoredBytes,
         Self::Cost,
     ];
@@ -72,6 +74,10 @@ impl Family {
             Self::Queries => {
                 ("tenantscope_tenant_queries_total", "Queries that were answered for readers of the tenant alone.")
             }
+            Self::RefusedQueries => (
+                "tenantscope_tenant_refused_queries_total",
+                "Queries of readers of the tenant alone that a limit of queries refused.",
+            ),
             Self::StoredBytes => (
                 "tenantscope_tenant_stored_bytes_total",
                 "Bytes that the tenant's data takes in files, by the stores' averages.",
@@ -89,7 +95,7 @@ impl Family {
             Self::Spans => Some(CostKind::Spans),
             Self::Queries => Some(CostKind::Queries),
             Self::StoredBytes => Some(CostKind::Storage),
-            Self::Records | Self::Rejected | Self::Refused | Self::Cost => None,
+            Self::Records | Self::Rejected | Self::Refused | Self::RefusedQueries | Self::Cost => None,
         }
     }
 }
@@ -246,6 +252,11 @@ impl Intake {
     /// Counts a query that was answered for readers of one tenant alone.
     pub fn count_query(&self, tenant: &TenantId) {
         self.counts.add(tenant, Family::Queries, None, "", 1.0);
+    }
+
+    /// Counts a query of readers of one tenant alone that a limit refused.
+    pub fn count_refused_query(&self, tenant: &TenantId, limit: &'static str) {
+        self.counts.add(tenant, Family::RefusedQueries, None, limit, 1.0);
     }
 
     /// What records take in the stores' files from now on.

@@ -6,12 +6,14 @@ mod problem;
 mod retention;
 mod stores;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tenantscope_api::prometheus::QueryLimits;
 use tenantscope_forward::TargetConfig;
+use tenantscope_model::TimeSpan;
 use tenantscope_tenancy::{AgentsConfig, CostConfig, IdentityConfig, Quotas, ReaderConfig, RegistryConfig};
 
 pub use blocks::{BlocksConfig, S3Config};
@@ -115,6 +117,26 @@ impl Config {
     /// What tenants may use.
     pub fn quotas(&self) -> Quotas {
         Quotas { default: self.limits.tenant, tiers: self.limits.tiers.clone() }
+    }
+
+    /// The bounds of everybody, by the reasons of what is refused for them.
+    pub fn bounds_of_all(&self) -> BTreeMap<&'static str, String> {
+        let (limits, query) = (&self.limits, self.query_limits());
+        BTreeMap::from([
+            ("samples", format!("query.max_samples {}", query.max_samples)),
+            ("series", format!("query.max_series {}", query.max_series)),
+            ("memory", format!("query.max_bytes {}", query.max_bytes)),
+            ("all_memory", format!("query.memory_max_bytes {}", query.memory_max_bytes)),
+            ("steps", format!("query.max_steps {}", query.max_steps)),
+            ("time", format!("query.timeout {}", TimeSpan(query.timeout))),
+            ("queue", format!("query.max_waiting {}", query.max_waiting)),
+            ("reader_queue", format!("query.max_waiting_per_reader {}", query.max_waiting_per_reader)),
+            ("body_too_large", format!("max_body_bytes {}", limits.max_body_bytes.0)),
+            ("too_large", format!("max_decoded_bytes {}", limits.max_decoded_bytes.0)),
+            ("in_flight", format!("max_in_flight_bytes {}", limits.max_in_flight_bytes.0)),
+            ("sender_in_flight", format!("max_sender_percent {}", limits.max_sender_percent)),
+            ("too_far_ahead", format!("max_ahead {}", limits.max_ahead)),
+        ])
     }
 
     /// Where everything is stored.

@@ -62,8 +62,10 @@ impl ObserveReads for Reads {
             Scope::Tenants(tenants) => {
                 let current = self.current(tenants);
                 if current.len() <= 1 {
-                    if let (Some(tenant), true) = (current.first(), read.is_query() && is_answered) {
-                        self.intake.count_query(tenant);
+                    match (current.first(), read.past_limit) {
+                        (Some(tenant), None) if read.is_query() && is_answered => self.intake.count_query(tenant),
+                        (Some(tenant), Some(limit)) => self.intake.count_refused_query(tenant, limit),
+                        _ => {}
                     }
                     return;
                 }

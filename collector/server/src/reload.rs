@@ -84,7 +84,7 @@ impl Reload {
         config.incidents.check()?;
         let documents = Agents::prepare(&config.agents, &config.folder)?;
         config.cost.check().map_err(anyhow::Error::msg)?;
-        let (query_limits, quotas) = (config.query_limits(), config.quotas());
+        let (query_limits, quotas, of_all) = (config.query_limits(), config.quotas(), config.bounds_of_all());
         let prepared = match (&self.registry, &config.registry) {
             (Some(registry), Some(block)) => Some((registry, registry.prepare(block, &config.folder)?)),
             (None, None) => None,
@@ -110,7 +110,7 @@ impl Reload {
         self.gate.replace(readers);
         self.intake.reload(&config.limits);
         self.prometheus.reload(query_limits);
-        self.quotas.replace(quotas);
+        self.quotas.replace(quotas, of_all);
         self.intake.set_cost(config.cost.clone());
         self.cost.replace(config.cost);
         Ok(())

@@ -31,7 +31,7 @@ use crate::reload::Reload;
 use crate::removals::Removals;
 use crate::rule_seams::{AlertIncidents, RuleResults};
 use crate::stores::Opened;
-use crate::{agents, audit, keys, organizations, own_counts, own_routes, request_spans, tenants};
+use crate::{agents, audit, front, keys, organizations, own_counts, own_routes, request_spans, tenants};
 
 /// What runs, and what the listeners serve.
 pub(crate) struct Running {
@@ -98,7 +98,9 @@ impl Running {
             .merge(gate.around(readers).layer(axum::middleware::from_fn(request_spans::spanned)))
             .merge(write_routes(Arc::clone(&opened.intake)))
             .merge(tenants::routes(&gate, removals.clone()))
-            .merge(own_routes::routes(&reload));
+            .merge(own_routes::routes(&reload))
+            .fallback(front::nothing_here)
+            .method_not_allowed_fallback(front::wrong_method);
         let limits = OtlpLimits { max_body_bytes: config.limits.body_bytes(), ..OtlpLimits::default() };
         let otlp = OtlpService::with_identity(Arc::clone(&opened.intake), Arc::clone(&opened.intake) as _, limits);
 
@@ -177,7 +179,7 @@ impl Evaluation {
             Arc::new(SystemClock),
             options,
         ));
-        let quotas = QuotasInForce::new(config.quotas());
+        let quotas = QuotasInForce::new(config.quotas(), config.bounds_of_all());
         config.cost.check().map_err(anyhow::Error::msg)?;
         opened.intake.set_cost(config.cost.clone());
         let cost = cost::Sources::new(evaluator.clone(), config.cost.clone());

@@ -71,6 +71,21 @@ pub struct QueryQuota {
 }
 
 impl QueryQuota {
+    /// The bounds that are set, by the reasons of what is refused for them, as they stand in the configuration.
+    pub fn bounds(&self) -> Vec<(&'static str, String)> {
+        let named = |key: &str, bound: Option<String>| bound.map(|bound| format!("query.{key} {bound}"));
+        let bounds = [
+            ("time", named("timeout", self.timeout.map(|bound| bound.to_string()))),
+            ("samples", named("max_samples", self.max_samples.map(|bound| bound.to_string()))),
+            ("series", named("max_series", self.max_series.map(|bound| bound.to_string()))),
+            ("memory", named("max_bytes", self.max_bytes.map(|bound| bound.0.to_string()))),
+            ("steps", named("max_steps", self.max_steps.map(|bound| bound.to_string()))),
+            ("range", named("max_range", self.max_range.map(|bound| bound.to_string()))),
+            ("reader_queue", named("max_waiting", self.max_waiting.map(|bound| bound.to_string()))),
+        ];
+        bounds.into_iter().filter_map(|(reason, bound)| Some((reason, bound?))).collect()
+    }
+
     /// These bounds, and where there is none, another's.
     #[must_use]
     pub fn or(self, other: Self) -> Self {

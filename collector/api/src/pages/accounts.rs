@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -15,6 +15,7 @@ use tenantscope_tenancy::{
 use super::layout::{self, Mood, Place};
 use super::{Shared, respond};
 use crate::Scoped;
+use crate::asked::AskedOfPage;
 use crate::clock::now_ms;
 
 /// Rows of one table.
@@ -28,7 +29,11 @@ pub(super) struct Asked {
     state: String,
 }
 
-pub(super) async fn show(State(state): Shared, Scoped(scope): Scoped, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn show(
+    State(state): Shared,
+    Scoped(scope): Scoped,
+    AskedOfPage(asked): AskedOfPage<Asked>,
+) -> Response {
     let content = match &state.sources.registry {
         None => html! { h1 { "Accounts" } p { "This collector runs without a registry." } },
         Some(registry) => {

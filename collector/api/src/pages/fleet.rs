@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -13,14 +13,14 @@ use tenantscope_rules::AlertView;
 
 use super::layout::{self, Mood, Place};
 use super::tenant::alerts_section;
-use super::{Shared, respond};
+use super::{Shared, budgets, respond};
 use crate::Scoped;
+use crate::asked::AskedOfPage;
 use crate::clock::now_ms;
 
 const ERROR_RATIO: &str = "sum by (tenant) (sum_over_time(aws_lambda_errors_sum[5m])) \
     / sum by (tenant) (sum_over_time(aws_lambda_invocations_sum[5m]))";
 const INVOCATIONS: &str = "sum by (tenant) (sum_over_time(aws_lambda_invocations_sum[5m]))";
-const BUDGET: &str = "min by (tenant) (slo:error_budget_remaining:ratio)";
 
 /// Rows on one page.
 const ROWS: usize = 200;
@@ -76,14 +76,18 @@ struct Row {
     last_seen_ms: BTreeMap<Signal, i64>,
 }
 
-pub(super) async fn show(State(state): Shared, Scoped(scope): Scoped, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn show(
+    State(state): Shared,
+    Scoped(scope): Scoped,
+    AskedOfPage(asked): AskedOfPage<Asked>,
+) -> Response {
     let now_ms = now_ms();
     let mut rows = tenants(&state, &scope);
     let mut problems = Vec::new();
     let queries: [(&str, SetCell); 3] = [
         (ERROR_RATIO, |row, value| row.error_ratio = Some(value)),
         (INVOCATIONS, |row, value| row.requests = Some(value)),
-        (BUDGET, |row, value| row.budget = Some(value)),
+        (budgets::EMPTIEST, |row, value| row.budget = Some(value)),
     ];
     for (query, set) in queries {
         match state.queries.instant(&scope, query, now_ms).await {
@@ -98,13 +102,21 @@ pub(super) async fn show(State(state): Shared, Scoped(scope): Scoped, Query(aske
             Err(why) => problems.push(why),
         }
     }
+    let times = Shown { now_ms, budgets_ms: budgets::recorded_ms(&state, &scope, now_ms).await };
     let all: Vec<Row> = rows.into_values().collect();
     let of_nobody = |alert: &AlertView| alert.labels.get("tenant").is_none();
     let fleet_wide: Vec<AlertView> = state.sources.rules.alerts(&scope).into_iter().filter(of_nobody).collect();
     respond(
         StatusCode::OK,
-        layout::page("Fleet", Place::Fleet, &scope, &content(all, &fleet_wide, &asked, &problems, now_ms)),
+        layout::page("Fleet", Place::Fleet, &scope, &content(all, &fleet_wide, &asked, &problems, times)),
     )
+}
+
+/// When the page is made, and since when the budgets are as it shows them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shown {
+    now_ms: i64,
+    budgets_ms: Option<i64>,
 }
 
 /// The tenants of the registry and of what has reported, with their alerts and the times of their last data.
@@ -133,7 +145,8 @@ fn tenants(state: &super::State, scope: &Scope) -> BTreeMap<String, Row> {
     rows
 }
 
-fn content(all: Vec<Row>, fleet_wide: &[AlertView], asked: &Asked, problems: &[String], now_ms: i64) -> Markup {
+fn content(all: Vec<Row>, fleet_wide: &[AlertView], asked: &Asked, problems: &[String], times: Shown) -> Markup {
+    let now_ms = times.now_ms;
     let summary = summary(&all, now_ms);
     let wanted = asked.q.trim().to_lowercase();
     let matches = |row: &Row| {
@@ -156,7 +169,7 @@ fn content(all: Vec<Row>, fleet_wide: &[AlertView], asked: &Asked, problems: &[S
             button type="submit" { "Find" }
         }
         section.card {
-            (table(&shown, asked, now_ms))
+            (table(&shown, asked, times))
             @if pages > 1 {
                 nav.pages aria-label="Pages of the table" {
                     @if page > 0 { a href=(link(asked, asked.sort, page - 1)) { "previous" } }
@@ -186,14 +199,17 @@ fn summary(rows: &[Row], now_ms: i64) -> Markup {
     }
 }
 
-fn table(rows: &[&Row], asked: &Asked, now_ms: i64) -> Markup {
+fn table(rows: &[&Row], asked: &Asked, times: Shown) -> Markup {
     let heading = |sort: Sort, text: &str| {
         let sorted = (asked.sort == sort).then_some("descending");
         html! { a href=(link(asked, sort, 0)) aria-current=[sorted.map(|_| "true")] { (text) } @if sorted.is_some() { " ▾" } }
     };
     html! {
         table {
-            caption { (rows.len()) " tenants shown; a heading sorts" }
+            caption {
+                (rows.len()) " tenants shown; a heading sorts"
+                @if times.budgets_ms.is_some() { "; budgets" (budgets::as_of(times.budgets_ms)) }
+            }
             thead { tr {
                 th scope="col" { (heading(Sort::Tenant, "Tenant")) }
                 th scope="col" { (heading(Sort::Health, "Health")) }
@@ -204,7 +220,7 @@ fn table(rows: &[&Row], asked: &Asked, now_ms: i64) -> Markup {
                 th scope="col" { "Attributes" }
             } }
             tbody {
-                @for row in rows { (table_row(row, now_ms)) }
+                @for row in rows { (table_row(row, times.now_ms)) }
                 @if rows.is_empty() { tr { td colspan="9" { "no tenant matches" } } }
             }
         }
@@ -316,7 +332,7 @@ mod tests {
     fn what_was_searched_is_escaped() {
         let asked = Asked { q: "a&b=\"<".into(), ..Asked::default() };
         assert_eq!(link(&asked, Sort::Tenant, 2), "/?sort=tenant&q=a%26b%3D%22%3C&page=2");
-        let page = content(vec![row("acme", 0, 1.0)], &[], &asked, &[], 0).into_string();
+        let page = content(vec![row("acme", 0, 1.0)], &[], &asked, &[], Shown::default()).into_string();
         assert!(!page.contains("\"<\""), "{page}");
     }
 
@@ -325,7 +341,7 @@ mod tests {
         let labels = tenantscope_model::Labels::from_pairs([("alertname", "CollectorLate")]);
         let (annotations, state) = (BTreeMap::new(), AlertState::Firing);
         let alert = AlertView { labels, annotations, state, active_at: 0, value: 1.0 };
-        let page = content(vec![row("acme", 0, 1.0)], &[alert], &Asked::default(), &[], 0).into_string();
+        let page = content(vec![row("acme", 0, 1.0)], &[alert], &Asked::default(), &[], Shown::default()).into_string();
         assert!(page.contains("CollectorLate"));
     }
 }

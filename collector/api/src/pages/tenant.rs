@@ -13,7 +13,7 @@ use tenantscope_tenancy::{AccountMove, AccountState, Tenants};
 
 use super::layout::{self, Place};
 use super::plot::{self, Line, Span};
-use super::{Shared, limits, respond};
+use super::{Shared, budgets, limits, respond};
 use crate::Scoped;
 use crate::clock::now_ms;
 
@@ -93,19 +93,11 @@ pub(super) async fn show(State(state): Shared, Scoped(reader): Scoped, Path(tena
         tokio::join!(plots(&state, &scope, now_ms), error_logs(&state, &scope, now_ms), traces(&state, &scope, now_ms));
     let limits = limits::section(&state, &tenant, &scope, now_ms).await;
     let alerts = state.sources.rules.alerts(&scope);
-    let budgets = state.sources.objectives.budgets(scope.clone(), now_ms).await;
+    let budgets = budgets::cards(&state, &scope, now_ms).await;
     let content = html! {
         h1 { (tenant) }
         (about(&state, &reader, &tenant, now_ms))
-        @match &budgets {
-            Ok(budgets) if !budgets.is_empty() => div.cards {
-                @for budget in budgets {
-                    div.card { div { (layout::budget_bar(budget.remaining)) } div.what { "budget left of “" (budget.display_name) "”" } }
-                }
-            },
-            Ok(_) => {},
-            Err(why) => (layout::unreadable("error budgets", why)),
-        }
+        (budgets)
         (alerts_section("Alerts", &alerts, now_ms))
         (limits)
         div.plots { @for plot in plots { (plot) } }
@@ -151,6 +143,14 @@ fn about(state: &super::State, reader: &Scope, tenant: &TenantId, now_ms: i64) -
                 "account " (moved.account)
                 @if moved.to.as_ref().is_some_and(|to| tenants.current_id(to) == tenant) {
                     " came from " (other(moved.from.as_ref())) " " (layout::age(now_ms - moved.at_ms)) " ago; what it sent before stays there"
+                } @else {
+                    " went to " (other(moved.to.as_ref())) " " (layout::age(now_ms - moved.at_ms)) " ago; what it sent before stays here"
+                }
+            }
+        }
+    }
+}
+
 fn is_of(tenants: &Tenants, moved: &AccountMove, tenant: &TenantId) -> bool {
     [&moved.from, &moved.to].into_iter().flatten().any(|side| tenants.current_id(side) == tenant)
 }
@@ -158,14 +158,6 @@ fn is_of(tenants: &Tenants, moved: &AccountMove, tenant: &TenantId) -> bool {
 /// The other side of a move, which a reader may not be allowed to know.
 fn other(tenant: Option<&TenantId>) -> &str {
     tenant.map_or("another tenant", TenantId::as_str)
-}
-
-                } @else {
-                    " went to " (other(moved.to.as_ref())) " " (layout::age(now_ms - moved.at_ms)) " ago; what it sent before stays here"
-                }
-            }
-        }
-    }
 }
 
 async fn plots(state: &Arc<super::State>, scope: &Scope, now_ms: i64) -> Vec<Markup> {

@@ -11,6 +11,7 @@ use tenantscope_model::SelectError;
 use tenantscope_promql::{EngineError, ParseError};
 
 use super::telemetry::{Limit, limited};
+use crate::observed::PastLimit;
 
 /// When whoever found no room may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -33,12 +34,22 @@ pub(super) enum ApiError {
     Unavailable(String),
     /// A mistake of ours: 500.
     Internal(String),
+    /// A limit of queries refused it.
+    Past(Limit, Box<ApiError>),
 }
 
 impl ApiError {
     /// A parameter that can't be read.
     pub(super) fn parameter(name: &str, problem: impl fmt::Display) -> Self {
         Self::BadData(format!("invalid parameter {name:?}: {problem}"))
+    }
+
+    /// The limit that it is past, by its word.
+    fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Past(limit, _) => Some(limit.word()),
+            _ => None,
+        }
     }
 
     fn parts(&self) -> (StatusCode, &'static str, &str) {
@@ -50,6 +61,7 @@ impl ApiError {
             Self::Execution(message) => (StatusCode::UNPROCESSABLE_ENTITY, "execution", message),
             Self::Unavailable(message) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", message),
             Self::Internal(message) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", message),
+            Self::Past(_, error) => error.parts(),
         }
     }
 
@@ -94,7 +106,7 @@ impl From<EngineError> for ApiError {
 /// Counts a limit that bit.
 pub(super) fn past(limit: Limit, error: ApiError) -> ApiError {
     limited(limit);
-    error
+    ApiError::Past(limit, Box::new(error))
 }
 
 impl From<SelectError> for ApiError {
@@ -122,7 +134,10 @@ impl IntoResponse for ApiError {
         let (status, error_type, error) = self.parts();
         let body = serde_json::to_vec(&ErrorBody { status: "error", error_type, error }).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, JSON)], body).into_response();
-        if matches!(self, Self::Unavailable(_)) {
+        if let Some(limit) = self.limit() {
+            response.extensions_mut().insert(PastLimit(limit));
+        }
+        if error_type == "unavailable" {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()));
         }
         response

@@ -189,7 +189,8 @@ mod tests {
         });
         running.await.unwrap();
         let second = bench.run(|_| Ok(())).await;
-        assert_eq!(second, Err(ApiError::Unavailable("0 queries wait already (query.max_waiting)".to_owned())));
+        let expected = ApiError::Unavailable("0 queries wait already (query.max_waiting)".to_owned());
+        assert_eq!(second, Err(ApiError::Past(Limit::Queue, Box::new(expected))));
         release.send(()).unwrap();
         assert_eq!(first.await.unwrap(), Ok(()));
     }
@@ -214,10 +215,14 @@ mod tests {
         running.await.unwrap();
         let named = "(query.timeout: 20ms)";
         let second = bench.run(|_| Ok(())).await;
-        assert_eq!(second, Err(ApiError::Timeout(format!("query timed out in query queue {named}"))));
+        let timed_out = |place: &str| {
+            let error = ApiError::Timeout(format!("query timed out in {place} {named}"));
+            Err(ApiError::Past(Limit::Time, Box::new(error)))
+        };
+        assert_eq!(second, timed_out("query queue"));
         release.send(()).unwrap();
         let first = first.await.unwrap();
-        assert_eq!(first, Err(ApiError::Timeout(format!("query timed out in expression evaluation {named}"))));
+        assert_eq!(first, timed_out("expression evaluation"));
     }
 
     #[tokio::test]

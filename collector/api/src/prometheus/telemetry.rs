@@ -33,7 +33,7 @@ impl Limit {
         Self::ReaderQueue,
     ];
 
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Samples => "samples",
             Self::Series => "series",
