@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import hashlib
 import io
 
 import otlp
@@ -119,3 +120,21 @@ def test_storage_is_what_the_data_takes_in_files_by_the_stores_averages(collecto
 
     for tenant in eventually(stored, seconds=60, every=2):
         assert tenant["cost"] == pytest.approx(tenant["storage_bytes"], rel=0.01)
+
+
+def test_a_tenant_pays_for_no_query_of_readers_who_may_see_others(collectors):
+    readers = {"oncall": "all", "both": {"tenants": ["acme", "globex"]}, "acme": {"tenants": ["acme"]}}
+    collector = collectors({**CONFIG, "readers": [
+        {"name": name, "token_sha256": hashlib.sha256(f"{name}-reads".encode()).hexdigest(), "scope": scope} for name, scope in readers.items()]})
+    send(collector, "acme", samples=1)
+    ask = lambda reader: collector.query("count(g)", tenant="acme", headers={"Authorization": f"Bearer {reader}-reads"})
+    for reader, times in (("oncall", 5), ("both", 4), ("acme", 2)):
+        for _ in range(times):
+            ask(reader)
+    counted = 'sum(tenantscope_tenant_queries_total{tenant="acme"})'
+    value = lambda: collector.value(counted, headers={"Authorization": "Bearer oncall-reads"})
+    eventually(lambda: value() == 2)
+    collector.stop()  # a last round of the counters
+    collector.start()
+    assert collector.value(f"max_over_time(tenantscope_tenant_queries_total{{tenant=\"acme\"}}[10m])",
+                           headers={"Authorization": "Bearer oncall-reads"}) == 2

@@ -38,40 +38,43 @@ pub(crate) async fn weigh(metrics: Arc<MetricStore>, lake: Arc<Lake>, intake: Ar
     }
 }
 
-/// Counts queries for the tenant that asked; those of readers of many tenants are nobody's, and are told to the audit log
-/// where a reader has a name.
+/// Counts queries for the tenant that asked; those of readers of many tenants are nobody's, however these narrow them, and
+/// are told to the audit log where a reader has a name.
 pub(crate) struct Reads {
     pub(crate) intake: Arc<Intake>,
     pub(crate) registry: Option<Arc<Registry>>,
 }
 
 impl Reads {
-    /// The tenants of a scope, those that it has under former ids counted once.
-    fn current(&self, scope: &BTreeSet<TenantId>) -> BTreeSet<TenantId> {
+    /// The tenants of a scope, those that it has under former ids counted once; `None` where it is plain that they are
+    /// several.
+    fn few(&self, scope: &Scope) -> Option<BTreeSet<TenantId>> {
+        let Scope::Tenants(scope) = scope else { return None };
+        // Far more than one tenant could have had are several, and need no look at each.
+        if scope.len() > 64 {
+            return None;
+        }
         let tenants = self.registry.as_ref().map(|registry| registry.tenants()).unwrap_or_default();
-        scope.iter().map(|tenant| tenants.current_id(tenant).clone()).collect()
+        Some(scope.iter().map(|tenant| tenants.current_id(tenant).clone()).collect())
     }
 }
 
 impl ObserveReads for Reads {
     fn read(&self, read: &Read<'_>) {
         let (reader, is_answered) = (&*read.reading.reader, read.status.is_success());
-        let tenants = match &read.reading.scope {
-            // Far more than one tenant could have had are several, and need no look at each.
-            Scope::Tenants(tenants) if tenants.len() > 64 => tenants.len().to_string(),
-            Scope::Tenants(tenants) => {
-                let current = self.current(tenants);
-                if current.len() <= 1 {
-                    match (current.first(), read.past_limit) {
-                        (Some(tenant), None) if read.is_query() && is_answered => self.intake.count_query(tenant),
-                        (Some(tenant), Some(limit)) => self.intake.count_refused_query(tenant, limit),
-                        _ => {}
-                    }
-                    return;
-                }
-                current.len().to_string()
+        if let Some(own) = self.few(&read.reading.allowed).filter(|tenants| tenants.len() <= 1) {
+            match (own.first(), read.past_limit) {
+                (Some(tenant), None) if read.is_query() && is_answered => self.intake.count_query(tenant),
+                (Some(tenant), Some(limit)) => self.intake.count_refused_query(tenant, limit),
+                _ => {}
             }
-            Scope::All => "all".to_owned(),
+            return;
+        }
+        let tenants = match (self.few(&read.reading.scope), &read.reading.scope) {
+            (Some(few), _) if few.len() <= 1 => return,
+            (Some(few), _) => few.len().to_string(),
+            (None, Scope::Tenants(tenants)) => tenants.len().to_string(),
+            (None, Scope::All) => "all".to_owned(),
         };
         if reader.is_empty() || !is_answered {
             return;
