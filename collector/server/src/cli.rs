@@ -5,9 +5,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// What holds for each command.
+const AFTER_HELP: &str = "\
+Exit codes: 0 done (serve: ended by SIGTERM or SIGINT), 1 it could not be done or check found an error, 2 the command line
+is wrong.
+Environment: TENANTSCOPE_CONFIG, _DATA_DIR, _HTTP, _OTLP_GRPC, _OTLP_HTTP, _TOKEN_FILE, _CA, _LOG and _LOG_FORMAT stand for the
+options of these names; the standard AWS_… variables hold for AWS Organizations and buckets.
+Every key of the configuration: docs/collector-configuration.md.";
+
 /// The collector: proves whose each byte is, stores it, and serves one view over all tenants.
 #[derive(Debug, Parser)]
-#[command(name = "tenantscope-collector", version, max_term_width = 100)]
+#[command(name = "tenantscope-collector", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -93,7 +101,7 @@ pub struct RemoveTenant {
 }
 
 /// Options of `serve`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Serve {
     /// The configuration; without one, or without a registry in it, the collector runs open, on loopback alone.
     #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
@@ -118,6 +126,9 @@ pub struct Check {
     /// The configuration.
     #[arg(long, env = "TENANTSCOPE_CONFIG", value_name = "FILE")]
     pub config: PathBuf,
+    /// Let warnings count as errors.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Options of `report`.

@@ -1,5 +1,6 @@
 //! `collector.yaml`: read once, checked whole, with every file that it names.
 
+mod at;
 mod blocks;
 mod listen;
 mod problem;
@@ -7,6 +8,7 @@ mod retention;
 mod stores;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -15,10 +17,14 @@ use tenantscope_api::prometheus::QueryLimits;
 use tenantscope_forward::TargetConfig;
 use tenantscope_model::TimeSpan;
 use tenantscope_tenancy::{AgentsConfig, CostConfig, IdentityConfig, Quotas, ReaderConfig, RegistryConfig};
+use tenantscope_wire::document::yaml;
 
+pub use at::At;
 pub use blocks::{BlocksConfig, S3Config};
 pub use listen::{Listen, PlainText, Tls};
+
 pub use problem::Problem;
+pub(crate) use problem::without_number;
 pub use retention::{ClassConfig, ClassesConfig, RetentionConfig};
 pub use stores::{JournalConfig, LakeConfig, MetricsConfig, QueryConfig};
 
@@ -27,6 +33,30 @@ use crate::cli::Serve;
 
 /// The largest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// Sections and keys that a running program keeps as they were at its start; a reload exchanges all others.
+pub const UNTIL_RESTART: &[&str] = &[
+    "audit",
+    "data_dir",
+    "external_url",
+    "forward",
+    "journal",
+    "lake",
+    "limits.cursor_interval",
+    "limits.max_ahead",
+    "limits.max_body_bytes",
+    "limits.max_decoded_bytes",
+    "limits.max_decoding",
+    "limits.max_firehose_body_bytes",
+    "limits.max_in_flight_bytes",
+    "limits.max_sender_percent",
+    "limits.own_series_interval",
+    "limits.state_interval",
+    "limits.utf8_names",
+    "listen",
+    "metrics",
+    "traces",
+];
 
 /// The whole of `collector.yaml`.
 #[derive(Debug, Default, Deserialize)]
@@ -73,6 +103,15 @@ pub struct Config {
     /// The file's folder; what it names is relative to it.
     #[serde(skip)]
     pub folder: PathBuf,
+    /// The file, for the places of what is wrong in it.
+    #[serde(skip)]
+    source: Source,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    file: PathBuf,
+    text: String,
 }
 
 /// `traces:`
@@ -84,19 +123,35 @@ pub struct Traces {
 }
 
 impl Config {
-    /// Reads a file.
+    /// Reads a file; of what is wrong with it, the first.
     pub fn read(path: &Path) -> Result<Self, Problem> {
-        let size_bytes = std::fs::metadata(path).map_err(|error| Problem::file(path, &error))?.len();
-        if size_bytes > MAX_FILE_BYTES {
-            return Err(Problem::file(path, &format!("larger than {MAX_FILE_BYTES} bytes")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| Problem::file(path, &error))?;
+        Self::of_text(path, &read_text(path)?)
+    }
+
+    /// Reads a file; of what is wrong with it, the first of each section.
+    pub fn read_all(path: &Path) -> Result<Self, Vec<Problem>> {
+        let text = read_text(path).map_err(|problem| vec![problem])?;
+        Self::of_text(path, &text).map_err(|first| problem::of_sections(path, &text, first))
+    }
+
+    fn of_text(path: &Path, text: &str) -> Result<Self, Problem> {
         let mut config: Self = match text.trim() {
             "" => Self::default(), // an empty file changes nothing
-            _ => serde_saphyr::from_str(&text).map_err(|error| Problem::yaml(path, &error))?,
+            _ => yaml::read(text).map_err(|mistake| Problem::yaml(path, mistake))?,
         };
         config.folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        config.source = Source { file: path.to_path_buf(), text: text.to_owned() };
         Ok(config)
+    }
+
+    /// A message about a place, with file and line.
+    pub fn place(&self, at: &At, message: impl Display) -> String {
+        let Source { file, text } = &self.source;
+        match yaml::line_of(text, at.as_str()) {
+            _ if file.as_os_str().is_empty() => format!("{at}: {message}"),
+            0 => format!("{}: {at}: {message}", file.display()),
+            line => format!("{}:{line}: {at}: {message}", file.display()),
+        }
     }
 
     /// What `serve` runs with: the file, if one is named, with the command line's options over it.
@@ -182,6 +237,14 @@ impl Config {
         files.dedup();
         Ok(files)
     }
+}
+
+fn read_text(path: &Path) -> Result<String, Problem> {
+    let size_bytes = std::fs::metadata(path).map_err(|error| Problem::file(path, &error))?.len();
+    if size_bytes > MAX_FILE_BYTES {
+        return Err(Problem::file(path, &format!("larger than {MAX_FILE_BYTES} bytes")));
+    }
+    std::fs::read_to_string(path).map_err(|error| Problem::file(path, &error))
 }
 
 /// `*` stands for any characters of a file's name; folders are taken as they are written.

@@ -58,11 +58,15 @@ fn run_serve(cli: &Cli, options: &Serve) -> Result<ExitCode> {
 
 fn run_check(options: &Check) -> Result<ExitCode> {
     install_crypto()?;
-    let wrong = check::check(&options.config);
-    for line in &wrong {
+    let found = check::check(&options.config);
+    for line in &found.errors {
         fail(line);
     }
-    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    for line in &found.warnings {
+        fail(&format!("{line} (a warning)"));
+    }
+    let is_right = found.errors.is_empty() && (found.warnings.is_empty() || !options.strict);
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run_report(options: &Report) -> Result<ExitCode> {

@@ -14,13 +14,14 @@ use tenantscope_tenancy::{AUDIT, Agents, Exposure, Identity, Readers, Registry};
 
 use crate::audit::Sections;
 use crate::certificates::Certificates;
-use crate::check::groups;
+use crate::check::{check_config, groups};
+use crate::cli::Serve;
 use crate::config::Config;
 
 /// The parts that a reload exchanges.
 pub(crate) struct Reload {
-    /// The configuration file; without one there is nothing to reload.
-    pub(crate) file: Option<PathBuf>,
+    /// The command line; without a configuration file there is nothing to reload.
+    pub(crate) options: Serve,
     /// Where everything is stored.
     pub(crate) data_dir: PathBuf,
     /// Where the listener for readers is.
@@ -59,23 +60,27 @@ impl Reload {
         let reloaded = self.exchange().await;
         match &reloaded {
             Ok(()) => {
-                let sections = Sections::of(self.file.as_deref());
+                let sections = Sections::of(self.options.config.as_deref());
                 let before = std::mem::replace(&mut *self.sections.lock(), sections.clone());
                 before.tell_reload(&sections, by);
                 tracing::info!("configuration reloaded");
             }
             Err(error) => {
-                tracing::info!(target: AUDIT, by, "configuration_refused");
+                let reason = format!("{error:#}");
+                tracing::info!(target: AUDIT, by, reason, "configuration_refused");
                 self.prometheus.refused_reload();
-                tracing::error!(error = format!("{error:#}"), "configuration not reloaded, nothing was changed");
+                tracing::error!(error = reason, "configuration not reloaded, nothing was changed");
             }
         }
         reloaded
     }
 
     async fn exchange(&self) -> Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let config = Config::read(file)?;
+        if self.options.config.is_none() {
+            return Ok(());
+        }
+        let options = self.options.clone();
+        let config = tokio::task::spawn_blocking(move || checked(&options)).await??;
         let readers = Readers::try_new(&config.readers, &config.folder, self.exposure)?;
         let readers = readers.with_registry(self.registry.clone());
         self.certificates.check()?;
@@ -115,4 +120,11 @@ impl Reload {
         self.cost.replace(config.cost);
         Ok(())
     }
+}
+
+/// The configuration as the files have it now, if nothing is wrong with it.
+fn checked(options: &Serve) -> Result<Config> {
+    let config = Config::for_serve(options)?;
+    check_config(&config).into_result()?;
+    Ok(config)
 }

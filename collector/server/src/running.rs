@@ -68,7 +68,7 @@ impl Running {
         let gate = Gate::new(readers);
         let prometheus = evaluation.prometheus(config, &opened, registry.as_ref());
         let reload = Arc::new(Reload {
-            file: options.config.clone(),
+            options: options.clone(),
             data_dir: config.data_dir(),
             exposure,
             certificates: certificates.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tenantscope_journal::make_folder;
 use tenantscope_tenancy::{Identity, Registry};
 use tenantscope_wire::Listener;
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Certificates;
-use crate::check::{OPEN_OFF_LOOPBACK, PLAIN_OFF_LOOPBACK, groups};
+use crate::check::{check_config, groups};
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::front::Front;
@@ -21,12 +21,7 @@ use crate::stores;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn serve(options: &Serve, config: Config) -> Result<()> {
-    if config.registry.is_none() && !config.on_loopback() {
-        bail!("{OPEN_OFF_LOOPBACK}: {}, {}, {}", config.http(), config.otlp_grpc(), config.otlp_http());
-    }
-    if let Some(address) = config.plain_over_a_network() {
-        bail!("{PLAIN_OFF_LOOPBACK}: {address}");
-    }
+    check_config(&config).into_result()?;
     let mut signals = Signals::try_new().context("signals")?;
     // Addresses first: one that is taken is told at once, not after a replay, and whoever asks is told how far we are.
     let certificates = Certificates::open(&config)?;

@@ -38,6 +38,30 @@ pub struct Prices {
     pub storage_per_gib: f64,
 }
 
+impl Prices {
+    /// Each with its key.
+    pub fn each(&self) -> [(&'static str, f64); 7] {
+        let Self {
+            received_per_gib,
+            samples_per_million,
+            active_series_per_thousand_days,
+            logs_per_gib,
+            spans_per_million,
+            queries_per_thousand,
+            storage_per_gib,
+        } = *self;
+        [
+            ("received_per_gib", received_per_gib),
+            ("samples_per_million", samples_per_million),
+            ("active_series_per_thousand_days", active_series_per_thousand_days),
+            ("logs_per_gib", logs_per_gib),
+            ("spans_per_million", spans_per_million),
+            ("queries_per_thousand", queries_per_thousand),
+            ("storage_per_gib", storage_per_gib),
+        ]
+    }
+}
+
 /// What something costs for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,25 +120,7 @@ impl CostConfig {
 
     /// Says what is wrong.
     pub fn check(&self) -> Result<(), String> {
-        let Prices {
-            received_per_gib,
-            samples_per_million,
-            active_series_per_thousand_days,
-            logs_per_gib,
-            spans_per_million,
-            queries_per_thousand,
-            storage_per_gib,
-        } = self.prices;
-        let prices = [
-            received_per_gib,
-            samples_per_million,
-            active_series_per_thousand_days,
-            logs_per_gib,
-            spans_per_million,
-            queries_per_thousand,
-            storage_per_gib,
-        ];
-        if prices.iter().any(|price| !price.is_finite() || *price < 0.0) {
+        if self.prices.each().iter().any(|(_, price)| !price.is_finite() || *price < 0.0) {
             return Err("cost.prices: a price is a number from 0 on".to_owned());
         }
         let is_word = self.currency.bytes().all(|byte| byte.is_ascii_alphanumeric());

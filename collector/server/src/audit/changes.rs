@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tenantscope_model::TenantId;
 use tenantscope_tenancy::{AUDIT, Registry, Tenants};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::UNTIL_RESTART;
 use crate::rounds;
 
 /// How often the registry in force is looked at.
@@ -23,9 +25,6 @@ const MAX_NAMED: usize = 100;
 pub(crate) struct Sections(Map<String, Value>);
 
 const SHOWN: [&str; 2] = ["limits", "cost"];
-/// What a running program keeps as it was at its start.
-const UNTIL_RESTART: [&str; 9] =
-    ["audit", "data_dir", "external_url", "forward", "journal", "lake", "listen", "metrics", "traces"];
 
 impl Sections {
     /// Of a file that was read before; nothing where it can't be read again.
@@ -39,19 +38,39 @@ impl Sections {
         names.into_iter().filter(|name| self.0.get(*name) != after.0.get(*name)).cloned().collect()
     }
 
+    /// Takes a key out.
+    fn take(&mut self, key: &str) -> Option<Value> {
+        match key.split_once('.') {
+            None => self.0.remove(key),
+            Some((section, key)) => {
+                let keys = self.0.get_mut(section)?.as_object_mut()?;
+                let taken = keys.remove(key);
+                if keys.is_empty() {
+                    self.0.remove(section);
+                }
+                taken
+            }
+        }
+    }
+
     /// Tells the audit log of a reload by somebody, and what was exchanged by it; and whoever reads the log, what was
     /// changed and waits for a restart.
-    pub(crate) fn tell_reload(&self, after: &Self, by: &str) {
-        let is_kept = |section: &String| UNTIL_RESTART.contains(&section.as_str());
-        let (waiting, changed): (Vec<String>, Vec<String>) = self.changed(after).into_iter().partition(is_kept);
-        let waiting = waiting.join(" ");
+    pub(crate) fn tell_reload(&self, read: &Self, by: &str) {
+        let (mut before, mut after) = (self.clone(), read.clone());
+        let is_changed = |key: &&str| before.take(key) != after.take(key);
+        let waiting: Vec<&str> = UNTIL_RESTART.iter().copied().filter(is_changed).collect();
+        let changed = before.changed(&after);
         if !waiting.is_empty() {
-            tracing::warn!(sections = waiting, "these were changed in the file and are in force after a restart only");
+            tracing::warn!(
+                keys = waiting.join(" "),
+                "these were changed in the file and are in force after a restart only"
+            );
         }
-        tracing::info!(target: AUDIT, by, changed = changed.join(" "), waiting, "configuration_reloaded");
+        let (changed_json, waiting_json) = (json(&changed), json(&waiting));
+        tracing::info!(target: AUDIT, by, changed_json, waiting_json, "configuration_reloaded");
         for section in SHOWN.into_iter().filter(|section| changed.iter().any(|changed| changed == section)) {
-            let text = |of: &Self| of.0.get(section).map_or_else(String::new, Value::to_string);
-            tracing::info!(target: AUDIT, by, section, before = text(self), after = text(after), "limits_changed");
+            let (before_json, after_json) = (json(&before.0.get(section)), json(&after.0.get(section)));
+            tracing::info!(target: AUDIT, by, section, before_json, after_json, "limits_changed");
         }
     }
 }
@@ -83,13 +102,16 @@ fn tell_registry(before: &Tenants, after: &Tenants) {
     if added.is_empty() && changed.is_empty() && removed.is_empty() {
         return;
     }
-    let named = |tenants: &[&TenantId]| {
-        tenants.iter().take(MAX_NAMED).map(|tenant| tenant.as_str()).collect::<Vec<_>>().join(" ")
-    };
+    let named =
+        |tenants: &[&TenantId]| json(&tenants.iter().take(MAX_NAMED).map(|tenant| tenant.as_str()).collect::<Vec<_>>());
     tracing::info!(
         target: AUDIT,
         added_total = added.len(), changed_total = changed.len(), removed_total = removed.len(),
-        added = named(&added), changed = named(&changed), removed = named(&removed),
+        added_json = named(&added), changed_json = named(&changed), removed_json = named(&removed),
         "registry_changed"
     );
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }

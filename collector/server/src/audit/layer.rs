@@ -17,6 +17,10 @@ use super::file;
 const MAX_KEYS: usize = 1000;
 /// The longest text of a field, in characters: what a sender chose is among them.
 const MAX_TEXT: usize = 4096;
+/// The longest text of a field that is JSON, in bytes; a longer one becomes a text of which the end is missing.
+const MAX_JSON_BYTES: usize = 256 << 10;
+/// What a field's name ends with whose text is JSON.
+const IS_JSON: &str = "_json";
 
 /// What the thread is told.
 pub(super) enum Told {
@@ -102,7 +106,7 @@ impl Fields {
 
     fn set(&mut self, field: &Field, value: impl Into<Value>) {
         // The message of an event is what happened.
-        let name = if field.name() == "message" { "event" } else { field.name() };
+        let name = if field.name() == "message" { "event" } else { field.name().trim_end_matches(IS_JSON) };
         self.0.insert(name.to_owned(), value.into());
     }
 }
@@ -121,7 +125,11 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, value.chars().take(MAX_TEXT).collect::<String>());
+        let json = field.name().strip_suffix(IS_JSON).filter(|_| value.len() <= MAX_JSON_BYTES);
+        match json.and_then(|name| Some((name, serde_json::from_str(value).ok()?))) {
+            Some((name, json)) => drop(self.0.insert(name.to_owned(), json)),
+            None => self.set(field, value.chars().take(MAX_TEXT).collect::<String>()),
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {

@@ -162,7 +162,6 @@ impl<'de> Deserialize<'de> for ClassConfig {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
 
     use tenantscope_tenancy::RegistryConfig;
 

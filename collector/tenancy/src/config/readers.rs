@@ -85,7 +85,7 @@ impl ReaderConfig {
             (ReaderCredential::Jwt(_), Some(scope)) => scope,
             (_, Some(ScopeConfig::Claim(_))) => return Err("only a jwt has claims".to_owned()),
             (_, Some(scope)) => scope,
-            (_, None) => return Err("scope is missing".to_owned()),
+            (_, None) => return Err("scope is missing; give all, {tenants: […]} or {attributes: {…}}".to_owned()),
         };
         Ok(Self { name: raw.name, credential, scope })
     }

@@ -24,7 +24,7 @@ pub enum SecretError {
     #[error("exactly one of {0}_sha256, {0}_file and {0}_env is needed")]
     NotOne(&'static str),
     /// The digest is not 64 hexadecimal digits.
-    #[error("{0}_sha256 is not 64 hexadecimal digits")]
+    #[error("{0}_sha256 is not 64 hexadecimal digits; make them by printf %s SECRET | sha256sum")]
     NotADigest(&'static str),
     /// The file can't be read.
     #[error("{path}: {source}", path = path.display())]
