@@ -92,7 +92,9 @@ impl Intake {
         let at = |source| IntakeError::Io { path: dir.to_owned(), source };
         make_folder(dir).map_err(at)?;
         let epochs = Epochs::open(&dir.join("epochs")).map_err(at)?;
-        let removals = Arc::new(Removals::open(dir.join("removals"), registry.clone()).map_err(at)?);
+        let list = dir.join("removals");
+        let removals = Removals::open(list.clone(), registry.clone());
+        let removals = Arc::new(removals.map_err(|source| IntakeError::Io { path: list, source })?);
         let usage = Arc::new(Usage::new(limits.quotas(), registry.clone()));
         let counts: Arc<Counts> = Arc::default();
         let decode = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };

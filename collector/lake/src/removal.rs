@@ -67,6 +67,12 @@ impl Lake {
             (self.logs.remove_tenant(tenant, up_to.logs), self.spans.remove_tenant(tenant, up_to.spans));
         Ok(LakeRemoval { logs: logs?, spans: spans? })
     }
+
+    /// Whether a tenant's records up to these positions are told from those that come now, though not all of them may be
+    /// deleted yet.
+    pub fn is_removal_in_force(&self, tenant: &TenantId, up_to: UpTo) -> bool {
+        self.logs.is_removal_in_force(tenant, up_to.logs) && self.spans.is_removal_in_force(tenant, up_to.spans)
+    }
 }
 
 /// Ends removals that were interrupted, and tries again those that failed, until the lake closes.
@@ -100,6 +106,13 @@ impl Store {
             }
         };
         self.finish_removal(&stone, &pending)
+    }
+
+    fn is_removal_in_force(&self, tenant: &TenantId, up_to: Position) -> bool {
+        let hash = tenant_hash(tenant.as_str());
+        let is_of = |(stone, _): &(Tombstone, Pending)| stone.tenant_hash == hash && stone.position >= up_to.0;
+        let is_done = || self.removed_until(&hash).is_ok_and(|until| until.is_some_and(|until| until >= up_to.0));
+        self.pending_removals().iter().any(is_of) || is_done()
     }
 
     fn resume_removals(&self) {

@@ -98,7 +98,10 @@ async fn a_later_tenant_of_the_same_name_keeps_its_records() {
     let dir = tempfile::tempdir().unwrap();
     let lake = open(dir.path());
     fill(&lake);
+    assert!(!lake.is_removal_in_force(&tenant("goner"), up_to(6)));
     lake.remove_tenant(&tenant("goner"), up_to(6)).unwrap();
+    let in_force = |position| lake.is_removal_in_force(&tenant("goner"), up_to(position));
+    assert!(in_force(6) && !in_force(7));
     put(&lake.logs(), 7, logs("goner", "shop", &[(base_ns(), "of the newcomer")]));
     for flushed in [false, true] {
         if flushed {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{Bench, HOUR_MS, MINUTE_MS, options, range, stamped, tenant};
-use tenantscope_metrics::{ClassOf, MetricStore, Options, Retention, RetentionClass};
+use tenantscope_metrics::{ClassOf, MetricStore, Options, RemovalProgress, Retention, RetentionClass};
 use tenantscope_model::{Labels, Position, Scope, Sink};
 
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -152,7 +152,11 @@ fn a_removal_that_a_damaged_file_holds_up_takes_nothing_that_came_since() {
     let sound = fs::read(&file).unwrap();
     damage(&file);
     bench.reopen();
-    let _ = bench.store().remove_tenant(&tenant("goner"), Position(0)).unwrap_err();
+    let progress = |bench: &Bench, up_to| bench.store().removal_progress(&tenant("goner"), Position(up_to));
+    assert_eq!(progress(&bench, 1), RemovalProgress::NotBegun);
+    let _ = bench.store().remove_tenant(&tenant("goner"), Position(1)).unwrap_err();
+    assert_eq!(progress(&bench, 1), RemovalProgress::InForce);
+    assert_eq!(progress(&bench, 1_000), RemovalProgress::NotBegun, "not so far");
     come_back(&mut bench);
     bench.store().run().unwrap();
     eventually("the later window is a block", || bench.store().stats().blocks == 2);
@@ -164,6 +168,7 @@ fn a_removal_that_a_damaged_file_holds_up_takes_nothing_that_came_since() {
     bench.reopen();
     bench.store().run().unwrap();
     check_only_the_new_one_is_left(&mut bench);
+    assert_eq!(progress(&bench, 1), RemovalProgress::Done);
 }
 
 #[test]

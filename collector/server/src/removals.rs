@@ -59,8 +59,8 @@ struct Rooms {
 /// What became of a part.
 enum Part {
     Done(Counts),
-    /// It goes on by itself; the tenant is told from a new one of its name.
-    InForce,
+    /// Something is left, perhaps because of this, but the tenant is told from a new one of its name.
+    InForce(Option<String>),
 }
 
 impl Removals {
@@ -104,8 +104,13 @@ impl Removals {
     pub(crate) async fn run(self, stop: CancellationToken) {
         loop {
             for removal in self.0.intake.unfinished_removals() {
-                if removal.deleted_ms.is_none() {
-                    self.work(removal.number).await;
+                if removal.deleted_ms.is_some() {
+                    continue;
+                }
+                tokio::select! {
+                    // The next start goes on with it.
+                    () = stop.cancelled() => return,
+                    () = self.work(removal.number) => {}
                 }
             }
             match self.0.intake.finish_removals().await {
@@ -145,7 +150,8 @@ impl Rooms {
                     self.failures.lock().remove(&(number, part.to_owned()));
                     self.intake.part_removed(number, part, counts).await?;
                 }
-                Ok(Part::InForce) => {}
+                Ok(Part::InForce(None)) => {}
+                Ok(Part::InForce(Some(error))) => self.failed(number, part, &error),
                 Err(error) => {
                     in_force &= !STORES.contains(&part);
                     self.failed(number, part, &error);
@@ -217,7 +223,7 @@ impl Rooms {
 fn remove_metrics(metrics: &MetricStore, tenant: &TenantId, up_to: Position) -> Result<Part, String> {
     match metrics.removal_progress(tenant, up_to) {
         RemovalProgress::NotBegun => {}
-        RemovalProgress::InForce => return Ok(Part::InForce),
+        RemovalProgress::InForce => return Ok(Part::InForce(None)),
         // Before a crash, or by itself: nobody knows any more how much it was.
         RemovalProgress::Done => return Ok(Part::Done(Counts::new())),
     }
@@ -232,15 +238,18 @@ fn remove_metrics(metrics: &MetricStore, tenant: &TenantId, up_to: Position) -> 
             ("written_bytes", removed.written_bytes),
         ]))),
         Err(error) if metrics.removal_progress(tenant, up_to) == RemovalProgress::InForce => {
-            tracing::warn!(%error, "the metric store goes on with a removal by itself");
-            Ok(Part::InForce)
+            Ok(Part::InForce(Some(error.to_string())))
         }
         Err(error) => Err(error.to_string()),
     }
 }
 
 fn remove_from_lake(lake: &Lake, tenant: &TenantId, up_to: UpTo) -> Result<Part, String> {
-    let removed = lake.remove_tenant(tenant, up_to).map_err(|error| error.to_string())?;
+    let removed = match lake.remove_tenant(tenant, up_to) {
+        Ok(removed) => removed,
+        Err(error) if lake.is_removal_in_force(tenant, up_to) => return Ok(Part::InForce(Some(error.to_string()))),
+        Err(error) => return Err(error.to_string()),
+    };
     let counts = |signal: &str, table: &TableRemoval| {
         [
             (format!("{signal}_rows"), table.rows),

@@ -263,6 +263,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_of_unknown_accounts_goes_with_their_tenant() {
+        let ledger = Ledger::open(None);
+        ledger.hold(id("111111111111"), 25, 10, NOW_MS);
+        ledger.forget(&TenantId::try_new("acme").unwrap());
+        assert_eq!(ledger.quarantined().len(), 1);
+        ledger.forget(&TenantId::unassigned());
+        assert!(ledger.quarantined().is_empty());
+    }
+
+    #[test]
     fn what_is_known_survives_and_a_tenant_releases_its_account() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("accounts");
