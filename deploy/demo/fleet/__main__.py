@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from processes import NotReady, Started  # noqa: E402  (the path is set above)
 
 ROOT = Path(__file__).resolve().parents[3]
+# The agents poll within seconds; what takes longer comes later.
+FIRST_DATA_SECONDS = 60
 FOLDER = Path(os.environ.get("TENANTSCOPE_DEMO_DIR", ROOT / "target" / "demo"))
 
 
@@ -47,6 +49,8 @@ def arguments():
 
 def where_to_look(stack, bad_after):
     """What `up` prints at the end."""
+    import examples
+    from cloud import BAD_TENANT
     collector = stack.url("collector")
     month = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m")
     pages = [
@@ -65,10 +69,9 @@ def where_to_look(stack, bad_after):
 The demo runs. All tenants have data within a minute. What to look at:
 {listed}
 
-Ask all tenants, or one (X-Scope-OrgID), in PromQL, LogQL and TraceQL; write the SLO reports:
-  curl -G {collector}/api/v1/query -d query=tenant:aws_lambda_error_ratio
-  curl -G {collector}/loki/api/v1/query_range -H 'X-Scope-OrgID: globex' --data-urlencode 'query={{level="error"}}'
-  curl -G {collector}/tempo/api/search -H 'X-Scope-OrgID: globex' --data-urlencode 'q={{status=error}}'
+Ask one tenant (X-Scope-OrgID), or all of them without that header, in PromQL, LogQL and TraceQL; write the SLO reports.
+Once {BAD_TENANT} is bad, {" and ".join(examples.FAULTS)} find something, too:
+{examples.as_curl(collector, BAD_TENANT)}
   {stack.programs}/tenantscope-collector report --config {stack.folder}/collector.yaml --month {month} --out reports
 
 For Grafana: dashboards/README.md. Data sources: Prometheus and Loki at {collector}, Tempo at {collector}/tempo.
@@ -80,6 +83,8 @@ def interrupt(*_):
 
 
 def up(options):
+    import examples
+    from cloud import BAD_TENANT
     from stack import Stack
     signal.signal(signal.SIGTERM, interrupt)
     started = Started(FOLDER / "started.json")
@@ -96,12 +101,17 @@ def up(options):
         stack.stop()
         return 1
     started.write(stack.processes, collector=stack.url("collector"))
+    say("waiting until there is something to ask for")
+    for silent in examples.wait(stack.url("collector"), BAD_TENANT, FIRST_DATA_SECONDS):
+        say(f"no answer yet to {silent}")
     print(where_to_look(stack, bad_after))
     return 0
 
 
 def check(options):
+    import examples
     from check import Questions
+    from cloud import BAD_TENANT
     from stack import Stack
     folder = FOLDER.with_name(FOLDER.name + "-check")
     shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +121,9 @@ def check(options):
     try:
         stack.start(bad_after=20 if options.bad_after is None else options.bad_after, backfill_minutes=20)
         deadline = time.monotonic() + options.seconds
-        for question in Questions(stack).checks():
+        # Of one that never goes bad.
+        healthy = next(account.tenant for account in stack.accounts if account.tenant != BAD_TENANT)
+        for question in [*Questions(stack).checks(), *examples.checks(stack.url("collector"), healthy)]:
             reason = question.wait(deadline)
             print(f"  {'ok     ' if reason is None else 'MISSING'} {question.name}" + (f": {reason}" if reason else ""), flush=True)
             if reason is not None:
