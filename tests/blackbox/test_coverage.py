@@ -116,6 +116,27 @@ def test_an_agent_with_nothing_to_send_shows_itself(started, tmp_path):
         agent.stop()
 
 
+def test_an_agent_that_can_not_read_its_source_is_told_from_one_that_has_nothing(started):
+    running = started(BOTH)
+
+    def tell(**documents):
+        request = {"agent": "edge", "mode": "run", "version": "0.2.0", "proof": {"kind": "token", "token": "acme-token"}, "documents": documents}
+        answer = running.session.post(running.otlp_http + "/tenantscope/v1/identity", json=request, timeout=30)
+        assert answer.status_code == 200, answer.text
+
+    tell(source_failing="logs in eu-west-1: AccessDenied")
+    one = coverage(running, state="failing")["acme", ACME]
+    assert one["failing"] == "logs in eu-west-1: AccessDenied"
+    assert {signal: found["state"] for signal, found in one["signals"].items()} == {"metrics": "idle", "logs": "failing", "spans": "idle"}
+    assert "AccessDenied" in running.get("/accounts").text and "AccessDenied" not in running.get("/accounts", tenant="globex").text
+    eventually(lambda: running.query('tenantscope_tenant_coverage{signal="logs",state="failing"}', tenant="acme"))
+    # What comes all the same comes.
+    assert running.send("metrics", otlp.gauge_json("shop_carts", 1.0), headers=as_("acme")).status_code == 200
+    assert states(running)["acme"] == "reporting"
+    tell()
+    assert coverage(running)["acme", ACME]["signals"]["logs"]["state"] == "idle" and "failing" not in coverage(running)["acme", ACME]
+
+
 def test_a_new_account_settles_and_a_closing_one_wakes_nobody(started):
     running = started(BOTH[:1], coverage={"silent_after": "1s", "settle": "4s"})
     assert states(running) == {"acme": "never"}, "what is there at the first start did not come just now"

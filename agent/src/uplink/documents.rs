@@ -80,14 +80,16 @@ impl Documents {
     /// The version in force, and what else the collector is told with the next exchange.
     pub fn report(&self) -> (Option<u64>, DocumentReport) {
         let state = self.state.lock();
-        let by_document = |health: &&Health| health.version.is_some() && health.version == state.version;
-        let failing =
-            state.sources.iter().find(|(_, health)| by_document(health) && health.failed_rounds >= FAILING_AFTER);
-        let failing = failing.map(|((kind, region), health)| match region.as_str() {
+        let by_document = |health: &Health| health.version.is_some() && health.version == state.version;
+        let told = |((kind, region), health): (&Place, &Health)| match region.as_str() {
             "" => shortened(&format!("{kind}: {}", health.error)),
             region => shortened(&format!("{kind} in {region}: {}", health.error)),
-        });
-        let report = DocumentReport { refused: state.refused.clone(), failing, stopped: state.collects_nothing };
+        };
+        let mut failing = state.sources.iter().filter(|(_, health)| health.failed_rounds >= FAILING_AFTER);
+        let source_failing = failing.clone().next().map(told);
+        let failing = failing.find(|(_, health)| by_document(health)).map(told);
+        let (refused, stopped) = (state.refused.clone(), state.collects_nothing);
+        let report = DocumentReport { refused, failing, source_failing, stopped };
         (state.version, report)
     }
 
@@ -139,6 +141,8 @@ impl Documents {
             }
         }
         let is_failing = health.failed_rounds >= FAILING_AFTER;
+        // What no document is to blame for waits for the next exchange: where AWS itself fails, it fails for all agents at
+        // once.
         is_failing != was_failing && version.is_some() && health.version == version
     }
 }
@@ -193,11 +197,17 @@ mod tests {
             documents.report(),
             (
                 Some(4),
-                DocumentReport { failing: Some("logs in eu-west-1: denied".to_owned()), ..DocumentReport::default() }
+                DocumentReport {
+                    failing: Some("logs in eu-west-1: denied".to_owned()),
+                    source_failing: Some("logs in eu-west-1: denied".to_owned()),
+                    ..DocumentReport::default()
+                }
             )
         );
         assert!(documents.round(&logs, Ok(())));
-        assert_eq!(documents.report().1.failing, None, "xray was there before the document");
+        let report = documents.report().1;
+        assert_eq!(report.failing, None, "xray was there before the document");
+        assert_eq!(report.source_failing.as_deref(), Some("xray in eu-west-1: denied"), "and fails all the same");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The registry in force, and how it is replaced.
 
 pub(crate) mod coverage;
+pub(crate) mod failures;
 pub(crate) mod former;
 pub(crate) mod kept;
 pub(crate) mod ledger;
@@ -23,9 +24,11 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use tenantscope_model::{AccountId, Scope, Seen, TenantId};
+use tenantscope_wire::Name;
 
 use crate::config::{CoverageConfig, OrganizationsConfig, QuarantineConfig, RegistryConfig, RequiredTag, Unknown};
 use crate::registry::coverage::AccountCoverage;
+use crate::registry::failures::Failures;
 use crate::registry::ledger::{Ledger, Quarantined};
 use crate::registry::merge::{Conflict, ConflictKind, Merged, merge};
 use crate::registry::moves::AccountMove;
@@ -44,6 +47,7 @@ pub struct Registry {
     sources: Mutex<Sources>,
     current: RwLock<InForce>,
     ledger: Ledger,
+    failures: Failures,
     failure: Mutex<Option<OrganizationFailure>>,
 }
 
@@ -110,6 +114,7 @@ impl Registry {
             sources: Mutex::new(Sources { file: None, organization }),
             current: RwLock::default(),
             ledger: Ledger::open(folder.map(|folder| folder.join("accounts"))),
+            failures: Failures::default(),
             failure: Mutex::default(),
         };
         registry.exchange(prepared);
@@ -162,10 +167,16 @@ impl Registry {
         self.ledger.contacted(account, now_ms);
     }
 
+    /// An agent of the account said that a source of it fails, or that none does.
+    pub fn source_failing(&self, account: AccountId, agent: &Name, reason: Option<String>, now_ms: i64) {
+        self.failures.note(account, agent, reason, now_ms);
+    }
+
     /// How each account of a scope reports; `seen` is who has data.
     pub fn coverage(&self, seen: &[Seen], scope: &Scope, now_ms: i64) -> Vec<AccountCoverage> {
         let settings = self.settings();
-        let mut covered = coverage::coverage(&self.tenants(), &self.ledger, seen, &settings.coverage, now_ms);
+        let mut covered =
+            coverage::coverage(&self.tenants(), (&self.ledger, &self.failures), seen, &settings.coverage, now_ms);
         covered.retain(|one| scope.allows(Some(&one.tenant)));
         covered
     }
@@ -227,7 +238,9 @@ impl Registry {
     /// Brings what is known of accounts up to the registry in force, and writes it down. Blocks; called now and then.
     pub fn keep(&self, now_ms: i64) {
         if self.is_complete() {
-            self.ledger.keep(&self.tenants(), now_ms);
+            let moved = self.ledger.keep(&self.tenants(), now_ms);
+            self.failures.forget(&moved);
+            self.failures.forget_old(now_ms);
         }
         let held = self.ledger.quarantined();
         telemetry::quarantine(held.len(), held.values().map(|held| held.records).sum());

@@ -101,6 +101,10 @@ pub struct DocumentReport {
     /// What fails, again and again, since the document in force is: a source that it added or changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
+    /// A source that fails, again and again, whoever configured it: that nothing comes of it does not say that there is
+    /// nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_failing: Option<String>,
     /// Whether it collects nothing, because it was stopped or its document says so.
     pub stopped: bool,
 }

@@ -76,7 +76,7 @@ fn content(registry: &Registry, scope: &Scope, seen: &[Seen], asked: &Asked, now
 
 fn mood(state: CoverageState) -> &'static str {
     match state {
-        CoverageState::Never | CoverageState::Silent => Mood::Bad.class(),
+        CoverageState::Never | CoverageState::Silent | CoverageState::Failing => Mood::Bad.class(),
         CoverageState::Settling | CoverageState::Closing => Mood::Warn.class(),
         CoverageState::Idle | CoverageState::Reporting => Mood::Good.class(),
     }
@@ -124,6 +124,7 @@ fn coverage_row(one: &AccountCoverage, now_ms: i64) -> Markup {
             td { a href={ "/tenants/" (one.tenant) } { (one.tenant) } }
             td {
                 span.badge.(mood(one.state)) { (one.state.as_str()) }
+                @if let Some(failing) = &one.failing { span.soft { " " (failing) } }
                 @if one.account_state != AccountState::Active { span.soft { " " (one.account_state.as_str().replace('_', " ")) } }
             }
             td.n { @match one.last_contact_ms { Some(at_ms) => { (layout::age(now_ms - at_ms)) }, None => span.soft { "never" } } }

@@ -173,6 +173,9 @@ impl Agents {
             return Told::default();
         }
         let report = Report::of(asking.account, asking.tenant, request, now_ms);
+        if let (Some(registry), Some(account)) = (&self.registry, asking.account) {
+            registry.source_failing(account, &request.agent, report.source_failing.clone(), now_ms);
+        }
         let InForce { rollout, settings } = self.in_force();
         let told = self.told(&report, &rollout, &settings);
         let refused = report.refused.clone();

@@ -34,6 +34,9 @@ pub(super) struct Report {
     pub(super) refused: Option<RefusedDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) failing: Option<String>,
+    /// A source that fails, whoever configured it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source_failing: Option<String>,
     pub(super) stopped: bool,
     /// When it asked last, in milliseconds since the epoch.
     pub(super) last_ms: i64,
@@ -58,6 +61,7 @@ impl Report {
             version: request.document_version,
             refused,
             failing: said.failing.as_deref().map(shortened),
+            source_failing: said.source_failing.as_deref().map(shortened),
             stopped: said.stopped,
             last_ms: now_ms,
         }

@@ -1,7 +1,7 @@
 //! What the registry remembers of accounts beside what its sources say: since when it knows them, when an agent last
 //! showed itself, and what is held in quarantine of accounts that no tenant has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use parking_lot::Mutex;
@@ -105,9 +105,9 @@ impl Ledger {
     }
 
     /// Notes which accounts are there, forgets those that are gone, lets go of those that a tenant has now, and writes down
-    /// what changed. Blocks.
-    pub(crate) fn keep(&self, tenants: &Tenants, now_ms: i64) {
-        let content = {
+    /// what changed. Blocks. The accounts that moved from one tenant to another since.
+    pub(crate) fn keep(&self, tenants: &Tenants, now_ms: i64) -> BTreeSet<AccountId> {
+        let (content, moved) = {
             let mut now = self.now.lock();
             let (content, changed) = &mut *now;
             let arrived_ms = if content.begun { now_ms } else { 0 };
@@ -142,16 +142,17 @@ impl Ledger {
                 *changed = Changed::Yes;
             }
             if *changed == Changed::No {
-                return;
+                return moved;
             }
             *changed = Changed::No;
-            content.clone()
+            (content.clone(), moved)
         };
         let written = self.path.as_deref().map_or(Ok(()), |path| kept::write(path, MAGIC, &content));
         if let Err(error) = written {
             self.now.lock().1 = Changed::Yes;
             tracing::error!(%error, "what is known of accounts could not be written, trying again");
         }
+        moved
     }
 
     /// An agent of the account was given a token.
