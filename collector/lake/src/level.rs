@@ -12,7 +12,8 @@ pub(crate) fn level(severity_number: i32, severity_text: &str, line: &str) -> &'
     named(severity_text).or_else(|| in_json(line)).or_else(|| in_text(line)).unwrap_or("")
 }
 
-fn named(text: &str) -> Option<&'static str> {
+/// The level that a word names.
+pub(crate) fn named(text: &str) -> Option<&'static str> {
     const NAMES: [(&str, &str); 13] = [
         ("trace", "trace"),
         ("debug", "debug"),

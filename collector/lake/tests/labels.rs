@@ -108,3 +108,13 @@ async fn no_sender_makes_a_label_of_the_stamp() {
     assert!(lines(&lake, &Scope::All, r#"{tenant="b"}"#).await.is_empty());
     assert!(lines(&lake, &only("b"), "{}").await.is_empty());
 }
+
+#[tokio::test]
+async fn a_level_is_found_by_the_word_with_which_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = open(dir.path());
+    put(&lake.logs(), 1, logs("a", "shop", &[(base_ns(), "WARN of disk"), (base_ns() + 1, "INFO")]));
+    for query in [r#"{level="warning"}"#, r#"{detected_level="warn"}"#, r#"{level!="information"}"#] {
+        assert_eq!(lines(&lake, &Scope::All, query).await, ["WARN of disk"], "{query}");
+    }
+}

@@ -8,11 +8,11 @@ use datafusion::functions::expr_fn::contains;
 use datafusion::logical_expr::{Expr as Plan, Operator, binary_expr, col, lit, not};
 use tenantscope_model::{MatchOp, Matcher, Scope};
 
-use super::row::{COLUMNS, Row, Rows};
+use super::row::{COLUMNS, Row, Rows, label_column};
 use super::stream;
 use crate::answer::{Direction, LogAnswer, LogEntry, LogRequest, LogStream, TimeRange};
 use crate::logql::{self, Expr, LineOp, LogSelector, Pipeline, Stage};
-use crate::{Lake, QueryError};
+use crate::{Lake, QueryError, level};
 
 impl Lake {
     /// Answers a LogQL query.
@@ -130,9 +130,12 @@ fn may_match(matcher: &Matcher) -> Option<Plan> {
 fn matcher_filter(matcher: &Matcher) -> Plan {
     let label = stream::label(matcher.name());
     let anchored = || lit(format!("^(?s:{})$", matcher.value()));
+    // A level is asked for by the word with which it came, too.
+    let is_level = label_column(matcher.name()) == Some("level");
+    let value = level::named(matcher.value()).filter(|_| is_level).unwrap_or(matcher.value());
     match matcher.op() {
-        MatchOp::Equal => label.eq(lit(matcher.value())),
-        MatchOp::NotEqual => label.not_eq(lit(matcher.value())),
+        MatchOp::Equal => label.eq(lit(value)),
+        MatchOp::NotEqual => label.not_eq(lit(value)),
         MatchOp::Regex => binary_expr(label, Operator::RegexMatch, anchored()),
         MatchOp::NotRegex => binary_expr(label, Operator::RegexNotMatch, anchored()),
     }
