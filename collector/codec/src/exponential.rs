@@ -36,7 +36,8 @@ pub(crate) fn histogram_of(point: &ExponentialHistogramDataPoint, no_value: bool
         zero_threshold,
         zero_count: float(point.zero_count),
         count: float(point.count),
-        sum: point.sum.unwrap_or(0.0),
+        // Nobody knows it, so nobody may take it for none. The specification's stale NaN would end the series.
+        sum: point.sum.unwrap_or(f64::NAN),
         positive: spans_of(&buckets_of(point.positive.as_ref(), steps)),
         negative: spans_of(&buckets_of(point.negative.as_ref(), steps)),
         custom_bounds: Vec::new(),

@@ -171,10 +171,6 @@ impl SeriesBuilder<'_> {
             let Some(labels) = self.point_labels(&point.attributes, context) else { continue };
             let labels = labels.build();
             let no_value = has_no_value(point.flags);
-            if point.sum.is_none() && !no_value {
-                self.rejected.add("no_sum", 1);
-                continue;
-            }
             let Some(mut histogram) = exponential::histogram_of(point, no_value) else {
                 self.rejected.add("invalid_histogram", 1);
                 continue;
