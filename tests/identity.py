@@ -42,9 +42,9 @@ def proof(credentials, server=SERVER_NAME, nonce=None, region=REGION):
     return made
 
 
-def exchange(collector, made, agent="test-agent"):
+def exchange(collector, made, agent="test-agent", **more):
     """Asks the collector's OTLP listener for a token."""
-    request = {"agent": agent, "mode": "once", "version": "0.1.0", "proof": made}
+    request = {"agent": agent, "mode": "once", "version": "0.1.0", "proof": made, **more}
     return collector.session.post(collector.otlp_http + "/tenantscope/v1/identity", json=request, timeout=30)
 
 
