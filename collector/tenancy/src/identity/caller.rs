@@ -152,4 +152,17 @@ mod tests {
             arn::matches(&text, ANSWER);
         }
     }
+
+    #[test]
+    fn sts_answer() {
+        tenantscope_fuzz::fuzz!("sts_answer", |input| {
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            let Ok(caller) = parse(text) else { return };
+            // Nothing passes for an answer in which the account is not written out, once.
+            let account = format!(">{}<", caller.account);
+            let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+            assert_eq!(plain.matches(&account).count(), 1);
+            assert!(plain.contains(&caller.arn) && caller.arn.contains(&format!("::{}:", caller.account)));
+        });
+    }
 }

@@ -126,4 +126,31 @@ mod tests {
         assert_eq!(SanPattern::try_new("*.example.com", "{account}"), None);
         assert_eq!(SanPattern::try_new("", "{account}"), None);
     }
+
+    /// A certificate in DER, then its names as lines.
+    #[test]
+    fn certificate() {
+        tenantscope_fuzz::fuzz!("certificate", |input| {
+            let patterns = ["spiffe://example.com/account/{account}", "{account}.agents.example.com"];
+            let text = String::from_utf8_lossy(input);
+            let names: Vec<String> = text.lines().map(str::to_owned).collect();
+            let told = Names { dns: names.iter().map(|name| name.to_ascii_lowercase()).collect(), uris: names };
+            for names in [Names::of(&Arc::new(CertificateDer::from(input.to_vec()))), told] {
+                for pattern in patterns {
+                    let Fit::Yes(account) = SanPattern::try_new(pattern, "{account}").unwrap().fit(&names) else {
+                        continue;
+                    };
+                    let whole = pattern.replace("{account}", &account);
+                    assert!(
+                        names.uris.contains(&whole) || names.dns.contains(&whole),
+                        "{whole} is a name as it stands"
+                    );
+                    assert!(!account.is_empty() && !account.contains(['/', '.']));
+                }
+            }
+            if let Some(pattern) = SanPattern::try_new(&text, "{account}") {
+                let _ = pattern.fit(&Names::default());
+            }
+        });
+    }
 }

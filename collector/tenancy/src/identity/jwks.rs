@@ -285,3 +285,23 @@ fn key(raw: RawKey) -> Option<Key> {
     };
     Some(Key { kid: raw.kid, alg: raw.alg, material })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jwks() {
+        tenantscope_fuzz::fuzz!("jwks", |input| {
+            let Some(keys) = parse(input) else { return };
+            assert!(keys.len() <= MAX_KEYS);
+            // A key of an issuer's making must not be one that fits everything, nor bring the verifier down.
+            for key in &keys {
+                let algorithms =
+                    [Algorithm::RS256, Algorithm::PS512, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
+                assert!(algorithms.iter().filter(|algorithm| key.fits(**algorithm)).count() <= 2);
+                assert!(algorithms.iter().all(|algorithm| !key.verifies(*algorithm, b"signed", &[7; 64])));
+            }
+        });
+    }
+}

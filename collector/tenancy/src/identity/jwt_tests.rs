@@ -265,3 +265,36 @@ fn issuers_names() {
     let no_algorithm = IssuerConfig { algorithms: Vec::new(), ..config("https://issuer.example.com") };
     assert!(Issuer::try_new(&no_algorithm, Path::new(".")).is_err());
 }
+
+thread_local! {
+    static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// Of an issuer where nobody answers.
+    static ISSUER: Issuer = {
+        let config = IssuerConfig {
+            issuer: "http://127.0.0.1:1".to_owned(),
+            audience: OneOrMany::One("tenantscope".to_owned()),
+            algorithms: vec![crate::Algorithm::ES256],
+            jwks: "/keys".to_owned(),
+            subject: Some("arn:aws:sts::*:assumed-role/r/*".to_owned()),
+            ca: None,
+        };
+        Issuer::try_new(&config, Path::new(".")).unwrap()
+    };
+}
+
+/// A token, or its parts as lines: header, claims, signature.
+#[test]
+fn jwt() {
+    tenantscope_fuzz::fuzz!("jwt", |input| {
+        let Ok(text) = std::str::from_utf8(input) else { return };
+        let mut parts = text.splitn(3, '\n').map(|part| BASE64URL.encode(part));
+        let mut part = || parts.next().unwrap_or_default();
+        let made = format!("{}.{}.{}", part(), part(), part());
+        for token in [text, &made] {
+            let Ok(unverified) = Unverified::parse(token) else { continue };
+            let verified = RUNTIME
+                .with(|runtime| ISSUER.with(|issuer| runtime.block_on(issuer.verify(&unverified, FROM, NOW_S * 1000))));
+            assert!(verified.is_err(), "nobody signed {token}");
+        }
+    });
+}

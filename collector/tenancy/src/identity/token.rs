@@ -181,4 +181,28 @@ mod tests {
             assert_eq!(key.verify(wrong, 0), Err(TokenRefused::NotOurs));
         }
     }
+
+    /// Claims that are signed, or a token.
+    #[test]
+    fn own_token() {
+        tenantscope_fuzz::fuzz!("own_token", |input| {
+            const NOW_MS: i64 = 1_700_000_000_000;
+            let keys = TokenKeys::new(&[1; KEY_BYTES], None);
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            assert_eq!(keys.verify(text, NOW_MS), Err(TokenRefused::NotOurs), "nobody else signs");
+            let Ok(claims) = serde_json::from_str::<TokenClaims>(text) else { return };
+            let token = keys.sign(&claims);
+            match keys.verify(&token, NOW_MS) {
+                Ok(read) => {
+                    assert_eq!(read, claims);
+                    assert!((NOW_MS..=NOW_MS + lifetime_ms() + CLOCK_STEP_MS).contains(&claims.expires_at_ms));
+                }
+                Err(TokenRefused::Expired) => assert!(claims.expires_at_ms <= NOW_MS),
+                Err(TokenRefused::NotOurs) => {
+                    assert!(token.len() > MAX_TOKEN_BYTES || claims.expires_at_ms > NOW_MS + lifetime_ms());
+                }
+            }
+            assert_eq!(TokenKeys::new(&[2; KEY_BYTES], None).verify(&token, NOW_MS), Err(TokenRefused::NotOurs));
+        });
+    }
 }
