@@ -17,6 +17,7 @@
 //! - A removed tenant's tombstone stands in the journals; a replay skips what stands before it. From the durable list of
 //!   removals until every store knows of one, nothing of its tenant is taken, so no record is on the wrong side.
 //! - A journal that nears its bound makes store and state go on at once, so that it is full only where they can't.
+//! - Whoever floods is refused before anybody reads what it sends, waits behind itself, and is answered late.
 //! - Bodies under way, lanes, sources and running totals are bounded, and one sender's share of the bodies as well.
 //!
 //! It must never look into a payload for a tenant, acknowledge what is not on the disk, or skip a store.

@@ -61,7 +61,8 @@ pub(crate) async fn read(
     max_bytes: usize,
 ) -> Result<(Bytes, Permit), Refused> {
     let declared_bytes = bodies::declared(headers.get(CONTENT_LENGTH))?;
-    let reserved = declared_bytes.unwrap_or(max_bytes);
+    // A body that declares nothing may be as large as any, which is room enough to take up in advance.
+    let reserved = declared_bytes.unwrap_or(intake.limits().body_bytes().min(max_bytes));
     if reserved > max_bytes {
         let message = format!("body of {reserved} bytes is over {max_bytes} bytes");
         return Err(Refused::too_large("body_too_large", message));

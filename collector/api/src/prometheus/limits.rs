@@ -15,7 +15,7 @@ pub struct QueryLimits {
     pub timeout: Duration,
     /// How many queries run at once. Default: 8.
     pub max_concurrent: usize,
-    /// How many of these one reader may have. Default: 6.
+    /// How many of these one reader may have. Default: one for each core, 6 at most, so that rules find a core too.
     pub max_concurrent_per_reader: usize,
     /// How many wait for their turn; one more is refused with 503. Default: 400.
     pub max_waiting: usize,
@@ -45,7 +45,7 @@ impl Default for QueryLimits {
         Self {
             timeout: Duration::from_secs(120),
             max_concurrent: 8,
-            max_concurrent_per_reader: 6,
+            max_concurrent_per_reader: std::thread::available_parallelism().map_or(1, usize::from).min(6),
             max_waiting: 400,
             max_waiting_per_reader: 200,
             max_samples: 50_000_000,

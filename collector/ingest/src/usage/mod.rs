@@ -356,6 +356,20 @@ mod tests {
     }
 
     #[test]
+    fn batches_that_overtake_one_another_refill_nothing_twice() {
+        let usage = usage(None, Some(10));
+        let charge = |at_ms| charge_of(&usage, "a", &batch(0..1, 1), NOW_MS + at_ms).map(Charge::keep);
+        let mut taken = 0;
+        for at_ms in 0..1_000 {
+            usage.check_debt(Some(&tenant("a")), Signal::Metrics, NOW_MS + at_ms).ok();
+            taken += u32::from(charge(at_ms - 50).is_ok());
+        }
+        assert!((100..=111).contains(&taken), "a burst of 100 and a second's worth: {taken}");
+        charge(-3_600_000).ok();
+        charge(-3_599_800).unwrap();
+    }
+
+    #[test]
     fn known_series_pass_at_the_limit_and_idle_ones_are_forgotten() {
         let usage = usage(Some(10), None);
         let charge = |series, at_ms| charge_of(&usage, "a", &batch(series, 1), NOW_MS + at_ms).map(Charge::keep);

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The longest that anybody is told to wait.
 const MAX_DELAY_SECONDS: f64 = 3600.0;
 
+/// By so much a batch may be late behind a younger one.
+const OVERTAKEN_BY_MS: i64 = 60_000;
+
 /// What is left of a rate.
 #[derive(Debug, Default)]
 pub(crate) struct Rate {
@@ -41,10 +44,11 @@ impl Rate {
     /// Whether there is something left, or after how long there is.
     pub(crate) fn check(&mut self, allowed: Allowed, now_ms: i64) -> Result<(), Duration> {
         let Allowed { per_second, burst } = allowed;
-        // A clock that was put back refills nothing.
         let passed_ms = self.refilled_at_ms.map_or(i64::MAX, |at_ms| now_ms.saturating_sub(at_ms).max(0));
         self.left = (self.left + passed_ms as f64 / 1000.0 * per_second).min(burst);
-        self.refilled_at_ms = Some(now_ms);
+        // Batches overtake one another, and no time counts twice for that. A clock that was put back goes on from there.
+        let is_overtaken = |at_ms: &i64| *at_ms > now_ms && *at_ms - now_ms < OVERTAKEN_BY_MS;
+        self.refilled_at_ms = Some(self.refilled_at_ms.filter(is_overtaken).unwrap_or(now_ms));
         if self.left <= 0.0 {
             let seconds = if per_second > 0.0 { (1.0 - self.left) / per_second } else { MAX_DELAY_SECONDS };
             return Err(Duration::from_secs_f64(seconds.clamp(0.1, MAX_DELAY_SECONDS)));
