@@ -204,6 +204,17 @@ def test_a_tenant_of_the_same_name_begins_anew(collectors):
     assert found(running, "gonecorp")[1:] == (2, 1)
 
 
+def test_what_is_held_of_unknown_accounts_goes_with_unassigned(collectors):
+    running = start(collectors, {"registry": {"file": "tenants.yaml", "unknown": "quarantine"}})
+    list_tenants(running, "globex")
+    held = lambda: ACCOUNTS["gonecorp"] in json.dumps(running.get("/tenantscope/v1/quarantine").json())
+    for _ in range(2):
+        send(running, "gonecorp")
+        assert found(running, "unassigned")[1:] == (2, 1) and held()
+        assert remove(running, "unassigned").returncode == 0
+        assert found(running, "unassigned") == (0, 0, 0) and not held()
+
+
 def test_readers_of_some_tenants_may_neither_remove_nor_look(collectors):
     running = start(collectors, {"readers": [
         {"name": name, "token_sha256": hashlib.sha256(name.encode()).hexdigest(), "scope": scope}

@@ -158,6 +158,10 @@ pub(crate) struct Underway {
     pub(crate) written: Written,
 }
 
+/// The cursors that follow the store and the state.
+pub(crate) const STORE_CURSOR: &str = "store";
+pub(crate) const STATE_CURSOR: &str = "state";
+
 /// Where a signal's journal is.
 fn journal_folder(dir: &Path, signal: Signal) -> PathBuf {
     dir.join(signal.as_str())
@@ -186,7 +190,7 @@ impl Line {
         let at = |source| LineError::State { path: folder.clone(), source };
         let files = StateFiles::open(&folder).map_err(at)?;
         let mut state = files.load(durable, journal.first());
-        let kept = Kept { store: journal.cursor("store", 0)?, state: journal.cursor("state", 0)?, files, folder };
+        let kept = Kept { store: journal.cursor(STORE_CURSOR, 0)?, state: journal.cursor(STATE_CURSOR, 0)?, files, folder };
         replay::run(signal, &journal, &*store, &mut state, &options.removals.removed().borrow().clone())?;
         telemetry::lanes(signal, state.lanes.len());
         let relief = Relief::new(Arc::clone(&options.asked_for_room), kept.passed());

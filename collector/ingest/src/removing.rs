@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::clock::now_ms;
 use crate::intake::Intake;
+use crate::line;
 use crate::refusal;
 use crate::removals::{RemovalError, Removals, TenantRemoval};
 use crate::taking::blocking;
@@ -125,23 +126,36 @@ impl Intake {
     pub async fn finish_removals(&self) -> Result<Vec<TenantRemoval>, RemovalError> {
         let mut finished = Vec::new();
         for removal in self.unfinished_removals().iter().filter(|removal| removal.deleted_ms.is_some()) {
-            if self.removal_waits(removal).is_empty() {
+            let waits = self.removal_waits(removal);
+            if waits.is_empty() {
                 self.change_removal(removal.number, |removal| removal.final_ms = Some(now_ms())).await?;
                 finished.extend(self.removal(removal.number));
             }
+            waits.iter().for_each(|wait| self.hurry(wait));
         }
         Ok(finished)
     }
 
     /// The journals that may still have something of the tenant in a segment.
     pub fn removal_waits(&self, removal: &TenantRemoval) -> Vec<JournalWait> {
-        let waits = |line: &Arc<crate::line::Line>| {
+        let waits = |line: &Arc<line::Line>| {
             let stone = *removal.tombstones.get(&line.signal)?;
             let behind = line.journal.slowest_cursor().filter(|(_, at)| *at < stone).map(|(cursor, _)| cursor);
             (removal.final_ms.is_none() && line.journal.first() <= stone)
                 .then_some(JournalWait { journal: line.signal, cursor: behind })
         };
         self.lines.iter().filter_map(waits).collect()
+    }
+
+    /// Lets a journal go on where that is for us to do, rather than at the stores' own times.
+    fn hurry(&self, wait: &JournalWait) {
+        let line = self.line(wait.journal);
+        match wait.cursor.as_deref() {
+            Some(line::STORE_CURSOR | line::STATE_CURSOR) => line.ask_for_room(),
+            Some(_) => {}
+            // A crash may have come before the segment was closed.
+            None => line.journal.cut(),
+        }
     }
 
     /// What is counted of a tenant and said of it, so that the next round brings none of it back.

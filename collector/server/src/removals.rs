@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tenantscope_incidents::Incidents;
@@ -23,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::rounds;
 
-/// How often what is pending is tried again, and the journals are looked at.
+/// How often it is looked at what is to be done, and at the journals.
 const EVERY: Duration = Duration::from_secs(1);
+/// What could not be done is tried again after so long: it may read many files.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 const METRICS: &str = "metrics";
 const LAKE: &str = "lake";
@@ -102,11 +104,14 @@ impl Removals {
 
     /// Goes on until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut put_off: BTreeMap<u64, Instant> = BTreeMap::new();
         loop {
             for removal in self.0.intake.unfinished_removals() {
-                if removal.deleted_ms.is_some() {
+                let waits = put_off.get(&removal.number).is_some_and(|until| Instant::now() < *until);
+                if waits || removal.deleted_ms.is_some() {
                     continue;
                 }
+                put_off.insert(removal.number, Instant::now() + RETRY_AFTER);
                 tokio::select! {
                     // The next start goes on with it.
                     () = stop.cancelled() => return,
