@@ -105,6 +105,22 @@ def test_a_renamed_tenant_keeps_its_history_and_nobody_else_gets_it(running):
     joined = f"last_over_time({CARTS}[10m]) * on (tenant, account_id) group_left (tier) last_over_time(tenantscope_tenant_info[10m])"
     assert {row["metric"]["tier"] for row in query(running, "initech", joined)} == {"silver"}
 
+    # The command line says it, to each within what it may see.
+    def asked(reader, *arguments):
+        token = running.folder / f"{reader}.token"
+        token.write_text(READERS[reader])
+        return subprocess.run([running.program, "tenants", *arguments, "--config", running.folder / "collector.yaml", "--token-file", token],
+                              capture_output=True, text=True, timeout=60)
+
+    running.config["listen"] = {"http": f"127.0.0.1:{running.ports['http']}"}
+    running.command()
+    lines = [line.split("\t") for line in asked("oncall", "list").stdout.splitlines()]
+    assert ["initech", ACCOUNTS["globex"], "tier=silver", "globex"] in lines and "acme" in {line[0] for line in lines}
+    assert [line.split("\t")[0] for line in asked("acme", "list").stdout.splitlines()] == ["TENANT", "acme"]
+    assert json.loads(asked("initech", "show", "globex").stdout)["id"] == "initech"
+    unknown = asked("acme", "show", "initech")
+    assert unknown.returncode == 1 and unknown.stdout == "" and "no tenant initech" in unknown.stderr
+
     # A restart changes nothing of it.
     running.kill()
     running.start()

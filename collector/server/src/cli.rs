@@ -70,6 +70,10 @@ pub enum Command {
 /// What to do about tenants.
 #[derive(Debug, Subcommand)]
 pub enum Tenants {
+    /// List tenants with their accounts, attributes and former ids, a line each.
+    List(Asking),
+    /// Show all that is known of a tenant, as JSON.
+    Show(ShowTenant),
     /// Remove everything of a tenant from every store of the running collector; refused while the registry lists it. Prints
     /// the record of what was removed; 0 once everything is gone that can go at once, else 1: it goes on by itself.
     Remove(RemoveTenant),
@@ -87,6 +91,17 @@ pub struct Asking {
     /// Certificates of those who may vouch for the collector's, in PEM, where the system's do not.
     #[arg(long, env = "TENANTSCOPE_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
+}
+
+/// Options of `tenants show`.
+#[derive(Debug, Args)]
+pub struct ShowTenant {
+    /// The tenant; a former id will do.
+    #[arg(value_name = "TENANT")]
+    pub tenant: String,
+    /// How the collector is asked.
+    #[command(flatten)]
+    pub asking: Asking,
 }
 
 /// Options of `tenants remove`.

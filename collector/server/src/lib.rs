@@ -14,6 +14,7 @@ pub mod audit;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod listing;
 pub mod report;
 pub mod serve;
 pub mod telemetry;

@@ -7,7 +7,7 @@ use clap::Parser;
 use tenantscope_server::audit::Audit;
 use tenantscope_server::cli::{Check, Cli, Command, RemoveTenant, Report, Serve, Tenants};
 use tenantscope_server::config::Config;
-use tenantscope_server::{check, report, serve, telemetry, tenants};
+use tenantscope_server::{check, listing, report, serve, telemetry, tenants};
 
 /// Batches are made on one thread and dropped on another, many small pieces each: glibc's allocator takes a third of the
 /// CPU of remote write for that, and five times the CPU of a replay.
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => run_serve(&cli, options),
         Command::Check(options) => run_check(options),
         Command::Report(options) => run_report(options),
-        Command::Tenants(Tenants::Remove(options)) => run_remove(options),
+        Command::Tenants(tenants) => run_tenants(tenants),
     };
     match done {
         Ok(code) => code,
@@ -77,8 +77,18 @@ fn run_report(options: &Report) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_remove(options: &RemoveTenant) -> Result<ExitCode> {
+fn run_tenants(wanted: &Tenants) -> Result<ExitCode> {
     install_crypto()?;
+    let told = match wanted {
+        Tenants::List(asking) => runtime()?.block_on(listing::list(asking))?,
+        Tenants::Show(options) => runtime()?.block_on(listing::show(options))?,
+        Tenants::Remove(options) => return run_remove(options),
+    };
+    say(&told);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_remove(options: &RemoveTenant) -> Result<ExitCode> {
     let (record, is_gone) = runtime()?.block_on(tenants::ask(options))?;
     say(&record);
     Ok(if is_gone { ExitCode::SUCCESS } else { ExitCode::FAILURE })

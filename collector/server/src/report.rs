@@ -86,7 +86,8 @@ impl Asker {
         self.get(&[("month", month), ("tenant", tenant), ("format", format)]).await
     }
 
-    async fn get(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>> {
+    /// Asks for something to be told.
+    pub(crate) async fn get(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>> {
         let url = url::Url::parse_with_params(&self.base, parameters)?;
         Ok(self.send(self.client.get(url)).await?.1)
     }
