@@ -190,7 +190,8 @@ impl Line {
         let at = |source| LineError::State { path: folder.clone(), source };
         let files = StateFiles::open(&folder).map_err(at)?;
         let mut state = files.load(durable, journal.first());
-        let kept = Kept { store: journal.cursor(STORE_CURSOR, 0)?, state: journal.cursor(STATE_CURSOR, 0)?, files, folder };
+        let kept =
+            Kept { store: journal.cursor(STORE_CURSOR, 0)?, state: journal.cursor(STATE_CURSOR, 0)?, files, folder };
         replay::run(signal, &journal, &*store, &mut state, &options.removals.removed().borrow().clone())?;
         telemetry::lanes(signal, state.lanes.len());
         let relief = Relief::new(Arc::clone(&options.asked_for_room), kept.passed());
