@@ -17,6 +17,7 @@ mod allocator;
 #[cfg(feature = "guided")]
 mod guided;
 mod kept;
+#[cfg(any(not(feature = "guided"), test))]
 mod mutant;
 
 pub use allocator::{Counting, peak_bytes};
