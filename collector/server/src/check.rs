@@ -10,6 +10,7 @@ mod senders;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, bail};
 use tenantscope_rules::{GroupDefaults, Groups, LoadError};
 use tenantscope_slo::Objectives;
 use tenantscope_tenancy::{Agents, Exposure, Identity, Readers, Registry};
@@ -27,6 +28,13 @@ pub fn check(path: &Path) -> Findings {
         Ok(config) => check_config(&config),
         Err(problems) => Findings { errors: problems.iter().map(ToString::to_string).collect(), ..Findings::default() },
     }
+}
+
+/// What is wrong with where it would listen, before it does.
+pub(crate) fn check_listeners(config: &Config) -> Result<()> {
+    let mut finder = Finder::of(config);
+    finder.listeners();
+    if finder.found.errors.is_empty() { Ok(()) } else { bail!(finder.found.errors.join("\n")) }
 }
 
 /// The same of a configuration that was read.
@@ -118,8 +126,9 @@ impl Finder<'_> {
     fn rules_and_objectives(&mut self) {
         let rules = self.found_files("rules", &self.config.rules);
         let objectives = self.found_files("objectives", &self.config.objectives);
-        if let Err(error) = load(&rules, &objectives) {
-            self.elsewhere(&error);
+        match load(&rules, &objectives) {
+            Ok(groups) => self.found.groups = Some(groups),
+            Err(error) => self.elsewhere(&error),
         }
     }
 
@@ -177,14 +186,7 @@ const OPEN_OFF_LOOPBACK: &str =
 const PLAIN_OFF_LOOPBACK: &str =
     "credentials would go in plain text over a network; give listen.tls, or listen.plain_text: behind_a_proxy";
 
-/// The rule groups of all rule files and objectives.
-pub fn groups(config: &Config) -> Result<(Groups, Objectives), LoadError> {
-    let named =
-        |patterns: &[String]| config.files(patterns).map_err(|problem| LoadError { mistakes: vec![problem.into()] });
-    let (rule_files, objective_files) = (named(&config.rules)?, named(&config.objectives)?);
-    load(&rule_files, &objective_files)
-}
-
+/// The rule groups of these files.
 fn load(rule_files: &[PathBuf], objective_files: &[PathBuf]) -> Result<(Groups, Objectives), LoadError> {
     let (rules, objectives) = (Groups::load(rule_files, GroupDefaults::default()), Objectives::load(objective_files));
     match (rules, objectives) {

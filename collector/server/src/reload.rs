@@ -9,12 +9,13 @@ use tenantscope_api::prometheus::PrometheusApi;
 use tenantscope_api::{Gate, ObjectivesInForce, QuotasInForce, cost};
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::Intake;
-use tenantscope_rules::{Clock as _, Runner, SystemClock};
+use tenantscope_rules::{Clock as _, Groups, Runner, SystemClock};
+use tenantscope_slo::Objectives;
 use tenantscope_tenancy::{AUDIT, Agents, Exposure, Identity, Readers, Registry};
 
 use crate::audit::Sections;
 use crate::certificates::Certificates;
-use crate::check::{check_config, groups};
+use crate::check::check_config;
 use crate::cli::Serve;
 use crate::config::Config;
 
@@ -80,12 +81,11 @@ impl Reload {
             return Ok(());
         }
         let options = self.options.clone();
-        let config = tokio::task::spawn_blocking(move || checked(&options)).await??;
+        let (config, (groups, objectives)) = tokio::task::spawn_blocking(move || checked(&options)).await??;
         let readers = Readers::try_new(&config.readers, &config.folder, self.exposure)?;
         let readers = readers.with_registry(self.registry.clone());
         self.certificates.check()?;
         let identity = self.identity.prepare(&config.identity, &config.folder, &self.data_dir)?;
-        let (groups, objectives) = groups(&config)?;
         config.incidents.check()?;
         let documents = Agents::prepare(&config.agents, &config.folder)?;
         config.cost.check().map_err(anyhow::Error::msg)?;
@@ -122,9 +122,9 @@ impl Reload {
     }
 }
 
-/// The configuration as the files have it now, if nothing is wrong with it.
-fn checked(options: &Serve) -> Result<Config> {
+/// The configuration as the files have it now, with its rules and objectives, if nothing is wrong with it.
+fn checked(options: &Serve) -> Result<(Config, (Groups, Objectives))> {
     let config = Config::for_serve(options)?;
-    check_config(&config).into_result()?;
-    Ok(config)
+    let groups = check_config(&config).into_groups()?;
+    Ok((config, groups))
 }

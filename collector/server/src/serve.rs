@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Certificates;
-use crate::check::{check_config, groups};
+use crate::check::{check_config, check_listeners};
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::front::Front;
@@ -21,7 +21,7 @@ use crate::stores;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn serve(options: &Serve, config: Config) -> Result<()> {
-    check_config(&config).into_result()?;
+    check_listeners(&config)?;
     let mut signals = Signals::try_new().context("signals")?;
     // Addresses first: one that is taken is told at once, not after a replay, and whoever asks is told how far we are.
     let certificates = Certificates::open(&config)?;
@@ -40,16 +40,14 @@ pub async fn serve(options: &Serve, config: Config) -> Result<()> {
 
 /// Opens everything, which may take long: what the stores' files lack is replayed.
 async fn open(options: &Serve, config: Config, certificates: Certificates) -> Result<Running> {
-    let (registry, identity) = identity(&config)?;
     let config = Arc::new(config);
-    let (groups, opened) = {
+    // What is wrong with the configuration is told at once, not after a replay.
+    let checked = Arc::clone(&config);
+    let groups = tokio::task::spawn_blocking(move || check_config(&checked).into_groups()).await??;
+    let (registry, identity) = identity(&config)?;
+    let opened = {
         let (config, registry) = (Arc::clone(&config), registry.clone());
-        let open = move || -> Result<_> {
-            // What is wrong with the rules is told at once, not after a replay.
-            let groups = groups(&config)?;
-            Ok((groups, stores::open(&config, identity, registry)?))
-        };
-        tokio::task::spawn_blocking(open).await??
+        tokio::task::spawn_blocking(move || stores::open(&config, identity, registry)).await??
     };
     Running::start(options, &config, registry, opened, groups, certificates).await
 }

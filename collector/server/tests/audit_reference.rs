@@ -1,5 +1,7 @@
 //! docs/audit.md lists each event that the rooms tell the audit log, with its fields, and no other.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! What `check` says of what is wrong: a table of configurations, with the line that each is answered by.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -247,8 +247,7 @@ impl Usage {
             && new > 0
             && (active + new) as u64 > max_series
         {
-            let message =
-                format!("over {max_series} active series ({active} are active, the batch has {new} new ones)");
+            let message = format!("over active_series {max_series}: active are {active}, new in the batch {new}");
             return Err(Refused::throttled("active_series", message, Duration::from_secs(60)));
         }
         if let Some(rate) = quota.new_series_per_minute

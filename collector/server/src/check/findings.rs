@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use tenantscope_rules::Groups;
+use tenantscope_slo::Objectives;
 
 use crate::config::{At, Config, without_number};
 
@@ -15,15 +17,20 @@ pub struct Findings {
     pub errors: Vec<String>,
     /// With these it starts.
     pub warnings: Vec<String>,
+    /// Rules and objectives, where nothing is wrong with them.
+    pub(super) groups: Option<(Groups, Objectives)>,
 }
 
 impl Findings {
-    /// Logs the warnings, and fails with the errors, a line each.
-    pub(crate) fn into_result(self) -> Result<()> {
+    /// Logs the warnings, and fails with the errors, a line each; else the rules and objectives, which are read once.
+    pub(crate) fn into_groups(self) -> Result<(Groups, Objectives)> {
         for warning in &self.warnings {
             tracing::warn!(what = warning, "the configuration may be meant otherwise");
         }
-        if self.errors.is_empty() { Ok(()) } else { bail!(self.errors.join("\n")) }
+        match self.groups {
+            Some(groups) if self.errors.is_empty() => Ok(groups),
+            _ => bail!(self.errors.join("\n")),
+        }
     }
 }
 
@@ -62,11 +69,16 @@ impl<'a> Finder<'a> {
     /// Whether a file that the configuration names can be read; tells it where it can't.
     pub(super) fn readable(&mut self, at: &At, file: &Path) -> bool {
         let path = self.config.folder.join(file);
-        let opened = File::open(&path).and_then(|file| file.metadata());
-        let wrong = match opened {
+        let says = |error: &std::io::Error| without_number(&error.to_string()).to_lowercase();
+        let wrong = match std::fs::metadata(&path) {
+            Err(error) => says(&error),
             Ok(found) if found.is_dir() => "it is a folder".to_owned(),
-            Ok(_) => return true,
-            Err(error) => without_number(&error.to_string()).to_lowercase(),
+            // Only a file is opened: a pipe would wait for whoever writes it.
+            Ok(found) if !found.is_file() => return true,
+            Ok(_) => match File::open(&path) {
+                Ok(_) => return true,
+                Err(error) => says(&error),
+            },
         };
         let what = "write the file, or give its path from this file's folder";
         self.error(at, format_args!("{} can't be read ({wrong}); {what}", path.display()));

@@ -1,7 +1,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use tenantscope_rules::Mistake;
 use tenantscope_wire::document::yaml;
 
 /// What is wrong with a file: `file:line: message`.
@@ -90,10 +89,3 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
-
-impl From<Problem> for Mistake {
-    fn from(problem: Problem) -> Self {
-        let line = (problem.line > 0).then_some(problem.line);
-        Self { file: problem.file.display().to_string(), line, message: problem.message }
-    }
-}
