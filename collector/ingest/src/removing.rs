@@ -82,8 +82,8 @@ impl Intake {
             })
         })
         .await?;
-        for line in &self.lines {
-            line.journal.cut();
+        if let Some(removal) = self.removal(number) {
+            self.lines.iter().for_each(|line| cut_behind(line, &removal));
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Intake {
                 self.change_removal(removal.number, |removal| removal.final_ms = Some(now_ms())).await?;
                 finished.extend(self.removal(removal.number));
             }
-            waits.iter().for_each(|wait| self.hurry(wait));
+            waits.iter().for_each(|wait| self.hurry(removal, wait));
         }
         Ok(finished)
     }
@@ -148,13 +148,13 @@ impl Intake {
     }
 
     /// Lets a journal go on where that is for us to do, rather than at the stores' own times.
-    fn hurry(&self, wait: &JournalWait) {
+    fn hurry(&self, removal: &TenantRemoval, wait: &JournalWait) {
         let line = self.line(wait.journal);
         match wait.cursor.as_deref() {
             Some(line::STORE_CURSOR | line::STATE_CURSOR) => line.ask_for_room(),
             Some(_) => {}
             // A crash may have come before the segment was closed.
-            None => line.journal.cut(),
+            None => cut_behind(line, removal),
         }
     }
 
@@ -180,5 +180,12 @@ impl Intake {
     ) -> Result<T, RemovalError> {
         let list = Arc::clone(&self.removals);
         blocking(move || Ok(work(&list))).await?
+    }
+}
+
+/// Lets the segment go that has the tombstone, however little comes.
+fn cut_behind(line: &line::Line, removal: &TenantRemoval) {
+    if let Some(stone) = removal.tombstones.get(&line.signal) {
+        line.journal.cut_behind(*stone);
     }
 }

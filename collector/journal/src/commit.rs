@@ -104,11 +104,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Closes the segment, if it holds something, so that it can go once everyone has passed it.
-    pub(crate) fn cut(&mut self) {
+    /// Closes the last segment, if it has the position, so that it can go once everyone has passed it.
+    pub(crate) fn cut_behind(&mut self, position: u64) {
         let last = self.shared.segments.lock().keys().next_back().copied();
-        let holds_records = last.is_some_and(|first| first <= self.shared.end());
-        if holds_records && let Err(error) = self.begin_segment() {
+        let has_it = last.is_some_and(|first| first <= position.min(self.shared.end()));
+        if has_it && let Err(error) = self.begin_segment() {
             tracing::error!(journal = %self.shared.dir.display(), %error, "segment could not be begun");
         }
     }

@@ -168,10 +168,11 @@ impl Journal {
         Cursor::open(Arc::clone(&self.shared), name, start)
     }
 
-    /// Lets what is appended from now on begin a new segment, so that what is there can go once every cursor has passed it,
-    /// however little comes. It happens behind what waits for the writer, soon after this returns.
-    pub fn cut(&self) {
-        self.writer.cut();
+    /// Closes the segment that has this position, if it is the last one, so that it can go once every cursor has passed it,
+    /// however little comes: what is appended from then on begins a new one. It happens behind what waits for the writer, soon
+    /// after this returns.
+    pub fn cut_behind(&self, position: u64) {
+        self.writer.cut_behind(position);
     }
 
     /// The cursor that is furthest behind, and where it stands.

@@ -56,8 +56,8 @@ struct QueueState {
     waiting: VecDeque<Pending>,
     /// Of what waits and of what is being written.
     bytes_in_flight: u64,
-    /// The segment is to be closed behind what waits.
-    cut: bool,
+    /// The segment of this position is to be closed behind what waits.
+    cut_behind: Option<u64>,
     closed: bool,
 }
 
@@ -101,8 +101,11 @@ impl Writer {
         Ok(Append(receiver))
     }
 
-    pub(crate) fn cut(&self) {
-        self.queue.state.lock().cut = true;
+    pub(crate) fn cut_behind(&self, position: u64) {
+        let mut state = self.queue.state.lock();
+        // Of several the last is enough: if another's segment is still open, it is the same.
+        state.cut_behind = state.cut_behind.max(Some(position));
+        drop(state);
         self.queue.filled.notify_one();
     }
 }
@@ -129,8 +132,8 @@ fn run(queue: &Queue, mut committer: Committer, tick: Option<Duration>) {
                 committer.enforce_age(SystemTime::now());
                 continue;
             }
-            Taken::Cut => {
-                committer.cut();
+            Taken::CutBehind(position) => {
+                committer.cut_behind(position);
                 continue;
             }
             Taken::Closed => return,
@@ -144,8 +147,8 @@ fn run(queue: &Queue, mut committer: Committer, tick: Option<Duration>) {
 enum Taken {
     Group(Vec<Pending>, u64),
     Nothing,
-    /// Nothing waits, and the segment is to be closed.
-    Cut,
+    /// Nothing waits, and the segment of this position is to be closed.
+    CutBehind(u64),
     Closed,
 }
 
@@ -154,8 +157,8 @@ impl Queue {
     fn take(&self, tick: Option<Duration>) -> Taken {
         let mut state = self.state.lock();
         while state.waiting.is_empty() {
-            if std::mem::take(&mut state.cut) {
-                return Taken::Cut;
+            if let Some(position) = state.cut_behind.take() {
+                return Taken::CutBehind(position);
             }
             if state.closed {
                 return Taken::Closed;

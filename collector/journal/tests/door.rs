@@ -242,18 +242,23 @@ fn a_cut_lets_go_of_what_all_have_passed_however_little_it_is() {
     append(&journal, b"b").unwrap();
     cursor.advance(2).unwrap();
     assert_eq!(journal.first(), 1, "the last segment stays, whoever has passed it");
-    journal.cut();
+    journal.cut_behind(2);
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while journal.first() < 3 && std::time::Instant::now() < until {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     assert_eq!(journal.first(), 3);
-    journal.cut();
-    assert_eq!(append(&journal, b"c").unwrap(), 3, "an empty segment is not cut");
-    journal.cut();
-    assert_eq!(append(&journal, b"d").unwrap(), 4);
+    journal.cut_behind(2);
+    assert_eq!(append(&journal, b"c").unwrap(), 3);
+    // Whoever asks again and again for what is closed already gets no segment for each time.
+    for payload in [b"d", b"e"] {
+        journal.cut_behind(2);
+        append(&journal, payload).unwrap();
+    }
+    let segments = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(segments.filter(|name| name.to_string_lossy().ends_with(".segment")).count(), 1);
     assert_eq!(journal.slowest_cursor(), Some(("c".to_owned(), 2)));
     drop((journal, cursor));
     let again = Journal::open(dir.path(), Options::default()).unwrap();
-    assert_eq!((again.first(), again.end(), read_all(&again, 0).len()), (3, 4, 2));
+    assert_eq!((again.first(), again.end(), read_all(&again, 0).len()), (3, 5, 3));
 }
