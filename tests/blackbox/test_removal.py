@@ -105,6 +105,12 @@ def test_it_is_refused_while_the_registry_lists_the_tenant_and_where_there_is_no
     refused = remove(running, "gonecorp")
     assert refused.returncode == 1 and "the registry lists tenant gonecorp" in refused.stderr
     assert remove(running, "nope").returncode == 1 and "nothing of tenant nope was found" in remove(running, "nope").stderr
+    # One that shares an account with others, and has none of its own, is listed as well.
+    pooled = {"accounts": [ACCOUNTS["gonecorp"]], "tenants": ["gonecorp", "another"]}
+    (running.folder / "tenants.yaml").write_text(yaml.safe_dump({"pooled": [pooled]}))
+    assert running.session.post(running.url + "/-/reload", timeout=30).status_code == 200
+    refused = remove(running, "gonecorp")
+    assert refused.returncode == 1 and "the registry lists tenant gonecorp" in refused.stderr
     assert found(running, "gonecorp")[1:] == (2, 1)
 
 

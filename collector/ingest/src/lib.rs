@@ -62,12 +62,12 @@ mod turns;
 mod usage;
 
 pub use counts::Weights;
-pub use intake::{Intake, IntakeError};
 pub use in_flight::Permit;
+pub use intake::{Intake, IntakeError};
 pub use limits::Limits;
 pub use line::{LineError, journal_id};
+pub use relays::RelayQuota;
 pub use removals::{RemovalError, TenantRemoval};
 pub use removing::JournalWait;
-pub use relays::RelayQuota;
 pub use routes::{otlp_service, write_routes};
 pub use store::Stores;

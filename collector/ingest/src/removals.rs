@@ -67,6 +67,13 @@ pub enum RemovalError {
     Refused(#[from] Refused),
 }
 
+/// What the journals have of a tenant behind the tombstones of the removal before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Newer {
+    Nothing,
+    Something,
+}
+
 /// The list and the door. Shared by the lines.
 #[derive(Debug)]
 pub(crate) struct Removals {
@@ -118,16 +125,20 @@ impl Removals {
         self.list.lock().iter().find(|removal| removal.number == number).cloned()
     }
 
-    /// Notes that a tenant is to be removed, durably, and shuts the door to it. One that is under way goes on. Blocks.
+    /// Notes that a tenant is to be removed, durably, and shuts the door to it. One that is under way goes on, but for the
+    /// `newer` data of the tenant, which came since that one is in force and stands behind its tombstones. Blocks.
     pub(crate) fn begin(
         &self,
         tenant: &TenantId,
+        newer: Newer,
         asked_by: &str,
         parts: &[&str],
         now_ms: i64,
     ) -> Result<TenantRemoval, RemovalError> {
         let mut list = self.list.lock();
-        if let Some(under_way) = list.iter().find(|known| known.tenant == *tenant && known.deleted_ms.is_none()) {
+        let reaches_all = |known: &TenantRemoval| newer == Newer::Nothing || !known.in_force;
+        let under_way = |known: &&TenantRemoval| known.tenant == *tenant && known.deleted_ms.is_none();
+        if let Some(under_way) = list.iter().rev().find(under_way).filter(|known| reaches_all(known)) {
             return Ok(under_way.clone());
         }
         let mut next = list.clone();
@@ -200,25 +211,33 @@ impl Removals {
         });
     }
 
-    /// Whether a record may be queued: what has something of a tenant whose removal begins comes again later.
+    /// Whether a record may be queued: what has something of a tenant whose removal begins comes again later, and so does what
+    /// was decided while the registry listed one that is gone by now, since whose it is must be decided anew.
     pub(crate) fn admit(&self, record: &Record) -> Result<Admission<'_>, Refused> {
         let door = self.door.read();
         let is_shut = |tenant: &str| door.shut.iter().any(|shut| shut.as_str() == tenant);
-        let names_shut = !door.shut.is_empty()
-            && match &record.body {
-                RecordBody::Received { decisions, .. } => decisions
-                    .iter()
-                    .any(|decision| matches!(decision, Decision::Stamp(stamp) if is_shut(stamp.tenant.as_str()))),
-                RecordBody::Own { series, .. } => {
-                    series.iter().filter_map(|series| series.labels.get(TENANT_LABEL)).any(is_shut)
-                }
-                RecordBody::Removal { .. } => false,
-            };
-        if names_shut {
+        let is_gone =
+            |tenant: &TenantId| door.shut.contains(tenant) || door.removed.contains(tenant) && !self.is_listed(tenant);
+        let names_gone = match &record.body {
+            RecordBody::Received { decisions, .. } if !door.removed.is_empty() => {
+                decisions.iter().any(|decision| matches!(decision, Decision::Stamp(stamp) if is_gone(&stamp.tenant)))
+            }
+            RecordBody::Own { series, .. } if !door.shut.is_empty() => {
+                series.iter().filter_map(|series| series.labels.get(TENANT_LABEL)).any(is_shut)
+            }
+            _ => false,
+        };
+        if names_gone {
             let message = "a tenant of the batch is being removed";
             return Err(Refused::unavailable("tenant_removal", message, ASK_AGAIN));
         }
         Ok(Admission { _door: door })
+    }
+
+    /// Whoever is in quarantine is never listed, and more of it comes.
+    fn is_listed(&self, tenant: &TenantId) -> bool {
+        let lists = |registry: &Arc<Registry>| registry.tenants().lists(tenant);
+        *tenant == TenantId::unassigned() || self.registry.as_ref().is_none_or(lists)
     }
 
     /// Leaves out what we would say ourselves of a tenant that is gone, which would bring series of it back: alerts that
@@ -226,12 +245,7 @@ impl Removals {
     pub(crate) fn leave_out(&self, series: &mut Vec<StampedSeries>, metadata: &mut Vec<FamilyMetadata>) {
         let gone: BTreeSet<TenantId> = {
             let door = self.door.read();
-            let listed = |tenant: &&TenantId| {
-                let lists = |registry: &Arc<Registry>| registry.tenants().get(tenant).is_some();
-                // Whoever is in quarantine is never listed, and more of it comes.
-                **tenant == TenantId::unassigned() || self.registry.as_ref().is_none_or(lists)
-            };
-            let unlisted = door.removed.iter().filter(|tenant| !listed(tenant));
+            let unlisted = door.removed.iter().filter(|tenant| !self.is_listed(tenant));
             unlisted.chain(&door.shut).cloned().collect()
         };
         if gone.is_empty() {
@@ -283,8 +297,11 @@ mod tests {
         let path = dir.path().join("removals");
         let acme = TenantId::try_new("acme").unwrap();
         let removals = Removals::open(path.clone(), None).unwrap();
-        let begun = removals.begin(&acme, "oncall", &["metrics"], 7).unwrap();
-        assert_eq!(removals.begin(&acme, "another", &[], 8).unwrap(), begun, "one that is under way goes on");
+        let begun = removals.begin(&acme, Newer::Nothing, "oncall", &["metrics"], 7).unwrap();
+        for newer in [Newer::Nothing, Newer::Something] {
+            let again = removals.begin(&acme, newer, "another", &[], 8).unwrap();
+            assert_eq!(again, begun, "one that is under way goes on");
+        }
         let changed = removals.change(begun.number, |removal| {
             removal.tombstones.insert(Signal::Logs, 5);
         });
@@ -308,12 +325,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let removals = Removals::open(dir.path().join("removals"), None).unwrap();
         let tenant = |n: usize| TenantId::try_new(&format!("t{n}")).unwrap();
-        let one = removals.begin(&tenant(0), "", &[], 0).unwrap();
+        let begin = |n: usize| removals.begin(&tenant(n), Newer::Nothing, "", &[], 0);
+        let one = begin(0).unwrap();
         let numbered = |n: usize| TenantRemoval { number: n as u64 + 1, tenant: tenant(n), ..one.clone() };
         *removals.list.lock() = (0..MAX_REMOVALS).map(numbered).collect();
-        assert!(matches!(removals.begin(&tenant(MAX_REMOVALS), "", &[], 0), Err(RemovalError::TooMany)));
+        assert!(matches!(begin(MAX_REMOVALS), Err(RemovalError::TooMany)));
         removals.change(3, |removal| removal.final_ms = Some(1)).unwrap();
-        removals.begin(&tenant(MAX_REMOVALS), "", &[], 0).unwrap();
+        begin(MAX_REMOVALS).unwrap();
         let all = removals.all();
         assert!(all.len() == MAX_REMOVALS && all.iter().all(|removal| removal.number != 3));
     }

@@ -10,7 +10,7 @@ use crate::clock::now_ms;
 use crate::intake::Intake;
 use crate::line;
 use crate::refusal;
-use crate::removals::{RemovalError, Removals, TenantRemoval};
+use crate::removals::{Newer, RemovalError, Removals, TenantRemoval};
 use crate::taking::blocking;
 
 /// What a removal that is not final waits for in a journal.
@@ -44,15 +44,19 @@ impl Intake {
     }
 
     /// Begins to remove a tenant, of which these parts may have something: notes it durably, and takes nothing of it until
-    /// [`Intake::removal_in_force`]. One that is under way goes on. Nothing is deleted yet: [`Intake::entomb`] is next.
+    /// [`Intake::removal_in_force`]. One that is under way goes on, unless the tenant came again and sent something meanwhile.
+    /// Nothing is deleted yet: [`Intake::entomb`] is next.
     pub async fn begin_removal(
         &self,
         tenant: &TenantId,
         asked_by: &str,
         parts: &'static [&'static str],
     ) -> Result<TenantRemoval, RemovalError> {
+        // A tombstone makes this forgotten, so what there is came behind it.
+        let came_again = self.lines.iter().any(|line| line.state.lock().held_of(tenant).iter().any(|(_, n)| *n > 0));
+        let newer = if came_again { Newer::Something } else { Newer::Nothing };
         let (tenant, asked_by) = (tenant.clone(), asked_by.to_owned());
-        self.on_list(move |list| list.begin(&tenant, &asked_by, parts, now_ms())).await
+        self.on_list(move |list| list.begin(&tenant, newer, &asked_by, parts, now_ms())).await
     }
 
     /// Puts the tombstones into the journals, where they are not there yet: from now on nothing that stands before them is

@@ -13,9 +13,9 @@ use http::HeaderMap;
 use tenantscope_ingest::{Intake, TenantRemoval};
 use tenantscope_model::{Labels, METRIC_NAME, Reporting as _, Sample, Scope, Signal, StampedSeries, TenantId};
 use tenantscope_tenancy::RegistryConfig;
-use tenantscope_wire::RefusedKind;
+use tenantscope_wire::{Receive as _, RefusedKind};
 
-use way::{bearer, delta, header, logs, open, send_as, strict};
+use way::{bearer, delta, header, logs, open, peer, send_as, strict};
 
 const PARTS: &[&str] = &["stores"];
 
@@ -87,6 +87,61 @@ async fn nothing_of_the_tenant_is_taken_until_every_store_knows_of_its_removal()
     assert!(again.intake.removal(begun.number).unwrap().deleted_ms.is_none(), "a part is left");
     drop(again);
     assert_eq!(open(dir.path()).logs.lines(), ["another's", "after"]);
+}
+
+#[tokio::test]
+async fn what_came_since_a_removal_that_is_held_up_is_removed_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let begin = async || first.intake.begin_removal(&tenant("acme"), "", PARTS).await.unwrap().number;
+    let send = async |line| send_as(&first.intake, &of("acme"), logs(&[(None, line)]), None).await;
+    send("before").await.unwrap();
+    let held_up = begin().await;
+    first.intake.entomb(held_up).await.unwrap();
+    first.intake.removal_in_force(held_up).await.unwrap();
+    assert_eq!(begin().await, held_up, "nothing came");
+    send("again").await.unwrap();
+    let next = begin().await;
+    assert!(next > held_up);
+    assert!(send("meanwhile").await.is_err());
+    first.intake.entomb(next).await.unwrap();
+    first.intake.removal_in_force(next).await.unwrap();
+    for number in [held_up, next] {
+        first.intake.part_removed(number, "stores", BTreeMap::new()).await.unwrap();
+    }
+    assert!(first.intake.removals().iter().all(|removal| removal.deleted_ms.is_some()));
+    send("a third").await.unwrap();
+    drop(first);
+    assert_eq!(open(dir.path()).logs.lines(), ["a third"]);
+}
+
+#[tokio::test]
+async fn what_was_let_in_before_its_tenant_went_does_not_come_behind_the_removal() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = strict(dir.path());
+    let registry = setup.registry.as_ref().unwrap();
+    let list = |text: &str| {
+        std::fs::write(dir.path().join("tenants.yaml"), text).unwrap();
+        registry.put_in_force(registry.prepare(&RegistryConfig::of_file("tenants.yaml"), dir.path()).unwrap());
+    };
+    // Its body comes slowly.
+    let sender = setup.intake.authorize(&bearer("acme-token"), peer()).await.unwrap();
+    list("tenants: []");
+    remove(&setup.intake, "acme").await;
+    let body = logs(&[(None, "late")]);
+    let permit = setup.intake.reserve(&sender, body.signal, body.bytes.len()).unwrap();
+    let refused = setup.intake.receive(sender, body, None, permit).await.unwrap_err();
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Unavailable, "tenant_removal"));
+    assert!(setup.logs.lines().is_empty());
+
+    // One that only a shared account names is listed, too.
+    list(r#"pooled: [{accounts: ["111122223333"], tenants: [acme, beta], others: quarantine}]"#);
+    let series = |id: &str| {
+        let labels = Labels::from_pairs([(METRIC_NAME, "ALERTS"), ("tenant", id)]);
+        StampedSeries::of_samples(labels, vec![Sample { t_ms: 1, value: 1.0 }])
+    };
+    setup.intake.write_own(vec![series("acme")]).await.unwrap();
+    assert_eq!(setup.metrics.values("ALERTS").len(), 1);
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ impl Removals {
     pub(crate) fn listed_as(&self, tenant: &TenantId) -> Option<TenantId> {
         let tenants = self.0.registry.as_ref()?.tenants();
         let current = tenants.current_id(tenant);
-        tenants.get(current).map(|tenant| tenant.id.clone())
+        tenants.lists(current).then(|| current.clone())
     }
 
     /// Notes the removal, durably; [`Removals::work`] does it.

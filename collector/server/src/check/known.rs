@@ -37,8 +37,7 @@ impl InFile {
     }
 
     fn has_tenant(&self, tenant: &TenantId) -> bool {
-        let pooled = || self.tenants.pooled_accounts().any(|(_, pooled)| pooled.tenants.contains(tenant));
-        self.tenants.get(tenant).is_some() || *tenant == TenantId::unassigned() || pooled()
+        self.tenants.lists(tenant) || *tenant == TenantId::unassigned()
     }
 
     fn values(&self, attribute: &str) -> BTreeSet<&str> {

@@ -138,6 +138,11 @@ impl Tenants {
         self.by_id.get(id)
     }
 
+    /// Whether there is such a tenant, with accounts of its own or in one that several share.
+    pub fn lists(&self, id: &TenantId) -> bool {
+        self.by_id.contains_key(id) || self.pooled.values().any(|pooled| pooled.tenants.contains(id))
+    }
+
     /// All tenants, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Tenant>> {
         self.by_id.values()
