@@ -44,7 +44,7 @@ pub use budget::{HeldBytes, QueryBounds, QueryBudget, QueryMemory, StepSamples};
 pub use cardinality::{Cardinality, Count, Largest, Tally};
 pub use claim::{Claim, Decision};
 pub use dirty::{DirtyRange, DirtyRanges, NotKept, ReportDirty};
-pub use evaluate::{Evaluate, EvaluateError, Evaluated};
+pub use evaluate::{Evaluate, EvaluateApart, EvaluateError, Evaluated};
 pub use histogram::{Histogram, ResetHint, Span, Spans};
 pub use labels::{DuplicateLabel, Fingerprint, Label, LabelSource, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{InvalidMatcher, MatchOp, Matcher};

@@ -72,6 +72,7 @@ mod totals;
 mod tree;
 mod value;
 mod window;
+mod without;
 mod xxhash;
 
 pub use ast::{

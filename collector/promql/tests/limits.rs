@@ -111,7 +111,7 @@ fn what_a_query_holds_is_bounded_wherever_it_holds_it() {
 fn rules_have_limits_and_share_the_memory_of_queries() {
     let evaluator = Evaluator::new(Engine::default(), Arc::new(shelf()));
     let error = |expression: &str| match evaluator.evaluate(&Scope::All, expression, 500_000) {
-        Err(EvaluateError::Execution(message)) => message,
+        Err(EvaluateError::Limit(message) | EvaluateError::Unavailable(message)) => message,
         other => panic!("{expression}: {other:?}"),
     };
     let rule = "max(max_over_time((x + on(n) x)[5m:1s]))";
