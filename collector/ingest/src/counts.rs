@@ -30,12 +30,13 @@ enum Family {
     Spans,
     Queries,
     RefusedQueries,
+    LeftOutOfRules,
     StoredBytes,
     Cost,
 }
 
 impl Family {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Records,
         Self::Rejected,
         Self::Refused,
@@ -45,6 +46,7 @@ impl Family {
         Self::Spans,
         Self::Queries,
         Self::RefusedQueries,
+        Self::LeftOutOfRules,
         Self::StoredBytes,
         Self::Cost,
     ];
@@ -78,6 +80,10 @@ impl Family {
                 "tenantscope_tenant_refused_queries_total",
                 "Queries of readers of the tenant alone that a limit of queries refused.",
             ),
+            Self::LeftOutOfRules => (
+                "tenantscope_tenant_left_out_rule_evaluations_total",
+                "Evaluations of rules that left the tenant out, since its data alone makes them fail.",
+            ),
             Self::StoredBytes => (
                 "tenantscope_tenant_stored_bytes_total",
                 "Bytes that the tenant's data takes in files, by the stores' averages.",
@@ -95,7 +101,12 @@ impl Family {
             Self::Spans => Some(CostKind::Spans),
             Self::Queries => Some(CostKind::Queries),
             Self::StoredBytes => Some(CostKind::Storage),
-            Self::Records | Self::Rejected | Self::Refused | Self::RefusedQueries | Self::Cost => None,
+            Self::Records
+            | Self::Rejected
+            | Self::Refused
+            | Self::RefusedQueries
+            | Self::LeftOutOfRules
+            | Self::Cost => None,
         }
     }
 }
@@ -257,6 +268,11 @@ impl Intake {
     /// Counts a query of readers of one tenant alone that a limit refused.
     pub fn count_refused_query(&self, tenant: &TenantId, limit: &'static str) {
         self.counts.add(tenant, Family::RefusedQueries, None, limit, 1.0);
+    }
+
+    /// Counts an evaluation of a rule that left the tenant out.
+    pub fn count_left_out_of_rule(&self, tenant: &TenantId, reason: &'static str) {
+        self.counts.add(tenant, Family::LeftOutOfRules, None, reason, 1.0);
     }
 
     /// What records take in the stores' files from now on.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tenantscope_model::{Alert, AlertState, Evaluated, Labels, LabelsBuilder, METRIC_NAME, Scope, TenantId};
 
 use crate::context::Context;
+use crate::failure::Failure;
+use crate::isolation::Frozen;
 use crate::template::{Template, TemplateData, TemplateError};
 
 /// The series that shows which alerts hold.
@@ -72,29 +74,37 @@ impl Templates {
         Ok(Self { alert: alert.to_owned(), labels: parse(labels)?, annotations: parse(annotations)? })
     }
 
-    /// Expands the templates for each element. Two elements that become the same alert are an error.
-    pub(crate) fn expand(&self, elements: &[Evaluated], context: &Context, at_ms: i64) -> Result<Found, String> {
-        let mut found = Found::with_capacity(elements.len());
-        for element in elements {
-            let source = element.labels.filter(|label| &*label.name != METRIC_NAME);
-            let scope = template_scope(&source);
-            let data = TemplateData {
-                labels: &source,
-                value: element.value,
-                external_labels: &context.options.external_labels,
-                external_url: &context.options.external_url,
-                evaluate: &*context.evaluate,
-                scope: &scope,
-                at_ms,
-            };
-            let labels = self.labels(&source, &data);
-            let expanded = self.annotations.iter().map(|(name, text)| (name.clone(), expand(text, &data)));
-            let annotations = expanded.collect();
-            if found.insert(labels, (element.value, annotations)).is_some() {
-                return Err("vector contains metrics with the same labelset after applying alert labels".to_owned());
+    /// Each element under its alert's labels. Two elements that become the same alert are an error.
+    pub(crate) fn label(
+        &self,
+        elements: Vec<Evaluated>,
+        context: &Context,
+        at_ms: i64,
+    ) -> Result<Vec<(Labels, Evaluated)>, Failure> {
+        let mut seen = HashSet::with_capacity(elements.len());
+        let mut labelled = Vec::with_capacity(elements.len());
+        for Evaluated { labels, value } in elements {
+            let source = labels.filter(|label| &*label.name != METRIC_NAME);
+            let labels = with_data(&source, value, context, at_ms, |data| self.labels(&source, data));
+            if !seen.insert(labels.clone()) {
+                return Err(Failure::of_data(
+                    "vector contains metrics with the same labelset after applying alert labels",
+                ));
             }
+            labelled.push((labels, Evaluated { labels: source, value }));
         }
-        Ok(found)
+        Ok(labelled)
+    }
+
+    /// Expands the annotations. One that fails says so in its place.
+    pub(crate) fn annotate(&self, labelled: Vec<(Labels, Evaluated)>, context: &Context, at_ms: i64) -> Found {
+        let annotated = labelled.into_iter().map(|(labels, Evaluated { labels: source, value })| {
+            let annotations = with_data(&source, value, context, at_ms, |data| {
+                self.annotations.iter().map(|(name, text)| (name.clone(), expand(text, data))).collect()
+            });
+            (labels, (value, annotations))
+        });
+        annotated.collect()
     }
 
     fn labels(&self, source: &Labels, data: &TemplateData<'_>) -> Labels {
@@ -105,6 +115,24 @@ impl Templates {
         labels.set(ALERT_NAME, self.alert.as_str());
         labels.build()
     }
+}
+
+fn with_data<T>(
+    source: &Labels,
+    value: f64,
+    context: &Context,
+    at_ms: i64,
+    expanded: impl FnOnce(&TemplateData<'_>) -> T,
+) -> T {
+    expanded(&TemplateData {
+        labels: source,
+        value,
+        external_labels: &context.options.external_labels,
+        external_url: &context.options.external_url,
+        evaluate: &*context.evaluate,
+        scope: &template_scope(source),
+        at_ms,
+    })
 }
 
 fn expand(template: &Template, data: &TemplateData<'_>) -> String {
@@ -150,9 +178,13 @@ impl Alerts {
     }
 
     /// Goes on to `at_ms` with what the expression gave then.
-    pub(crate) fn advance(&mut self, found: Found, at_ms: i64, times: Times) {
+    pub(crate) fn advance(&mut self, found: Found, at_ms: i64, times: Times, frozen: &Frozen) {
         let present: HashSet<Labels> = found.keys().cloned().collect();
-        let restored = std::mem::take(&mut self.restored);
+        let mut restored = std::mem::take(&mut self.restored);
+        self.restored = restored.extract_if(|labels, _| frozen.holds(labels)).collect();
+        for before in self.restored.values_mut().filter(|before| before.fired_at_ms.is_none()) {
+            before.active_at_ms += frozen.for_ms;
+        }
         for (labels, (value, annotations)) in found {
             match self.active.get_mut(&labels) {
                 Some(alert) if alert.state != AlertState::Resolved => {
@@ -181,6 +213,10 @@ impl Alerts {
             }
         }
         self.active.retain(|labels, alert| {
+            if frozen.holds(labels) && alert.state != AlertState::Resolved {
+                alert.wait(frozen.for_ms);
+                return true;
+            }
             if present.contains(labels) {
                 alert.keep_firing_since_ms = None;
             } else if !alert.outlives(at_ms, times) {
@@ -200,9 +236,10 @@ impl Alerts {
         self.restored.retain(|labels, _| stays(labels));
     }
 
-    /// How many alerts hold.
-    pub(crate) fn holding(&self) -> usize {
-        self.active.values().filter(|alert| alert.state != AlertState::Resolved).count()
+    /// How many alerts hold, but for those of whom nothing is known.
+    pub(crate) fn holding(&self, frozen: &Frozen) -> usize {
+        let holds = |(labels, alert): &(&Labels, &Active)| alert.state != AlertState::Resolved && !frozen.holds(labels);
+        self.active.iter().filter(holds).count()
     }
 
     /// Those whose receivers must be told now.
@@ -242,6 +279,14 @@ impl Alerts {
 }
 
 impl Active {
+    /// Time in which nothing is known does not count: neither for the condition nor against it.
+    fn wait(&mut self, for_ms: i64) {
+        if self.state == AlertState::Pending {
+            self.active_at_ms += for_ms;
+        }
+        self.keep_firing_since_ms = self.keep_firing_since_ms.map(|since_ms| since_ms + for_ms);
+    }
+
     /// What becomes of an alert whose condition does not hold; `false` if it is to be forgotten.
     fn outlives(&mut self, at_ms: i64, times: Times) -> bool {
         if self.state == AlertState::Pending {
@@ -309,29 +354,29 @@ mod tests {
     #[test]
     fn pending_then_firing_then_resolved_then_forgotten() {
         let mut alerts = Alerts::default();
-        alerts.advance(found(&["a"]), 0, TIMES);
+        alerts.advance(found(&["a"]), 0, TIMES, &Frozen::default());
         assert_eq!(states(&alerts), [AlertState::Pending]);
         assert!(alerts.take_due(0, TIMES, "").is_empty());
-        alerts.advance(found(&["a"]), 30_000, TIMES);
+        alerts.advance(found(&["a"]), 30_000, TIMES, &Frozen::default());
         assert_eq!(states(&alerts), [AlertState::Firing]);
         let sent = alerts.take_due(30_000, TIMES, "");
         assert_eq!((sent.len(), sent[0].valid_until_ms), (1, Some(30_000 + 240_000)));
         assert!(alerts.take_due(45_000, TIMES, "").is_empty(), "not before the resend delay");
-        alerts.advance(found(&[]), 60_000, TIMES);
+        alerts.advance(found(&[]), 60_000, TIMES, &Frozen::default());
         let sent = alerts.take_due(60_000, TIMES, "");
         assert_eq!((sent[0].state, sent[0].resolved_at_ms), (AlertState::Resolved, Some(60_000)));
         assert!(alerts.series().is_empty());
-        alerts.advance(found(&[]), 900_000, TIMES);
+        alerts.advance(found(&[]), 900_000, TIMES, &Frozen::default());
         assert_eq!(alerts.active.len(), 1, "told again for a while");
-        alerts.advance(found(&[]), 1_000_000, TIMES);
+        alerts.advance(found(&[]), 1_000_000, TIMES, &Frozen::default());
         assert!(alerts.active.is_empty());
     }
 
     #[test]
     fn a_pending_alert_that_ends_is_never_told() {
         let mut alerts = Alerts::default();
-        alerts.advance(found(&["a"]), 0, TIMES);
-        alerts.advance(found(&[]), 15_000, TIMES);
+        alerts.advance(found(&["a"]), 0, TIMES, &Frozen::default());
+        alerts.advance(found(&[]), 15_000, TIMES, &Frozen::default());
         assert!(alerts.active.is_empty());
     }
 
@@ -339,12 +384,12 @@ mod tests {
     fn keep_firing_bridges_a_gap() {
         let times = Times { hold_ms: 0, keep_firing_ms: 30_000, ..TIMES };
         let mut alerts = Alerts::default();
-        alerts.advance(found(&["a"]), 0, times);
-        alerts.advance(found(&[]), 15_000, times);
+        alerts.advance(found(&["a"]), 0, times, &Frozen::default());
+        alerts.advance(found(&[]), 15_000, times, &Frozen::default());
         assert_eq!(states(&alerts), [AlertState::Firing]);
-        alerts.advance(found(&["a"]), 30_000, times);
-        alerts.advance(found(&[]), 60_000, times);
-        alerts.advance(found(&[]), 90_000, times);
+        alerts.advance(found(&["a"]), 30_000, times, &Frozen::default());
+        alerts.advance(found(&[]), 60_000, times, &Frozen::default());
+        alerts.advance(found(&[]), 90_000, times, &Frozen::default());
         assert_eq!(states(&alerts), [AlertState::Resolved]);
     }
 
@@ -358,12 +403,12 @@ mod tests {
             (label("ended"), restored(0, Some(30_000))),
             (label("pending"), restored(85_000, None)),
         ]));
-        alerts.advance(found(&["fires", "pending"]), 100_000, TIMES);
+        alerts.advance(found(&["fires", "pending"]), 100_000, TIMES, &Frozen::default());
         let state = |alerts: &Alerts, t| alerts.active.get(&label(t)).map(|a| (a.state, a.active_at_ms));
         assert_eq!(state(&alerts, "fires"), Some((AlertState::Firing, 0)));
         assert_eq!(state(&alerts, "ended"), Some((AlertState::Resolved, 0)));
         assert_eq!(state(&alerts, "pending"), Some((AlertState::Pending, 85_000)));
-        alerts.advance(found(&["fires", "pending"]), 115_000, TIMES);
+        alerts.advance(found(&["fires", "pending"]), 115_000, TIMES, &Frozen::default());
         assert_eq!(state(&alerts, "pending"), Some((AlertState::Firing, 85_000)));
     }
 }

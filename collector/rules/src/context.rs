@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantscope_model::Evaluate;
+use tenantscope_model::EvaluateApart;
 
 use crate::seam::{Clock, Notify, Results};
 
@@ -38,7 +38,7 @@ impl Default for Options {
 
 /// What all groups share.
 pub(crate) struct Context {
-    pub(crate) evaluate: Arc<dyn Evaluate>,
+    pub(crate) evaluate: Arc<dyn EvaluateApart>,
     pub(crate) results: Arc<dyn Results>,
     pub(crate) notify: Arc<dyn Notify>,
     pub(crate) clock: Arc<dyn Clock>,

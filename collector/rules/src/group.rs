@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::alerting::millis;
 use crate::context::Context;
+use crate::isolation::Isolation;
 use crate::restore;
 use crate::rule::{Health, Outcome, Rule, stamped_series};
 use crate::seam::RuleKey;
@@ -91,6 +92,9 @@ impl Group {
                     *flag = true;
                 }
                 std::mem::swap(&mut *rule.state.lock(), &mut *same.state.lock());
+                if rule.spec.expr != same.spec.expr || self.spec.limit != old.spec.limit {
+                    rule.state.lock().isolation = Isolation::default();
+                }
             }
         }
         schedule.orphans = before.orphans.clone();
@@ -108,6 +112,7 @@ impl Group {
             let mut state = rule.state.lock();
             state.series.retain(is_other);
             state.alerts.retain(is_other);
+            state.isolation.forget(tenant);
         }
     }
 
@@ -213,6 +218,9 @@ impl Group {
             Ok(outcome) => self.hand_on(rule, context, outcome).await,
             Err(error) => Err(error),
         };
+        if result.is_ok() {
+            self.tell_left_out(rule, context);
+        }
         let mut state = rule.state.lock();
         state.status.last_evaluation_ms = Some(at_ms);
         state.status.evaluation_seconds = started.elapsed().as_secs_f64();
@@ -230,6 +238,24 @@ impl Group {
                 state.status.health = Health::Err;
                 state.status.last_error = error;
             }
+        }
+    }
+
+    fn tell_left_out(&self, rule: &Rule, context: &Context) {
+        let mut state = rule.state.lock();
+        for (tenant, failure) in state.isolation.left_out() {
+            context.results.left_out(tenant, failure.reason());
+        }
+        let count = state.isolation.left_out().count();
+        // Said once, not at each evaluation.
+        if state.status.left_out != count {
+            tracing::warn!(
+                group = self.spec.name,
+                rule = rule.spec.name(),
+                tenants = count,
+                "tenants are left out of rule"
+            );
+            state.status.left_out = count;
         }
     }
 

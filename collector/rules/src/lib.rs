@@ -9,20 +9,25 @@
 //!
 //! Rule files are Prometheus's own, unchanged ([`Groups::load`]); every mistake is found with its line. A [`Runner`]
 //! evaluates each group at its interval, aligned to it with an offset of the group's own, as Prometheus does. A rule
-//! is evaluated once over all tenants.
+//! is evaluated once over all tenants. Where that fails for what a tenant's data is, the tenants that fail alone are
+//! found and left out, so that one can't end a rule for all: nothing of theirs begins or ends, and no time counts, until
+//! the rule works for them again, which is tried from time to time.
 //!
 //! # Invariants
 //! - Knows no store, no HTTP, no notifier: series go out through [`Results`], alerts through [`Notify`].
 //! - A group is never evaluated twice at once, nor twice for the same time.
 //! - A template of an alert about a tenant can query that tenant only.
 //! - A view shows a reader no alert, and no error text, outside its scope.
+//! - A tenant's data that has no answer changes nothing for the others, unless the rule itself matches across tenants.
 //! - The time comes from [`Clock`], or as an argument.
 
 mod alerting;
 mod context;
 mod duration;
+mod failure;
 mod file;
 mod group;
+mod isolation;
 mod restore;
 mod rule;
 mod runner;
@@ -30,6 +35,7 @@ mod seam;
 mod spec;
 mod telemetry;
 mod template;
+mod trial;
 mod view;
 
 pub use context::Options;

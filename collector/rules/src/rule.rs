@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use tenantscope_model::{Alert, Evaluated, Labels, METRIC_NAME, Sample, Scope, StampedSeries, stale_nan};
+use tenantscope_model::{Alert, Labels, Sample, Scope, StampedSeries, stale_nan};
 
-use crate::alerting::{Alerts, Templates, Times, millis};
+use crate::alerting::{Alerts, Found, Templates, Times, millis};
 use crate::context::Context;
+use crate::isolation::{Frozen, Isolation};
 use crate::spec::{GroupSpec, RuleKind, RuleSpec};
 use crate::template::TemplateError;
+use crate::trial::{Made, Trial};
 
 /// How a rule's last evaluation went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +30,8 @@ pub(crate) struct Status {
     pub(crate) last_error: String,
     pub(crate) last_evaluation_ms: Option<i64>,
     pub(crate) evaluation_seconds: f64,
+    /// How many tenants it was evaluated without.
+    pub(crate) left_out: usize,
 }
 
 pub(crate) struct Rule {
@@ -35,7 +39,7 @@ pub(crate) struct Rule {
     pub(crate) constant_labels: Labels,
     /// Only who may see all of these sees the rule.
     named_tenants: Vec<String>,
-    templates: Option<Templates>,
+    pub(crate) templates: Option<Templates>,
     pub(crate) state: Mutex<State>,
 }
 
@@ -45,6 +49,8 @@ pub(crate) struct State {
     pub(crate) alerts: Alerts,
     /// The series of the last evaluation; one that is missing in the next gets a staleness marker.
     pub(crate) series: HashSet<Labels>,
+    /// Whom it is evaluated without.
+    pub(crate) isolation: Isolation,
 }
 
 /// What an evaluation made.
@@ -86,57 +92,67 @@ impl Rule {
     }
 
     /// Evaluates the rule at `at_ms`. Blocks.
+    ///
+    /// Who makes it fail alone is left out: nothing of theirs begins, ends or goes on waiting meanwhile.
     pub(crate) fn evaluate(&self, group: &GroupSpec, context: &Context, at_ms: i64) -> Result<Outcome, String> {
         // What is evaluated in the past is written there too.
         let data_ms = at_ms - millis(group.query_offset);
-        let elements = context.evaluate.evaluate(&Scope::All, &self.spec.expr, data_ms).map_err(|e| e.to_string())?;
-        match (&self.spec.kind, &self.templates) {
-            (RuleKind::Recording { record }, _) => self.record(record, &elements, group.limit, data_ms),
-            (RuleKind::Alerting { .. }, Some(templates)) => {
-                let found = templates.expand(&elements, context, data_ms)?;
-                let times = self.times(group, context);
-                let url = generator_url(&context.options.external_url, &self.spec.expr);
-                let mut state = self.state.lock();
-                state.alerts.advance(found, at_ms, times);
-                let holding = state.alerts.holding();
-                if group.limit > 0 && holding > group.limit {
-                    state.alerts = Alerts::default();
-                    return Err(format!("exceeded limit of {} with {holding} alerts", group.limit));
-                }
-                let alerts = state.alerts.take_due(at_ms, times, &url);
-                let series = state.alerts.series();
-                Ok(Outcome { series: state.stamped(series, data_ms), alerts })
+        let mut isolation = self.state.lock().isolation.clone();
+        let trial = Trial { rule: self, limit: group.limit, context, data_ms };
+        // Other rules of the group want their time too.
+        let made = isolation.evaluate(&trial, group.interval / 2);
+        let mut state = self.state.lock();
+        let since_ms = state.status.last_evaluation_ms.unwrap_or(at_ms - group.interval_ms());
+        let frozen = Frozen::of(&isolation, at_ms - since_ms);
+        state.isolation = isolation;
+        let made = made.map_err(|failure| {
+            if failure.is_of_results() {
+                state.alerts = Alerts::default();
             }
-            (RuleKind::Alerting { .. }, None) => Err("rule has no templates".to_owned()),
+            failure.to_string()
+        })?;
+        drop(state);
+        match (made, &self.templates) {
+            (Made::Series(series), _) => {
+                Ok(Outcome { series: self.state.lock().stamped(series, data_ms, &frozen), alerts: Vec::new() })
+            }
+            (Made::Alerts(elements), Some(templates)) => {
+                let found = templates.annotate(elements, context, data_ms);
+                self.advance(found, group, context, at_ms, &frozen)
+            }
+            (Made::Alerts(_), None) => Err("rule has no templates".to_owned()),
         }
     }
 
-    fn record(&self, record: &str, elements: &[Evaluated], limit: usize, at_ms: i64) -> Result<Outcome, String> {
-        if limit > 0 && elements.len() > limit {
-            return Err(format!("exceeded limit of {limit} with {} series", elements.len()));
+    fn advance(
+        &self,
+        found: Found,
+        group: &GroupSpec,
+        context: &Context,
+        at_ms: i64,
+        frozen: &Frozen,
+    ) -> Result<Outcome, String> {
+        let times = self.times(group, context);
+        let url = generator_url(&context.options.external_url, &self.spec.expr);
+        let mut state = self.state.lock();
+        state.alerts.advance(found, at_ms, times, frozen);
+        let holding = state.alerts.holding(frozen);
+        if group.limit > 0 && holding > group.limit {
+            state.alerts = Alerts::default();
+            return Err(format!("exceeded limit of {} with {holding} alerts", group.limit));
         }
-        let mut seen = HashSet::with_capacity(elements.len());
-        let mut series = Vec::with_capacity(elements.len());
-        for element in elements {
-            let mut labels = element.labels.to_builder();
-            labels.set(METRIC_NAME, record);
-            for (name, value) in &self.spec.labels {
-                labels.set(name.as_str(), value.as_str());
-            }
-            let labels = labels.build();
-            if !seen.insert(labels.clone()) {
-                return Err("vector contains metrics with the same labelset after applying rule labels".to_owned());
-            }
-            series.push((labels, element.value));
-        }
-        Ok(Outcome { series: self.state.lock().stamped(series, at_ms), alerts: Vec::new() })
+        let alerts = state.alerts.take_due(at_ms, times, &url);
+        let series = state.alerts.series();
+        Ok(Outcome { series: state.stamped(series, at_ms - millis(group.query_offset), frozen), alerts })
     }
 }
 
 impl State {
     /// The series with their samples, and staleness markers for those that were there last time and are not now.
-    fn stamped(&mut self, series: Vec<(Labels, f64)>, at_ms: i64) -> Vec<StampedSeries> {
-        let now: HashSet<Labels> = series.iter().map(|(labels, _)| labels.clone()).collect();
+    fn stamped(&mut self, series: Vec<(Labels, f64)>, at_ms: i64, frozen: &Frozen) -> Vec<StampedSeries> {
+        let mut now: HashSet<Labels> = series.iter().map(|(labels, _)| labels.clone()).collect();
+        // Nothing is known of these: they go on, or end, when something is.
+        now.extend(self.series.iter().filter(|labels| frozen.holds(labels)).cloned());
         let ended = self.series.difference(&now).cloned().map(|labels| (labels, stale_nan()));
         let written = ended.chain(series).map(|(labels, value)| stamped_series(labels, value, at_ms)).collect();
         self.series = now;

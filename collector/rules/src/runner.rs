@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use tenantscope_model::{Evaluate, Scope, TenantId, stale_nan};
+use tenantscope_model::{EvaluateApart, Scope, TenantId, stale_nan};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -81,7 +81,7 @@ pub struct Runner {
 impl Runner {
     /// A runner without groups: [`Runner::reload`] gives it some, [`Runner::run`] evaluates them.
     pub fn new(
-        evaluate: Arc<dyn Evaluate>,
+        evaluate: Arc<dyn EvaluateApart>,
         results: Arc<dyn Results>,
         notify: Arc<dyn Notify>,
         clock: Arc<dyn Clock>,

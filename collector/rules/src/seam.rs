@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tenantscope_model::{Alert, Labels, StampedSeries};
+use tenantscope_model::{Alert, Labels, StampedSeries, TenantId};
 
 /// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -35,6 +35,9 @@ pub struct WriteError(pub String);
 pub trait Results: Send + Sync {
     /// Writes series; when it resolves they can be queried, so that the group's next rule sees them.
     fn write(&self, series: Vec<StampedSeries>) -> BoxFuture<'_, Result<(), WriteError>>;
+
+    /// Counts that a rule was evaluated without a tenant, whose data alone makes it fail.
+    fn left_out(&self, tenant: &TenantId, reason: &'static str);
 }
 
 /// Which rule alerts come from. It stays the same over restarts.

@@ -1,13 +1,18 @@
 //! Groups, rules and alerts as readers see them; as JSON they are what Prometheus's API answers.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::{Serialize, Serializer};
 use tenantscope_model::{AlertState, Labels, Scope};
 
 use crate::group::Group;
+use crate::isolation::Isolation;
 use crate::rule::{Health, Rule};
 use crate::spec::RuleKind;
+
+/// How many of the tenants that are left out are named.
+const MAX_NAMED: usize = 8;
 
 /// A group as a reader sees it.
 #[derive(Debug, Clone, Serialize)]
@@ -61,9 +66,10 @@ pub struct RuleView {
     /// Those of its alerts that hold and that the reader may see.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alerts: Option<Vec<AlertView>>,
-    /// `ok`, `err` or `unknown`.
+    /// `ok`, `err` or `unknown`; `err` too for a reader of tenants who are all left out.
     pub health: &'static str,
-    /// What went wrong. A reader of some tenants is told only that something did: an error may name others.
+    /// What went wrong. A reader of some tenants is told only that something did: an error may name others. Of tenants that
+    /// are left out each reader is told of those that it may see, with their own errors.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub last_error: String,
     /// How long the last evaluation took, in seconds.
@@ -111,6 +117,33 @@ impl AlertView {
     }
 }
 
+/// The tenants that a rule is evaluated without, as a reader is told of them.
+struct LeftOutView {
+    text: String,
+    /// Whether the rule works for nobody whom the reader may see.
+    is_everyone: bool,
+}
+
+impl LeftOutView {
+    fn of(isolation: &Isolation, scope: &Scope) -> Self {
+        let seen: Vec<_> = isolation.left_out().filter(|(tenant, _)| scope.allows(Some(tenant))).collect();
+        let is_everyone = matches!(scope, Scope::Tenants(all) if !all.is_empty() && seen.len() == all.len());
+        if seen.is_empty() {
+            return Self { text: String::new(), is_everyone };
+        }
+        let (count, plural) = (seen.len(), if seen.len() == 1 { "" } else { "s" });
+        let mut text = format!("evaluated without {count} tenant{plural}, whose data alone makes it fail");
+        for (at, (tenant, failure)) in seen.into_iter().take(MAX_NAMED).enumerate() {
+            let separator = if at == 0 { ": " } else { "; " };
+            let _ = write!(text, "{separator}{}: {failure}", tenant.as_str());
+        }
+        if count > MAX_NAMED {
+            let _ = write!(text, "; and {} more", count - MAX_NAMED);
+        }
+        Self { text, is_everyone }
+    }
+}
+
 impl RuleView {
     fn of(rule: &Rule, scope: &Scope) -> Self {
         let (kind, times, alerts) = match &rule.spec.kind {
@@ -129,10 +162,20 @@ impl RuleView {
                 (false, false) => "inactive",
             }
         };
-        let status = rule.state.lock().status.clone();
-        let last_error = match scope {
-            Scope::Tenants(_) if !status.last_error.is_empty() => "evaluation failed".to_owned(),
-            _ => status.last_error,
+        let (status, left_out) = {
+            let state = rule.state.lock();
+            (state.status.clone(), LeftOutView::of(&state.isolation, scope))
+        };
+        let health = match status.health {
+            Health::Unknown => "unknown",
+            Health::Ok if left_out.is_everyone => "err",
+            Health::Ok => "ok",
+            Health::Err => "err",
+        };
+        let last_error = match (status.health, scope) {
+            (Health::Err, Scope::Tenants(_)) => "evaluation failed".to_owned(),
+            (Health::Err, Scope::All) => status.last_error,
+            (Health::Ok | Health::Unknown, _) => left_out.text,
         };
         let (duration, keep_firing_for, annotations) = match times {
             Some((hold, keep_firing, annotations)) => (Some(hold), Some(keep_firing), Some(annotations)),
@@ -148,11 +191,7 @@ impl RuleView {
             labels: rule.spec.labels.clone(),
             annotations,
             alerts,
-            health: match status.health {
-                Health::Unknown => "unknown",
-                Health::Ok => "ok",
-                Health::Err => "err",
-            },
+            health,
             last_error,
             evaluation_time: status.evaluation_seconds,
             last_evaluation: status.last_evaluation_ms,

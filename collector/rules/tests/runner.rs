@@ -1,13 +1,14 @@
 //! Groups at the crate's door: time, state, results, alerts, reloads and restarts, on a manual clock.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use tenantscope_model::{
-    Alert, AlertState, Evaluate, EvaluateError, Evaluated, Labels, Scope, StampedSeries, TenantId, is_stale_nan,
+    Alert, AlertState, Evaluate, EvaluateApart, EvaluateError, Evaluated, Labels, Scope, StampedSeries, TenantId,
+    is_stale_nan,
 };
 use tenantscope_rules::{
     BoxFuture, Clock, GroupDefaults, Groups, Notify, Options, Results, RuleKey, Runner, WriteError,
@@ -56,6 +57,24 @@ impl Evaluate for World {
     }
 }
 
+impl EvaluateApart for World {
+    fn evaluate_without(
+        &self,
+        tenants: &BTreeSet<TenantId>,
+        expression: &str,
+        at_ms: i64,
+    ) -> Result<Vec<Evaluated>, EvaluateError> {
+        let stays =
+            |one: &Evaluated| one.labels.get("tenant").is_none_or(|t| tenants.iter().all(|of| of.as_str() != t));
+        Ok(self.evaluate(&Scope::All, expression, at_ms)?.into_iter().filter(stays).collect())
+    }
+
+    fn tenants_of(&self, expression: &str, at_ms: i64) -> Result<BTreeSet<TenantId>, EvaluateError> {
+        let found = self.evaluate(&Scope::All, expression, at_ms).unwrap_or_default();
+        Ok(found.iter().filter_map(|one| TenantId::try_new(one.labels.get("tenant")?).ok()).collect())
+    }
+}
+
 impl World {
     /// The store's part in a restart: the last sample of each state series in the last five minutes.
     fn state_series(&self, expression: &str, at_ms: i64) -> Vec<Evaluated> {
@@ -83,6 +102,8 @@ impl Results for World {
         self.written.lock().extend(series);
         Box::pin(std::future::ready(Ok(())))
     }
+
+    fn left_out(&self, _: &TenantId, _: &'static str) {}
 }
 
 impl Notify for World {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenantscope_incidents::Incidents;
 use tenantscope_ingest::Intake;
-use tenantscope_model::{Alert, StampedSeries};
+use tenantscope_model::{Alert, StampedSeries, TenantId};
 use tenantscope_rules::{BoxFuture, Clock as _, Notify, Results, RuleKey, SystemClock, WriteError};
 
 /// Results go in like everything else: journal, then store.
@@ -13,6 +13,10 @@ pub(crate) struct RuleResults(pub(crate) Arc<Intake>);
 impl Results for RuleResults {
     fn write(&self, series: Vec<StampedSeries>) -> BoxFuture<'_, Result<(), WriteError>> {
         Box::pin(async move { self.0.write_own(series).await.map_err(|refused| WriteError(refused.to_string())) })
+    }
+
+    fn left_out(&self, tenant: &TenantId, reason: &'static str) {
+        self.0.count_left_out_of_rule(tenant, reason);
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use memory::Memory;
 use parking_lot::Mutex;
-use tenantscope_model::{Alert, AlertState, Labels, Sample, Scope, StampedSeries};
+use tenantscope_model::{Alert, AlertState, Labels, Sample, Scope, StampedSeries, TenantId};
 use tenantscope_promql::{Engine, Evaluator, Limits};
 use tenantscope_rules::{BoxFuture, Clock, Groups, Notify, Options, Results, RuleKey, Runner, WriteError};
 use tenantscope_slo::{Audience, Objectives, Period};
@@ -44,6 +44,8 @@ impl Results for World {
         self.store.write(&series);
         Box::pin(std::future::ready(Ok(())))
     }
+
+    fn left_out(&self, _: &TenantId, _: &'static str) {}
 }
 
 impl Notify for World {

@@ -1,11 +1,11 @@
 //! A store in memory for tests: what `Select` promises, over a map.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tenantscope_model::{
-    Exemplar, Labels, Lookback, Metadata, MetadataRequest, Sample, Scope, Select, SelectError, SelectRequest,
+    Exemplar, Labels, Lookback, Matcher, Metadata, MetadataRequest, Sample, Scope, Select, SelectError, SelectRequest,
     SelectedSeries, SeriesRequest, StampedSeries,
 };
 
@@ -62,8 +62,14 @@ impl Select for Memory {
         Ok(Vec::new())
     }
 
-    fn label_values(&self, _: &Scope, _: &str, _: &SeriesRequest<'_>) -> Result<Vec<Arc<str>>, SelectError> {
-        Ok(Vec::new())
+    fn label_values(&self, _: &Scope, name: &str, request: &SeriesRequest<'_>) -> Result<Vec<Arc<str>>, SelectError> {
+        let held = self.0.lock();
+        let fits = |labels: &&Labels| {
+            let fulfils = |set: &Vec<Matcher>| set.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")));
+            request.matcher_sets.iter().any(fulfils)
+        };
+        let values = held.keys().filter(fits).filter_map(|labels| labels.get(name));
+        Ok(values.collect::<BTreeSet<_>>().into_iter().map(Arc::from).collect())
     }
 
     fn metadata(&self, _: &Scope, _: &MetadataRequest<'_>) -> Result<Vec<(Arc<str>, Vec<Metadata>)>, SelectError> {
