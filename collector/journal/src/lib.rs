@@ -26,6 +26,7 @@ mod folder;
 mod options;
 mod reader;
 mod retention;
+mod search;
 mod segment;
 mod shared;
 mod telemetry;

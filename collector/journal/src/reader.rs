@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::folder::SegmentFile;
-use crate::segment::{Damage, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, find_record};
+use crate::search::Search;
+use crate::segment::{Damage, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, record_bytes};
 use crate::unreadable::{is_unreadable, read_around};
 use crate::{ReadError, Shared};
 
@@ -32,8 +33,8 @@ struct OpenSegment {
     offset: u64,
     /// The position of the last record seen in this segment.
     seen: u64,
-    /// All of it, as far as the disk gives it back, once it gave less than was asked for.
-    around: Option<Vec<u8>>,
+    /// All of it, as far as the disk gives it back, once it gave less than was asked for; and the search in that.
+    around: Option<(Vec<u8>, Search)>,
 }
 
 /// Where a segment's readable part ends.
@@ -145,7 +146,7 @@ fn read_record(segment: &mut OpenSegment, shared: &Shared, bounds: Bounds) -> io
             Ok(None) => {
                 let (start, length) = (segment.offset, segment.bytes_until(bounds)? - segment.offset);
                 let rest = read_around(segment.file.get_ref(), start, length as usize)?.bytes;
-                let record = resync(&rest, segment, shared, bounds);
+                let record = resync(&rest, 0, &mut Search::default(), segment, shared, bounds);
                 segment.file.seek(SeekFrom::Start(segment.offset))?;
                 return Ok(record);
             }
@@ -155,13 +156,13 @@ fn read_record(segment: &mut OpenSegment, shared: &Shared, bounds: Bounds) -> io
             Err(error) => return Err(error),
         }
     }
-    let length = segment.bytes_until(bounds)?;
-    if segment.around.as_ref().is_none_or(|around| (around.len() as u64) < length) {
-        segment.around = Some(read_around(segment.file.get_ref(), 0, length as usize)?.bytes);
-    }
-    let around = segment.around.take().unwrap_or_default();
-    let record = resync(around.get(segment.offset as usize..).unwrap_or_default(), segment, shared, bounds);
-    segment.around = Some(around);
+    let known = segment.around.as_ref().map_or(0, |(bytes, _)| bytes.len());
+    let more = (segment.bytes_until(bounds)? as usize).saturating_sub(known);
+    let more = read_around(segment.file.get_ref(), known as u64, more)?.bytes;
+    let (mut around, mut search) = segment.around.take().unwrap_or_default();
+    around.extend(more);
+    let record = resync(&around, segment.offset as usize, &mut search, segment, shared, bounds);
+    segment.around = Some((around, search));
     Ok(record)
 }
 
@@ -188,20 +189,27 @@ fn read_next(file: &mut BufReader<File>, shared: &Shared, seen: u64, left: u64) 
     Ok(is_whole.then_some(Record { position: parsed.position, bytes: payload }))
 }
 
-/// Looks for the next valid record in the rest of a segment; what is skipped is reported.
-fn resync(rest: &[u8], segment: &mut OpenSegment, shared: &Shared, bounds: Bounds) -> Option<Record> {
+/// Looks for the next valid record in a segment's bytes, from where the last one ended; what is skipped is reported.
+fn resync(
+    bytes: &[u8],
+    from: usize,
+    search: &mut Search,
+    segment: &mut OpenSegment,
+    shared: &Shared,
+    bounds: Bounds,
+) -> Option<Record> {
     let (start, after) = (segment.offset, segment.seen);
-    let Some((found, header)) = find_record(rest, 0, after, shared.id) else {
+    let Some((found, header)) = search.find_record(bytes, from, after, shared.id) else {
         let bytes = bounds.bytes.saturating_sub(start);
         shared.report_damage(segment.first, &Damage { offset: start, bytes, after, before: bounds.next });
         segment.offset = bounds.bytes;
         return None;
     };
-    let before = Some(header.position);
-    shared.report_damage(segment.first, &Damage { offset: start, bytes: found as u64, after, before });
+    let (skipped, before) = ((found - from) as u64, Some(header.position));
+    shared.report_damage(segment.first, &Damage { offset: start, bytes: skipped, after, before });
     let payload = found + RECORD_HEADER_BYTES;
-    let bytes = rest.get(payload..payload + header.length).unwrap_or_default().to_vec();
-    segment.offset = start + (payload + header.length) as u64;
+    let bytes = bytes.get(payload..payload + header.length).unwrap_or_default().to_vec();
+    segment.offset = start + skipped + record_bytes(header.length);
     segment.seen = header.position;
     Some(Record { position: header.position, bytes })
 }

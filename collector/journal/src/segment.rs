@@ -1,6 +1,7 @@
 //! The bytes of a segment. `FORMAT.md` describes them; nothing here touches a file.
 
 use crate::MAX_RECORD_BYTES;
+use crate::search::Search;
 
 pub(crate) const MAGIC: [u8; 4] = *b"TSJL";
 pub(crate) const VERSION: u32 = 1;
@@ -82,32 +83,21 @@ pub(crate) fn encode_record(buffer: &mut Vec<u8>, id: u128, position: u64, paylo
     buffer.extend_from_slice(payload);
 }
 
-/// The journal's random id goes into each checksum, so that bytes inside a payload, which a sender chose, do not pass
-/// for a record when a scan looks for the next one behind damage.
-fn record_crc(id: u128, position: u64, payload: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&id.to_le_bytes());
-    hasher.update(&(payload.len() as u64).to_le_bytes());
-    hasher.update(&position.to_le_bytes());
-    hasher.update(payload);
-    hasher.finalize()
+/// What goes into a record's checksum before the payload. The journal's random id does, so that bytes inside a payload,
+/// which a sender chose, do not pass for a record when a search looks for the next one behind damage.
+pub(crate) fn before_payload(id: u128, position: u64, length: usize) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&id.to_le_bytes());
+    bytes[16..24].copy_from_slice(&(length as u64).to_le_bytes());
+    bytes[24..].copy_from_slice(&position.to_le_bytes());
+    bytes
 }
 
-/// The offset of the first valid record at or behind `from`, where the record at `after` ended.
-///
-/// Positions have no gaps within a segment, so a record can only be so many positions ahead as records fit into the
-/// bytes between: that rejects nearly every wrong offset before any checksum is computed.
-pub(crate) fn find_record(bytes: &[u8], from: usize, after: u64, id: u128) -> Option<(usize, RecordHeader)> {
-    (from..bytes.len().saturating_sub(RECORD_HEADER_BYTES - 1)).find_map(|offset| {
-        let header = RecordHeader::parse(bytes.get(offset..)?)?;
-        let most_lost = ((offset - from) / RECORD_HEADER_BYTES) as u64;
-        let ahead = header.position.checked_sub(after)?;
-        if ahead == 0 || ahead > most_lost + 1 {
-            return None;
-        }
-        let payload = offset + RECORD_HEADER_BYTES;
-        header.verifies(id, bytes.get(payload..payload + header.length)?).then_some((offset, header))
-    })
+fn record_crc(id: u128, position: u64, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&before_payload(id, position, payload.len()));
+    hasher.update(payload);
+    hasher.finalize()
 }
 
 /// What a segment's bytes hold.
@@ -145,7 +135,8 @@ pub(crate) fn scan(bytes: &[u8], first: u64, id: u128) -> Scan {
     let mut scan = Scan { valid_bytes: HEADER_BYTES as u64, ..Scan::default() };
     let mut offset = HEADER_BYTES;
     let mut after = first.saturating_sub(1);
-    while let Some((found, header)) = find_record(bytes, offset, after, id) {
+    let mut search = Search::default();
+    while let Some((found, header)) = search.find_record(bytes, offset, after, id) {
         if found > offset {
             let (offset, bytes) = (offset as u64, (found - offset) as u64);
             scan.damage.push(Damage { offset, bytes, after, before: Some(header.position) });

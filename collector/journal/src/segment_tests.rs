@@ -77,3 +77,47 @@ fn check(bytes: &[u8], first: u64) -> Scan {
 fn segment() {
     fuzz!("segment", judge);
 }
+
+/// Of so many bytes a sender's payload that has a header every 16 bytes, each of a record to the payload's end.
+fn headers(payload_bytes: u32) -> Vec<u8> {
+    let left = (0..payload_bytes / 16).map(|header| payload_bytes - 16 * (header + 1));
+    left.flat_map(|left| [&left.to_le_bytes()[..], &[1; 4], &(FIRST + 1).to_le_bytes()].concat()).collect()
+}
+
+#[test]
+fn headers_in_a_payload_cost_some_readings_of_the_segment_and_not_one_each() {
+    let mut bytes = header(ID, FIRST).to_vec();
+    let payloads = [b"first".to_vec(), headers(1 << 20), headers(1 << 20), b"last".to_vec()];
+    for (position, payload) in (FIRST..).zip(payloads) {
+        encode_record(&mut bytes, ID, position, &payload);
+    }
+    for damaged in [HEADER_BYTES + 21, HEADER_BYTES + 21 + 16 + (1 << 20)] {
+        bytes[damaged] ^= 1; // a length
+    }
+    let mut search = Search::default();
+    let (offset, found) = search.find_record(&bytes, HEADER_BYTES + 21, FIRST, ID).unwrap();
+    assert_eq!((found.position, found.length, offset + RECORD_HEADER_BYTES + 4), (FIRST + 3, 4, bytes.len()));
+    let times = search.checksummed_bytes as f64 / bytes.len() as f64;
+    assert!(times < 30.0, "the segment's bytes were checksummed {times} times");
+    assert_eq!(scan(&bytes, FIRST, ID).last, Some(FIRST + 3));
+    // The same search goes on, over the bytes that it has read already.
+    let before = search.checksummed_bytes;
+    assert_eq!(search.find_record(&bytes, bytes.len(), FIRST + 3, ID), None);
+    assert_eq!(search.find_record(&bytes, offset, FIRST + 2, ID), Some((offset, found)));
+    assert!(search.checksummed_bytes - before < 1024);
+}
+
+#[test]
+fn a_record_of_any_length_is_found_behind_damage() {
+    for length in (0..40).chain(200..300).chain(500..530) {
+        for damage in [1, 15, 16, 17, 255, 256, 257] {
+            let mut bytes = vec![0xee; damage];
+            encode_record(&mut bytes, ID, FIRST, &vec![7; length]);
+            let mut search = Search::default();
+            let (offset, found) = search.find_record(&bytes, 0, FIRST - 1, ID).unwrap();
+            assert_eq!((offset, found.length), (damage, length));
+            *bytes.last_mut().unwrap() ^= 1;
+            assert_eq!(Search::default().find_record(&bytes, 0, FIRST - 1, ID), None, "{length} behind {damage}");
+        }
+    }
+}
