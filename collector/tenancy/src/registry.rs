@@ -174,10 +174,14 @@ impl Registry {
 
     /// How each account of a scope reports; `seen` is who has data.
     pub fn coverage(&self, seen: &[Seen], scope: &Scope, now_ms: i64) -> Vec<AccountCoverage> {
-        let settings = self.settings();
+        let (tenants, settings) = (self.tenants(), self.settings());
         let mut covered =
-            coverage::coverage(&self.tenants(), (&self.ledger, &self.failures), seen, &settings.coverage, now_ms);
+            coverage::coverage(&tenants, (&self.ledger, &self.failures), seen, &settings.coverage, now_ms);
         covered.retain(|one| scope.allows(Some(&one.tenant)));
+        if *scope != Scope::All {
+            // It may name what is another's of those who share an account.
+            covered.iter_mut().filter(|one| tenants.pooled(one.account).is_some()).for_each(|one| one.failing = None);
+        }
         covered
     }
 

@@ -69,3 +69,34 @@ pub(crate) fn is_about(reason: &str, signal: Signal) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tenantscope_model::{Scope, TenantId};
+
+    use super::*;
+    use crate::{CoverageState, Registry, RegistryConfig};
+
+    const NOW_MS: i64 = 1_790_000_000_000;
+
+    #[test]
+    fn what_an_agent_of_a_shared_account_says_is_not_told_to_one_of_those_who_share_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = r#"{tenants: [{id: a, accounts: ["111111111111"]}], pooled: [{accounts: ["666666666666"], tenants: [a, b]}]}"#;
+        std::fs::write(dir.path().join("tenants.yaml"), text).unwrap();
+        let registry = Registry::open(&RegistryConfig::of_file("tenants.yaml"), dir.path()).unwrap();
+        for account in ["111111111111", "666666666666"] {
+            let account = AccountId::try_new(account).unwrap();
+            registry.contacted(account, NOW_MS);
+            let reason = "logs in eu-west-1: no access to log-group:/b/checkout".to_owned();
+            registry.source_failing(account, &Name::try_new("agent").unwrap(), Some(reason), NOW_MS);
+        }
+        let failing = |scope: &Scope| {
+            let covered = registry.coverage(&[], scope, NOW_MS);
+            assert!(covered.iter().all(|one| one.state == CoverageState::Failing));
+            covered.iter().map(|one| one.failing.is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(failing(&Scope::All), [true, true, true]);
+        assert_eq!(failing(&Scope::only(TenantId::try_new("a").unwrap())), [true, false]);
+    }
+}
