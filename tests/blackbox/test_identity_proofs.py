@@ -104,3 +104,4 @@ def test_a_flood_of_false_proofs_leaves_true_ones_their_way(setting):
     assert set(statuses) <= {401, 403, 503}
     assert identity.exchange(collector, identity.proof(credentials)).status_code == 200
     assert collector.own_metric("tenantscope_tenancy_proofs_total", result="signature_rejected") >= 200
+    assert collector.own_metric("tenantscope_ingest_paced_total") > 0, "whoever floods waits for its answers"

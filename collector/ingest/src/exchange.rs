@@ -14,7 +14,11 @@ use crate::intake::Intake;
 impl Intake {
     async fn exchange(&self, request: IdentityRequest, peer: Peer) -> Result<IdentityResponse, Refused> {
         let proved = self.identity.prove(&request.proof, &peer, now_ms()).await;
-        let proved = proved.inspect_err(|refused| audit::refused("exchange", refused, &peer))?;
+        if let Err(refused) = &proved {
+            audit::refused("exchange", refused, &peer);
+            self.pace.wait(&peer.address.ip().to_string()).await;
+        }
+        let proved = proved?;
         if let (Some(registry), Some(account)) = (&self.registry, proved.account) {
             // An idle account's agent has nothing to send but shows itself here.
             registry.contacted(account, now_ms());
