@@ -228,6 +228,10 @@ impl Reading<'_> {
 }
 
 #[cfg(test)]
+#[path = "file_fuzz.rs"]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
