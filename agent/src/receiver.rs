@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use tenantscope_model::Signal;
-use tenantscope_wire::{Accepted, BatchHeader, BodyForm, Peer, Receive, ReceivedBody, Refused};
+use tenantscope_wire::{Accepted, BatchHeader, BodyForm, Peer, Receive, ReceivedBody, Refused, Reserved};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::spool::{Batch, Spool};
 
+/// The largest body as it comes.
+const MAX_BODY_BYTES: usize = 16 << 20;
 /// The most bytes of bodies that are being received at once.
 const MAX_BYTES_IN_FLIGHT: usize = 32 << 20;
 /// How long a sender is asked to wait.
@@ -41,11 +43,20 @@ impl Receive for Receiver {
         Ok(())
     }
 
-    fn reserve(&self, _sender: &(), _signal: Signal, body_bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
-        let bytes = u32::try_from(body_bytes.min(MAX_BYTES_IN_FLIGHT)).unwrap_or(u32::MAX);
-        Arc::clone(&self.room)
-            .try_acquire_many_owned(bytes)
-            .map_err(|_| Refused::unavailable("busy", "too many bytes are being received", RETRY_AFTER))
+    fn reserve(
+        &self,
+        _sender: &(),
+        _signal: Signal,
+        declared_bytes: Option<usize>,
+    ) -> Result<Reserved<OwnedSemaphorePermit>, Refused> {
+        let max_bytes = declared_bytes.unwrap_or(MAX_BODY_BYTES);
+        if max_bytes > MAX_BODY_BYTES {
+            return Err(Refused::body_too_large(MAX_BODY_BYTES));
+        }
+        let room = Arc::clone(&self.room).try_acquire_many_owned(u32::try_from(max_bytes).unwrap_or(u32::MAX));
+        let permit =
+            room.map_err(|_| Refused::unavailable("busy", "too many bytes are being received", RETRY_AFTER))?;
+        Ok(Reserved { permit, max_bytes })
     }
 
     async fn receive(

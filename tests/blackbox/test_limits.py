@@ -5,6 +5,8 @@ import gzip
 import hashlib
 import http.client
 import json
+import random
+import string
 import time
 from concurrent import futures
 
@@ -307,3 +309,70 @@ def test_a_tenants_query_past_a_limit_is_on_its_page(collectors):
     assert eventually(counted) == 1
     page = collector.get("/tenants/acme").text
     assert "<td>range</td>" in page and "query.max_range 1h" in page
+
+
+def test_a_reload_puts_other_sizes_in_force_for_every_way_in(collectors):
+    collector = collectors({"limits": dict(OWN)})
+    channel = grpc.insecure_channel(f"127.0.0.1:{collector.ports['otlp_grpc']}")
+    lines = ["".join(random.Random(i).choices(string.ascii_letters, k=1000)) for i in range(10)]
+
+    def over_grpc():
+        try:
+            LogsServiceStub(channel).Export(otlp.logs(lines), metadata=[("x-scope-orgid", "acme")], timeout=30)
+            return grpc.StatusCode.OK
+        except grpc.RpcError as refusal:
+            assert "body is over 4096 bytes" in refusal.details()
+            return refusal.code()
+
+    def over_remote_write():
+        labels = {"__name__": "m", **{f"l{i}": line for i, line in enumerate(lines)}}
+        return remote_write.push(collector.session, collector.url + "/api/v1/write", [
+            (labels, [(int(time.time() * 1000), 1.0)])], headers={"X-Scope-OrgID": "acme"}).status_code
+
+    def over_firehose():
+        data = base64.b64encode(json.dumps({"padding": lines}).encode()).decode()
+        body = json.dumps({"requestId": "r", "timestamp": 1, "records": [{"data": data}]})
+        answer = collector.session.post(collector.url + "/firehose/logs", data=body, timeout=60, headers={
+            "Content-Type": "application/json", "X-Amz-Firehose-Request-Id": "r"})
+        return "is over" in answer.json()["errorMessage"]
+
+    def answers():
+        return [send_logs(collector, lines).status_code, over_grpc(), over_remote_write(), over_firehose()]
+
+    def put_in_force(**limits):
+        collector.config["limits"] = dict(OWN, **limits)
+        collector.command()
+        reloaded = collector.session.post(collector.url + "/-/reload", timeout=30)
+        assert reloaded.status_code == 200, reloaded.text
+
+    taken = [200, grpc.StatusCode.OK, 204, False]
+    assert answers() == taken
+    put_in_force(max_body_bytes="4KiB", max_firehose_body_bytes="4KiB")
+    assert answers() == [413, grpc.StatusCode.INVALID_ARGUMENT, 413, True]
+    assert send_logs(collector, ["short"]).status_code == 200
+    put_in_force(max_decoded_bytes="4KiB")
+    decoded = collector.send("logs", gzip.compress(otlp.logs(["x" * 10_000]).SerializeToString()), tenant="acme",
+                             headers={"Content-Encoding": "gzip"})
+    assert decoded.status_code == 413 and "4096" in decoded.text, decoded.text
+    put_in_force()
+    assert answers() == taken
+    channel.close()
+    assert "in force after a restart only" not in collector.log()
+
+
+def test_a_reload_that_lowers_what_may_be_under_way_ends_nothing(collectors):
+    collector = collectors({"limits": dict(OWN, max_body_bytes="1MiB", max_in_flight_bytes="16MiB")})
+    body = otlp.logs(["x" * 900_000]).SerializeToString()
+    held = open_requests(collector, "acme", 4, len(body))
+    in_flight = lambda: collector.own_metric("tenantscope_ingest_in_flight_bytes")
+    eventually(lambda: in_flight() == 4 * len(body), every=0.05)
+    collector.config["limits"].update(max_body_bytes="1KiB", max_in_flight_bytes="2MiB")
+    collector.command()
+    assert collector.session.post(collector.url + "/-/reload", timeout=30).status_code == 200
+    full = send_logs(collector, ["y"], tenant="globex")
+    assert full.status_code == 503 and full.headers["Retry-After"] == "1", full.text
+    for one in held:
+        one.send(body)
+        assert one.getresponse().status == 200, "it was let in with a larger bound"
+    assert eventually(lambda: in_flight() == 0)
+    assert send_logs(collector, ["y"], tenant="globex").status_code == 200

@@ -25,7 +25,7 @@ pub(crate) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, Refused>
         .map_err(|_| Refused::unavailable("body_timeout", "the body took too long to come", Duration::from_secs(5)))?;
     let collected = read.map_err(|error| {
         if error.downcast_ref::<LengthLimitError>().is_some() {
-            Refused::too_large("body_too_large", format!("body is over {max_bytes} bytes"))
+            Refused::body_too_large(max_bytes)
         } else {
             Refused::invalid("body_broken", "the body ended early")
         }

@@ -15,6 +15,7 @@ use tenantscope_wire::{Accepted, BodyForm, Encoding, ReceivedBody, Refused, Refu
 
 use crate::clock::now_ms;
 use crate::intake::Intake;
+use crate::limits::Limits;
 use crate::{answers, audit, posted};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-firehose-request-id");
@@ -90,8 +91,8 @@ async fn take(intake: &Intake, request: Request, signal: Signal) -> Result<Accep
     let read = async {
         let delivery = delivery_of(&parts.headers)?;
         let encoding = encoding_of(&parts.headers)?;
-        let max_bytes = intake.limits().firehose_body_bytes();
-        let (bytes, permit) = posted::read(intake, &sender, signal, &parts.headers, body, max_bytes).await?;
+        let max_bytes_of = Limits::firehose_body_bytes;
+        let (bytes, permit) = posted::read(intake, &sender, signal, &parts.headers, body, max_bytes_of).await?;
         Ok((ReceivedBody { signal, form: BodyForm::Firehose, encoding, bytes }, delivery, permit))
     };
     let (body, delivery, permit) = posted::told(intake, &sender, signal, read.await).await?;

@@ -14,12 +14,10 @@ use tenantscope_wire::Refused;
 use crate::limits::Limits;
 use crate::telemetry;
 
-/// Counts the bytes of bodies that are under way.
-#[derive(Debug)]
+/// Counts the bytes of bodies that are under way. How many may be, whoever comes is told with the bounds that are in force
+/// then; where these are lower than before, what is under way comes to its end.
+#[derive(Debug, Default)]
 pub(crate) struct InFlight {
-    max_bytes: u64,
-    max_body_bytes: u64,
-    max_percent: u64,
     used: Arc<Mutex<Used>>,
 }
 
@@ -46,36 +44,22 @@ struct Held {
 /// Bytes that are reserved; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
+    limits: Arc<Limits>,
     used: Arc<Mutex<Used>>,
     holders: Vec<Holder>,
     bytes: u64,
 }
 
 impl InFlight {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        // One largest body must always fit, or it would be refused for ever with "try again".
-        let max_bytes = limits.max_in_flight_bytes.0.max(limits.max_body_bytes.0);
-        Self {
-            max_bytes,
-            max_body_bytes: limits.max_body_bytes.0.max(limits.firehose_body_bytes() as u64),
-            max_percent: u64::from(limits.max_sender_percent.clamp(1, 100)),
-            used: Arc::default(),
-        }
-    }
-
     /// Room for one more body of a sender (and of its tenant, where it has one), which may have so many requests.
     pub(crate) fn reserve(
         &self,
+        limits: Arc<Limits>,
         sender: String,
         tenant: Option<&TenantId>,
-        body_bytes: usize,
+        bytes: u64,
         max_requests: Option<u64>,
     ) -> Result<Permit, Refused> {
-        let bytes = body_bytes as u64;
-        if bytes > self.max_body_bytes {
-            let message = format!("body of {bytes} bytes is over {} bytes", self.max_body_bytes);
-            return Err(Refused::too_large("body_too_large", message));
-        }
         let mut used = self.used.lock();
         let sender = Holder::Sender(sender);
         let requests = used.held(&sender).requests;
@@ -83,7 +67,7 @@ impl InFlight {
             let message = format!("{requests} requests of this sender are under way");
             return Err(Refused::throttled("max_concurrent_requests", message, Duration::from_secs(1)));
         }
-        if used.bytes + bytes > self.max_bytes {
+        if used.bytes + bytes > limits.in_flight_bytes() {
             let message = "too many bytes are under way";
             return Err(Refused::unavailable("in_flight", message, Duration::from_secs(1)));
         }
@@ -91,7 +75,7 @@ impl InFlight {
         let is_past_share = |holder: &Holder| match used.held(holder).bytes {
             // One body fits, however small its holder's share is.
             0 => false,
-            held => held + bytes > self.share_of(&used, holder),
+            held => held + bytes > used.share_of(holder, &limits),
         };
         if holders.iter().any(is_past_share) {
             let message = "too many bytes of this sender are under way";
@@ -105,20 +89,27 @@ impl InFlight {
         }
         telemetry::in_flight(used.bytes);
         drop(used);
-        Ok(Permit { used: Arc::clone(&self.used), holders, bytes })
+        Ok(Permit { limits, used: Arc::clone(&self.used), holders, bytes })
     }
+}
 
-    /// What a holder may have while the others have what they have.
-    fn share_of(&self, used: &Used, holder: &Holder) -> u64 {
-        let others = used.bytes.saturating_sub(used.held(holder).bytes);
-        let left = self.max_bytes.saturating_sub(others);
-        left.saturating_mul(self.max_percent) / 100
+impl Permit {
+    /// The bounds that were in force when its request came, by which it goes to its end.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 }
 
 impl Used {
     fn held(&self, holder: &Holder) -> Held {
         self.by_holder.get(holder).copied().unwrap_or_default()
+    }
+
+    /// What a holder may have while the others have what they have.
+    fn share_of(&self, holder: &Holder, limits: &Limits) -> u64 {
+        let others = self.bytes.saturating_sub(self.held(holder).bytes);
+        let left = limits.in_flight_bytes().saturating_sub(others);
+        left.saturating_mul(u64::from(limits.max_sender_percent.clamp(1, 100))) / 100
     }
 }
 
@@ -145,9 +136,14 @@ mod tests {
     use tenantscope_model::Bytes;
     use tenantscope_wire::RefusedKind;
 
-    fn limits(max_body_bytes: u64, max_in_flight_bytes: u64) -> Limits {
+    fn limits(max_body_bytes: u64, max_in_flight_bytes: u64) -> Arc<Limits> {
         let (max_body_bytes, max_in_flight_bytes) = (Bytes(max_body_bytes), Bytes(max_in_flight_bytes));
-        Limits { max_body_bytes, max_firehose_body_bytes: Bytes(0), max_in_flight_bytes, ..Limits::default() }
+        Arc::new(Limits { max_body_bytes, max_in_flight_bytes, ..Limits::default() })
+    }
+
+    /// An account's body, under these bounds.
+    fn reserve(in_flight: &InFlight, limits: &Arc<Limits>, sender: &str, bytes: u64) -> Result<Permit, Refused> {
+        in_flight.reserve(Arc::clone(limits), sender.to_owned(), None, bytes, None)
     }
 
     fn reason(result: Result<Permit, Refused>) -> (&'static str, RefusedKind) {
@@ -157,10 +153,8 @@ mod tests {
 
     #[test]
     fn one_sender_at_its_share_leaves_room_for_others() {
-        let limits = limits(40, 100);
-        let in_flight = InFlight::new(&limits);
-        let reserve = |sender: &str, bytes| in_flight.reserve(sender.to_owned(), None, bytes, None);
-        assert_eq!(reason(reserve("a", 41)), ("body_too_large", RefusedKind::TooLarge));
+        let (in_flight, limits) = (InFlight::default(), limits(40, 100));
+        let reserve = |sender: &str, bytes| reserve(&in_flight, &limits, sender, bytes);
         let first = reserve("a", 40).unwrap();
         assert_eq!(reason(reserve("a", 20)), ("sender_in_flight", RefusedKind::Throttled));
         let others = reserve("b", 40).unwrap();
@@ -172,30 +166,47 @@ mod tests {
 
     #[test]
     fn the_more_there_are_the_less_one_may_hold_and_there_is_room_for_one_more() {
-        let limits = limits(1, 1000);
-        let in_flight = InFlight::new(&limits);
-        let take_all = |sender: &str| {
-            std::iter::from_fn(|| in_flight.reserve(sender.to_owned(), None, 1, None).ok()).collect::<Vec<Permit>>()
-        };
+        let (in_flight, limits) = (InFlight::default(), limits(1, 1000));
+        let reserve = |sender: &str| reserve(&in_flight, &limits, sender, 1);
+        let take_all = |sender: &str| std::iter::from_fn(|| reserve(sender).ok()).collect::<Vec<Permit>>();
         let held: Vec<Vec<Permit>> = ["a", "b", "c", "d"].map(take_all).into();
         assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [500, 250, 125, 62]);
-        assert!(in_flight.reserve("e".into(), None, 1, None).is_ok());
+        assert!(reserve("e").is_ok());
+    }
+
+    #[test]
+    fn lower_bounds_end_nothing_that_is_under_way_and_count_it_for_whoever_comes_next() {
+        let (in_flight, high, low) = (InFlight::default(), limits(40, 100), limits(10, 20));
+        let held: Vec<Permit> = ["a", "b"].map(|sender| reserve(&in_flight, &high, sender, 40).unwrap()).into();
+        assert_eq!(reason(reserve(&in_flight, &low, "c", 1)), ("in_flight", RefusedKind::Unavailable));
+        assert_eq!(in_flight.used.lock().bytes, 80);
+        drop(held);
+        let first = reserve(&in_flight, &low, "a", 10).unwrap();
+        assert_eq!(reason(reserve(&in_flight, &low, "a", 1)).0, "sender_in_flight");
+        let others = reserve(&in_flight, &low, "b", 10).unwrap();
+        assert_eq!(reason(reserve(&in_flight, &low, "c", 1)).0, "in_flight");
+        let higher = reserve(&in_flight, &high, "c", 40).unwrap();
+        drop((first, others, higher));
+        let used = in_flight.used.lock();
+        assert!(used.bytes == 0 && used.by_holder.is_empty());
     }
 
     #[test]
     fn the_credentials_of_a_tenant_share_its_share() {
-        let limits = limits(40, 100);
-        let in_flight = InFlight::new(&limits);
-        let tenant = TenantId::try_new("acme").unwrap();
-        let _first = in_flight.reserve("a".into(), Some(&tenant), 40, None).unwrap();
-        assert_eq!(reason(in_flight.reserve("b".into(), Some(&tenant), 20, None)).0, "sender_in_flight");
-        in_flight.reserve("c".into(), Some(&TenantId::try_new("globex").unwrap()), 20, None).unwrap();
+        let (in_flight, limits) = (InFlight::default(), limits(40, 100));
+        let reserve = |sender: &str, tenant: &str, bytes| {
+            let tenant = TenantId::try_new(tenant).unwrap();
+            in_flight.reserve(Arc::clone(&limits), sender.to_owned(), Some(&tenant), bytes, None)
+        };
+        let _first = reserve("a", "acme", 40).unwrap();
+        assert_eq!(reason(reserve("b", "acme", 20)).0, "sender_in_flight");
+        reserve("c", "globex", 20).unwrap();
     }
 
     #[test]
     fn requests_of_one_sender_are_bounded_and_end() {
-        let in_flight = InFlight::new(&Limits::default());
-        let reserve = |sender: &str| in_flight.reserve(sender.to_owned(), None, 0, Some(1));
+        let (in_flight, limits) = (InFlight::default(), limits(40, 100));
+        let reserve = |sender: &str| in_flight.reserve(Arc::clone(&limits), sender.to_owned(), None, 0, Some(1));
         let first = reserve("a").unwrap();
         assert_eq!(reason(reserve("a")), ("max_concurrent_requests", RefusedKind::Throttled));
         reserve("b").unwrap();

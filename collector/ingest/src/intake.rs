@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tenantscope_codec::DecodeLimits;
 use tenantscope_journal::{Journal, Options, make_folder};
 use tenantscope_model::{FamilyMetadata, Reporting, Scope, Seen, Signal, StampedSeries};
 use tenantscope_tenancy::{Agents, CostConfig, Identity, Registry};
@@ -37,7 +36,7 @@ pub struct Intake {
     pub(crate) registry: Option<Arc<Registry>>,
     pub(crate) agents: Option<Arc<Agents>>,
     pub(crate) epochs: Epochs,
-    pub(crate) limits: Limits,
+    limits: RwLock<Arc<Limits>>,
     pub(crate) tenant_info: Presence,
     pub(crate) coverage: Presence,
     pub(crate) counts: Arc<Counts>,
@@ -97,16 +96,10 @@ impl Intake {
         let removals = Arc::new(removals.map_err(|source| IntakeError::Io { path: list, source })?);
         let usage = Arc::new(Usage::new(limits.quotas(), registry.clone()));
         let counts: Arc<Counts> = Arc::default();
-        let decode = DecodeLimits { max_decoded_bytes: limits.decoded_bytes() };
-        let (journal, max_decoding) = (journal.clone(), limits.max_decoding);
-        let max_ahead = (limits.max_ahead.0 > Duration::ZERO).then_some(limits.max_ahead.0);
         let asked_for_room = Arc::new(Notify::new());
         let options = LineOptions {
-            journal,
-            decode,
-            max_decoding,
-            max_ahead,
-            utf8_names: limits.utf8_names,
+            journal: journal.clone(),
+            max_decoding: limits.max_decoding,
             asked_for_room: Arc::clone(&asked_for_room),
             usage: Arc::clone(&usage),
             counts: Arc::clone(&counts),
@@ -121,7 +114,7 @@ impl Intake {
         if lines.iter().any(|line| line.journal.end() > 0) {
             usage.settle(now_ms());
         }
-        let (in_flight, relays) = (InFlight::new(&limits), Relays::new(limits.relays));
+        let (in_flight, relays) = (InFlight::default(), Relays::new(limits.relays));
         let (tenant_info, coverage) = (Presence::default(), Presence::default());
         Ok(Self {
             lines,
@@ -129,7 +122,7 @@ impl Intake {
             registry,
             agents: None,
             epochs,
-            limits,
+            limits: RwLock::new(Arc::new(limits)),
             tenant_info,
             coverage,
             counts,
@@ -156,14 +149,19 @@ impl Intake {
     }
 
     /// The bounds in force.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read())
     }
 
-    /// Puts other quotas of tenants and relays in force; the other limits hold until the next start.
+    /// Puts other bounds in force for the requests that come from now on; those under way go by the bounds with which they
+    /// came. The intervals hold until the next start.
     pub fn reload(&self, limits: &Limits) {
         self.usage.replace(limits.quotas());
         self.relays.replace(limits.relays);
+        for line in &self.lines {
+            line.decoding.resize(limits.max_decoding);
+        }
+        *self.limits.write() = Arc::new(limits.clone());
     }
 
     /// Stores series of our own (rule results, our own counts): durable and queryable when this returns.
@@ -194,9 +192,10 @@ impl Intake {
     /// ends; then once more. Where a journal nears its bound, it does so at once, and the store is asked to flush.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
-        let mut cursors = interval(self.limits.cursor_interval.0);
-        let mut states = interval(self.limits.state_interval.0);
-        let mut own_series = interval(self.limits.own_series_interval.0);
+        let limits = self.limits();
+        let mut cursors = interval(limits.cursor_interval.0);
+        let mut states = interval(limits.state_interval.0);
+        let mut own_series = interval(limits.own_series_interval.0);
         let (mut room_due, mut pause) = (None, FIRST_LOOK_FOR_ROOM);
         loop {
             tokio::select! {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use tenantscope_codec::DecodeLimits;
 use tenantscope_model::{Bytes, TimeSpan};
 use tenantscope_tenancy::{Quota, Quotas};
 
@@ -69,14 +70,19 @@ impl Default for Limits {
 
 impl Limits {
     /// The largest body as received, as a size in memory.
-    pub fn body_bytes(&self) -> usize {
+    pub(crate) fn body_bytes(&self) -> usize {
         usize::try_from(self.max_body_bytes.0).unwrap_or(usize::MAX)
     }
 
     /// The largest delivery of Firehose, as a size in memory.
     pub(crate) fn firehose_body_bytes(&self) -> usize {
-        let at_once = self.max_in_flight_bytes.0.max(self.max_body_bytes.0);
-        usize::try_from(self.max_firehose_body_bytes.0.min(at_once)).unwrap_or(usize::MAX)
+        usize::try_from(self.max_firehose_body_bytes.0.min(self.in_flight_bytes())).unwrap_or(usize::MAX)
+    }
+
+    /// What bodies may have under way together. The largest must always fit, or it would be refused for ever with "try
+    /// again".
+    pub(crate) fn in_flight_bytes(&self) -> u64 {
+        self.max_in_flight_bytes.0.max(self.max_body_bytes.0)
     }
 
     /// The tenants' part.
@@ -84,9 +90,15 @@ impl Limits {
         Quotas { default: self.tenant, tiers: self.tiers.clone() }
     }
 
-    /// The largest body once decompressed, as a size in memory.
-    pub(crate) fn decoded_bytes(&self) -> usize {
-        usize::try_from(self.max_decoded_bytes.0).unwrap_or(usize::MAX)
+    /// The decoders' part.
+    pub(crate) fn decode(&self) -> DecodeLimits {
+        DecodeLimits { max_decoded_bytes: usize::try_from(self.max_decoded_bytes.0).unwrap_or(usize::MAX) }
+    }
+
+    /// The latest time that a point which comes now may have; `None`: any.
+    pub(crate) fn latest_ms(&self, now_ms: i64) -> Option<i64> {
+        let ahead_ms = i64::try_from(self.max_ahead.0.as_millis()).unwrap_or(i64::MAX);
+        (ahead_ms > 0).then(|| now_ms.saturating_add(ahead_ms))
     }
 }
 

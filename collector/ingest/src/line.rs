@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
-use tenantscope_codec::{Accumulators, DecodeLimits, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
+use tenantscope_codec::{Accumulators, Decoded, Record, RecordBody, Rejected, Stamped, decode, stamp};
 use tenantscope_journal::{Append, AppendError, Cursor, CursorError, Journal, OpenError, Options};
 use tenantscope_model::{Decision, FamilyMetadata, Signal, StampedBatch, StampedSeries, TenantId};
 use tenantscope_wire::{BatchHeader, BodyForm, Encoding, ReceivedBody, Refused, Written};
@@ -89,20 +88,12 @@ pub(crate) struct Line {
     pub(crate) usage: Arc<Usage>,
     pub(crate) counts: Arc<Counts>,
     removals: Arc<Removals>,
-    limits: DecodeLimits,
-    max_ahead_ms: Option<i64>,
-    utf8_names: bool,
 }
 
 /// What a line is opened with.
 pub(crate) struct LineOptions {
     pub(crate) journal: Options,
-    pub(crate) decode: DecodeLimits,
     pub(crate) max_decoding: usize,
-    /// How far ahead of our clock a metric's points may be.
-    pub(crate) max_ahead: Option<Duration>,
-    /// See [`crate::Limits::utf8_names`].
-    pub(crate) utf8_names: bool,
     /// Told when a journal needs room: see [`Line::make_room`].
     pub(crate) asked_for_room: Arc<Notify>,
     /// Shared by all lines.
@@ -126,11 +117,13 @@ pub(crate) type DeltaTurn = tokio::sync::OwnedMutexGuard<()>;
 /// Room for a decoded batch that waits for its [`DeltaTurn`].
 pub(crate) type DeltaRoom = OwnedSemaphorePermit;
 
-/// The unit of [`DeltaRoom`].
-const ROOM_UNIT_BYTES: usize = 4096;
+/// The parts of the whole [`DeltaRoom`].
+const ROOM_PARTS: u32 = 1 << 16;
 
-fn room_of(decompressed_bytes: usize) -> u32 {
-    u32::try_from(decompressed_bytes.div_ceil(ROOM_UNIT_BYTES).max(1)).unwrap_or(u32::MAX).min(1 << 28)
+/// How many of them a batch takes: the whole room where its content is as large as it may be.
+fn room_of(decompressed_bytes: usize, max_decoded_bytes: usize) -> u32 {
+    let parts = (decompressed_bytes as u128 * u128::from(ROOM_PARTS)).div_ceil(max_decoded_bytes.max(1) as u128);
+    u32::try_from(parts).unwrap_or(u32::MAX).clamp(1, ROOM_PARTS)
 }
 
 /// A batch that was decoded and decided on, with what it holds until it is durable.
@@ -204,15 +197,12 @@ impl Line {
             delivery_flights: Flights::default(),
             decoding: Turns::new(options.max_decoding),
             deltas: Arc::default(),
-            delta_room: Arc::new(Semaphore::new(room_of(options.decode.max_decoded_bytes) as usize)),
+            delta_room: Arc::new(Semaphore::new(ROOM_PARTS as usize)),
             kept: Mutex::new(kept),
             relief,
             usage: Arc::clone(&options.usage),
             counts: Arc::clone(&options.counts),
             removals: Arc::clone(&options.removals),
-            limits: options.decode,
-            max_ahead_ms: options.max_ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX)),
-            utf8_names: options.utf8_names,
         })
     }
 
@@ -230,7 +220,8 @@ impl Line {
         received_at_ms: i64,
         held: (Permit, Turn),
     ) -> Result<Option<Admitted>, Refused> {
-        let mut decoded = decode(&body, &self.limits)?;
+        let limits = held.0.limits();
+        let mut decoded = decode(&body, &limits.decode())?;
         let (header, delivery) = match known_by {
             KnownBy::Nothing => (None, None),
             KnownBy::Lane(header) => (Some(header), None),
@@ -251,8 +242,8 @@ impl Line {
             received_at_ms,
             sender: from.owner.clone(),
             from_agent: from.from_agent,
-            latest_ms: self.max_ahead_ms.map(|ahead_ms| received_at_ms.saturating_add(ahead_ms)),
-            utf8_names: self.utf8_names,
+            latest_ms: limits.latest_ms(received_at_ms),
+            utf8_names: limits.utf8_names,
             bounds: self.usage.bounds(&decisions, received_at_ms),
             header,
             delivery,
@@ -264,8 +255,9 @@ impl Line {
     /// Room to wait for the turn below: as many bytes as the largest body has, over all that wait. Who waits for it keeps
     /// its place among those that decode, so that small bodies of large content can't pile up in memory.
     pub(crate) async fn delta_room(&self, admitted: &Admitted) -> Option<DeltaRoom> {
-        let room = room_of(admitted.decoded.decompressed_bytes());
-        // Never closed, and no body is larger than the whole room.
+        let max_bytes = admitted.held.0.limits().decode().max_decoded_bytes;
+        let room = room_of(admitted.decoded.decompressed_bytes(), max_bytes);
+        // Never closed, and no body takes more than the whole room.
         Arc::clone(&self.delta_room).acquire_many_owned(room).await.ok()
     }
 

@@ -7,12 +7,15 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName};
 use tenantscope_model::Signal;
 use tenantscope_tenancy::Sender;
-use tenantscope_wire::{Accepted, BatchHeader, BodyForm, Encoding, Receive as _, ReceivedBody, Refused, pass_over};
+use tenantscope_wire::{
+    Accepted, BatchHeader, BodyForm, Encoding, Receive as _, ReceivedBody, Refused, Reserved, pass_over,
+};
 
 use crate::answers;
 use crate::bodies;
 use crate::in_flight::Permit;
 use crate::intake::Intake;
+use crate::limits::Limits;
 
 /// What a route reads from the headers: how the body is to be read.
 pub(crate) type FormOf = fn(&HeaderMap) -> Result<(BodyForm, Encoding), Refused>;
@@ -30,8 +33,7 @@ pub(crate) async fn take(
         let (form, encoding) = form_of(&parts.headers)?;
         let header = BatchHeader::from_headers(&parts.headers)
             .map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
-        let max_bytes = intake.limits().body_bytes();
-        let (bytes, permit) = read(intake, &sender, signal, &parts.headers, body, max_bytes).await?;
+        let (bytes, permit) = read(intake, &sender, signal, &parts.headers, body, Limits::body_bytes).await?;
         Ok((ReceivedBody { signal, form, encoding, bytes }, header, permit))
     };
     let (body, header, permit) = told(intake, &sender, signal, read.await).await?;
@@ -51,24 +53,18 @@ pub(crate) async fn told<T>(
     read
 }
 
-/// Makes room for a body and reads it.
+/// Makes room for a body, which may be so large, and reads it.
 pub(crate) async fn read(
     intake: &Intake,
     sender: &Sender,
     signal: Signal,
     headers: &HeaderMap,
     body: Body,
-    max_bytes: usize,
+    max_bytes_of: fn(&Limits) -> usize,
 ) -> Result<(Bytes, Permit), Refused> {
     let declared_bytes = bodies::declared(headers.get(CONTENT_LENGTH))?;
-    // A body that declares nothing may be as large as any, which is room enough to take up in advance.
-    let reserved = declared_bytes.unwrap_or(intake.limits().body_bytes().min(max_bytes));
-    if reserved > max_bytes {
-        let message = format!("body of {reserved} bytes is over {max_bytes} bytes");
-        return Err(Refused::too_large("body_too_large", message));
-    }
-    match intake.reserve(sender, signal, reserved) {
-        Ok(permit) => Ok((bodies::read(body, reserved).await?, permit)),
+    match intake.reserve_of(max_bytes_of, sender, signal, declared_bytes) {
+        Ok(Reserved { permit, max_bytes }) => Ok((bodies::read(body, max_bytes).await?, permit)),
         Err(refused) => {
             pass_over(body).await;
             Err(refused)

@@ -33,6 +33,6 @@ pub fn write_routes(intake: Arc<Intake>) -> Router {
 
 /// OTLP over gRPC and HTTP with the identity exchange, for the OTLP listeners.
 pub fn otlp_service(intake: &Arc<Intake>) -> OtlpService<Intake> {
-    let limits = OtlpLimits { max_body_bytes: intake.limits().body_bytes(), body_read_timeout: BODY_READ_TIMEOUT };
+    let limits = OtlpLimits { body_read_timeout: BODY_READ_TIMEOUT };
     OtlpService::with_identity(Arc::clone(intake), Arc::clone(intake) as Arc<dyn Identify>, limits)
 }

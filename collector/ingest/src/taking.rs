@@ -7,7 +7,7 @@ use http::HeaderMap;
 use tenantscope_codec::{Decoded, Delivery};
 use tenantscope_model::Signal;
 use tenantscope_tenancy::Sender;
-use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused};
+use tenantscope_wire::{Accepted, BatchHeader, Peer, Receive, ReceivedBody, Refused, Reserved};
 
 use crate::audit;
 use crate::clock::now_ms;
@@ -16,6 +16,7 @@ use crate::deliveries::DeliveryKey;
 use crate::in_flight::Permit;
 use crate::intake::Intake;
 use crate::lanes::{Flight, LaneKey, Standing};
+use crate::limits::Limits;
 use crate::line::{Admitted, Line, Sending, Underway};
 use crate::refusal;
 use crate::telemetry;
@@ -35,6 +36,35 @@ impl Intake {
         permit: Permit,
     ) -> Result<Accepted, Refused> {
         self.take_counted(sender, body, KnownBy::Delivery(delivery), permit).await
+    }
+
+    /// Room for a body that may be so large by the bounds in force. The request goes by these from here on.
+    ///
+    /// A tenant that owes of a rate is refused before anybody reads or decompresses what it sends.
+    pub(crate) fn reserve_of(
+        &self,
+        max_bytes_of: fn(&Limits) -> usize,
+        sender: &Sender,
+        signal: Signal,
+        declared_bytes: Option<usize>,
+    ) -> Result<Reserved<Permit>, Refused> {
+        let limits = self.limits();
+        let largest = max_bytes_of(&limits);
+        // A body that declares nothing may be as large as any, which is room enough to take up in advance.
+        let max_bytes = declared_bytes.unwrap_or(limits.body_bytes().min(largest));
+        if max_bytes > largest {
+            return Err(Refused::body_too_large(largest));
+        }
+        let (owner, tenant, now_ms) = (sender.lane_owner(), sender.tenant(), now_ms());
+        self.usage.check_debt(tenant, signal, now_ms)?;
+        self.doubt.check(&owner)?;
+        let of_tenant = || self.usage.quota(tenant).max_concurrent_requests;
+        let max_requests = match sender {
+            Sender::Relay { name, .. } => self.relays.reserve(name, now_ms)?.or_else(of_tenant),
+            Sender::Account { .. } | Sender::Open { .. } => of_tenant(),
+        };
+        let permit = self.in_flight.reserve(limits, owner, tenant, max_bytes as u64, max_requests)?;
+        Ok(Reserved { permit, max_bytes })
     }
 
     async fn take_counted(
@@ -248,17 +278,13 @@ impl Receive for Intake {
         sender
     }
 
-    /// A tenant that owes of a rate is refused before anybody reads or decompresses what it sends.
-    fn reserve(&self, sender: &Sender, signal: Signal, body_bytes: usize) -> Result<Permit, Refused> {
-        let (tenant, now_ms) = (sender.tenant(), now_ms());
-        self.usage.check_debt(tenant, signal, now_ms)?;
-        self.doubt.check(&sender.lane_owner())?;
-        let of_tenant = || self.usage.quota(tenant).max_concurrent_requests;
-        let max_requests = match sender {
-            Sender::Relay { name, .. } => self.relays.reserve(name, now_ms)?.or_else(of_tenant),
-            Sender::Account { .. } | Sender::Open { .. } => of_tenant(),
-        };
-        self.in_flight.reserve(sender.lane_owner(), tenant, body_bytes, max_requests)
+    fn reserve(
+        &self,
+        sender: &Sender,
+        signal: Signal,
+        declared_bytes: Option<usize>,
+    ) -> Result<Reserved<Permit>, Refused> {
+        self.reserve_of(Limits::body_bytes, sender, signal, declared_bytes)
     }
 
     async fn refused(&self, sender: &Sender, signal: Signal, refused: &Refused) {

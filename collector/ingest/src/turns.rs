@@ -15,8 +15,8 @@ pub(crate) struct Turns(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    free: usize,
-    max_of_sender: usize,
+    places: usize,
+    running: usize,
     lines: HashMap<String, Line>,
     /// Senders that wait, in the order of their turns.
     order: VecDeque<String>,
@@ -67,9 +67,15 @@ enum Entered {
 
 impl Turns {
     pub(crate) fn new(places: usize) -> Self {
-        let places = places.max(1);
-        let max_of_sender = (places / 2).max(1);
-        Self(Arc::new(Mutex::new(State { free: places, max_of_sender, lines: HashMap::new(), order: VecDeque::new() })))
+        let (places, lines, order) = (places.max(1), HashMap::new(), VecDeque::new());
+        Self(Arc::new(Mutex::new(State { places, running: 0, lines, order })))
+    }
+
+    /// More places, which those who wait have at once, or fewer: whoever has one keeps it.
+    pub(crate) fn resize(&self, places: usize) {
+        let mut state = self.0.lock();
+        state.places = places.max(1);
+        state.give_turns(self);
     }
 
     /// A place for this sender, at once or as soon as it is its turn.
@@ -94,11 +100,11 @@ impl Turns {
 
     fn enter(&self, sender: &str) -> Entered {
         let mut state = self.0.lock();
-        let (free, max_of_sender) = (state.free, state.max_of_sender);
+        let (is_free, max_of_sender) = (state.is_free(), state.max_of_sender());
         let line = state.lines.entry(sender.to_owned()).or_default();
-        if free > 0 && line.running < max_of_sender && line.waiting.is_empty() {
+        if is_free && line.running < max_of_sender && line.waiting.is_empty() {
             line.running += 1;
-            state.free -= 1;
+            state.running += 1;
             return Entered::Turn(self.turn_of(sender));
         }
         let (other_end, turn) = oneshot::channel();
@@ -115,7 +121,7 @@ impl Turns {
 
     fn over(&self, sender: &str) {
         let mut state = self.0.lock();
-        state.free += 1;
+        state.running = state.running.saturating_sub(1);
         if let Some(line) = state.lines.get_mut(sender) {
             line.running = line.running.saturating_sub(1);
         }
@@ -133,13 +139,21 @@ impl Turns {
 }
 
 impl State {
+    fn is_free(&self) -> bool {
+        self.running < self.places
+    }
+
+    fn max_of_sender(&self) -> usize {
+        (self.places / 2).max(1)
+    }
+
     /// Gives what is free to those who wait, one line after another.
     fn give_turns(&mut self, turns: &Turns) {
-        let mut unable = 0;
-        while self.free > 0 && unable < self.order.len() {
+        let (mut unable, max_of_sender) = (0, self.max_of_sender());
+        while self.is_free() && unable < self.order.len() {
             let Some(sender) = self.order.pop_front() else { return };
             let Some(line) = self.lines.get_mut(&sender) else { continue };
-            if line.running >= self.max_of_sender {
+            if line.running >= max_of_sender {
                 self.order.push_back(sender);
                 unable += 1;
                 continue;
@@ -148,7 +162,7 @@ impl State {
                 match waiting.send(turns.turn_of(&sender)) {
                     Ok(()) => {
                         line.running += 1;
-                        self.free -= 1;
+                        self.running += 1;
                         unable = 0;
                     }
                     // Its request is gone; we hold the lock that the end of its turn would take.
@@ -219,7 +233,29 @@ mod tests {
         let third = order.lock().iter().position(|name| name == "third").unwrap();
         assert!(third <= 1, "it waits for one of the bully's at most: {:?}", order.lock());
         let state = turns.0.lock();
-        assert!(state.lines.is_empty() && state.order.is_empty() && state.free == 2, "nothing is left behind");
+        assert!(state.lines.is_empty() && state.order.is_empty() && state.running == 0, "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn fewer_places_end_no_turn_and_more_are_given_to_those_who_wait() {
+        let turns = Turns::new(4);
+        let held = [turns.turn("a").await, turns.turn("a").await, turns.turn("b").await];
+        turns.resize(1);
+        let waits = tokio::spawn({
+            let turns = turns.clone();
+            async move { turns.turn("c").await }
+        });
+        until_waiting(&turns, "c", 1).await;
+        let [first, second, third] = held;
+        drop((first, second));
+        assert_eq!(turns.waiting_of("c"), 1, "one is under way, as many as may be");
+        turns.resize(2);
+        drop(waits.await.unwrap());
+        turns.resize(1);
+        drop(third);
+        drop(turns.turn("d").await);
+        let state = turns.0.lock();
+        assert!(state.lines.is_empty() && state.running == 0);
     }
 
     #[tokio::test]

@@ -17,9 +17,9 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tenantscope_ingest::Limits;
-use tenantscope_model::{Refusal, Reporting as _, Scope, Signal};
+use tenantscope_model::{Bytes, Refusal, Reporting as _, Scope, Signal, TimeSpan};
 use tenantscope_tenancy::{Identity, Quota};
-use tenantscope_wire::{AgentMode, Identify as _, IdentityRequest, Name, ProofOfAccount, RefusedKind};
+use tenantscope_wire::{AgentMode, Identify as _, IdentityRequest, Name, ProofOfAccount, Receive as _, RefusedKind};
 
 use way::{bearer, delta, header, logs, named_delta, open, open_with, peer, received, resource, send, send_as, strict};
 
@@ -342,4 +342,53 @@ async fn a_tenant_over_its_quota_is_told_when_to_come_again_and_the_others_go_on
     send_as(&setup.intake, &other("b"), renamed.clone(), None).await.unwrap();
     setup.intake.reload(&Limits::default());
     send_as(&setup.intake, &other("a"), renamed, header(1, 2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn other_bounds_hold_for_who_comes_next_and_what_is_under_way_goes_by_those_it_came_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    let sender = setup.intake.authorize(&HeaderMap::new(), peer()).await.unwrap();
+    let body = || logs(&[(None, "a line of some length")]);
+    let bytes = body().bytes.len();
+    let reserve = |declared_bytes| setup.intake.reserve(&sender, Signal::Logs, declared_bytes);
+    let reason = |declared_bytes| reserve(declared_bytes).unwrap_err().reason;
+    let under_way = reserve(Some(bytes)).unwrap();
+
+    let (max_body_bytes, max_in_flight_bytes) = (Bytes(bytes as u64 - 1), Bytes(bytes as u64));
+    let low = Limits { max_body_bytes, max_in_flight_bytes, max_decoded_bytes: Bytes(16), ..Limits::default() };
+    setup.intake.reload(&low);
+    assert_eq!(reason(Some(bytes)), "body_too_large");
+    assert_eq!(reason(Some(1)), "in_flight", "what came before the reload has all that may be under way");
+    let came_before = setup.intake.authorize(&HeaderMap::new(), peer()).await.unwrap();
+    setup.intake.receive(came_before, body(), None, under_way.permit).await.unwrap();
+    assert_eq!(setup.logs.lines(), ["a line of some length"], "it is larger than what is decoded now");
+    assert_eq!(reserve(None).unwrap().max_bytes, bytes - 1, "and its room is free again");
+    let over_decoded = send(&setup.intake, logs(&[(None, "a line")]), None).await.unwrap_err();
+    assert_eq!((over_decoded.kind, over_decoded.reason), (RefusedKind::TooLarge, "too_large"));
+
+    setup.intake.reload(&Limits::default());
+    send(&setup.intake, body(), None).await.unwrap();
+    assert_eq!(setup.logs.lines().len(), 2);
+}
+
+#[tokio::test]
+async fn how_far_ahead_points_may_be_and_how_much_is_decoded_may_change_between_two_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    let ahead = |seconds: u64| named_delta(&"n".repeat(2000), now_s() + 3600 + seconds, 1.0);
+    assert_eq!(send(&setup.intake, ahead(0), None).await.unwrap().rejected, 1);
+    let max_decoded_bytes = Bytes(ahead(0).bytes.len() as u64);
+    setup.intake.reload(&Limits { max_ahead: TimeSpan::from_secs(0), max_decoded_bytes, ..Limits::default() });
+    // A batch with deltas waits for room beside others: one of the largest size has all of it.
+    for seconds in [10, 20] {
+        let accepted = tokio::time::timeout(Duration::from_secs(30), send(&setup.intake, ahead(seconds), None)).await;
+        assert_eq!(accepted.unwrap().unwrap().stored, 1);
+    }
+    setup.intake.reload(&Limits::default());
+    assert_eq!(send(&setup.intake, ahead(30), None).await.unwrap().rejected, 1);
+}
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }

@@ -129,8 +129,8 @@ async fn what_was_let_in_before_its_tenant_went_does_not_come_behind_the_removal
     list("tenants: []");
     remove(&setup.intake, "acme").await;
     let body = logs(&[(None, "late")]);
-    let permit = setup.intake.reserve(&sender, body.signal, body.bytes.len()).unwrap();
-    let refused = setup.intake.receive(sender, body, None, permit).await.unwrap_err();
+    let reserved = setup.intake.reserve(&sender, body.signal, Some(body.bytes.len())).unwrap();
+    let refused = setup.intake.receive(sender, body, None, reserved.permit).await.unwrap_err();
     assert_eq!((refused.kind, refused.reason), (RefusedKind::Unavailable, "tenant_removal"));
     assert!(setup.logs.lines().is_empty());
 

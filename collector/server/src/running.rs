@@ -13,13 +13,13 @@ use tenantscope_api::{
 };
 use tenantscope_forward::{Forwarder, Journals};
 use tenantscope_incidents::Incidents;
-use tenantscope_ingest::{Intake, write_routes};
+use tenantscope_ingest::{Intake, otlp_service, write_routes};
 use tenantscope_model::{Reporting, Select, Signal};
 use tenantscope_promql::Evaluator;
 use tenantscope_rules::{Groups, Runner, SystemClock};
 use tenantscope_slo::Objectives;
 use tenantscope_tenancy::{Exposure, Readers, Registry};
-use tenantscope_wire::{Name, OtlpLimits, OtlpService};
+use tenantscope_wire::{Name, OtlpService};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -101,8 +101,7 @@ impl Running {
             .merge(own_routes::routes(&reload))
             .fallback(front::nothing_here)
             .method_not_allowed_fallback(front::wrong_method);
-        let limits = OtlpLimits { max_body_bytes: config.limits.body_bytes(), ..OtlpLimits::default() };
-        let otlp = OtlpService::with_identity(Arc::clone(&opened.intake), Arc::clone(&opened.intake) as _, limits);
+        let otlp = otlp_service(&opened.intake);
 
         let stop = CancellationToken::new();
         let mut tasks = evaluation.spawn(&opened.intake, &stop);

@@ -82,7 +82,7 @@ fn every_key_says_what_puts_it_in_force() {
     for (key, cells) in rows("| key | type |") {
         let is_kept =
             |kept: &&str| key.strip_prefix(*kept).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        let expected = if UNTIL_RESTART.iter().any(|kept| is_kept(kept)) { "start" } else { "reload" };
+        let expected = if UNTIL_RESTART.iter().any(is_kept) { "start" } else { "reload" };
         assert_eq!(cells[3], expected, "{key}");
         assert_eq!(cells.len(), 5, "{cells:?}");
     }

@@ -45,5 +45,5 @@ pub use listener::Listener;
 pub use name::{InvalidName, Name};
 pub use otlp::{OtlpLimits, OtlpService, pass_over};
 pub use proof::Proof;
-pub use receive::{Accepted, BoxFuture, Identify, Peer, Receive, Written};
+pub use receive::{Accepted, BoxFuture, Identify, Peer, Receive, Reserved, Written};
 pub use refused::{Refused, RefusedKind};

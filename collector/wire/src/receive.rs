@@ -56,6 +56,15 @@ pub struct Written {
     pub exemplars: u64,
 }
 
+/// What was reserved for a body.
+#[derive(Debug)]
+pub struct Reserved<P> {
+    /// Given back when dropped.
+    pub permit: P,
+    /// No more is read of the body.
+    pub max_bytes: usize,
+}
+
 /// What takes batches. The OTLP services call it in this order: headers, reservation, body.
 ///
 /// A future that is dropped (the sender went away) must leave nothing half done.
@@ -68,10 +77,16 @@ pub trait Receive: Send + Sync + 'static {
     /// Checks the credential from the headers alone; the body is not read before.
     fn authorize(&self, headers: &HeaderMap, peer: Peer) -> impl Future<Output = Result<Self::Sender, Refused>> + Send;
 
-    /// Reserves a body's bytes before it is read: its declared length, or the largest allowed where it declares none.
+    /// Reserves a body's bytes before it is read: its declared length, or the largest allowed where it declares none. One
+    /// that is larger than a body may be is refused ([`Refused::body_too_large`]).
     ///
     /// Room for the decompressed form is the receiver's own affair, before it decompresses.
-    fn reserve(&self, sender: &Self::Sender, signal: Signal, body_bytes: usize) -> Result<Self::Permit, Refused>;
+    fn reserve(
+        &self,
+        sender: &Self::Sender,
+        signal: Signal,
+        declared_bytes: Option<usize>,
+    ) -> Result<Reserved<Self::Permit>, Refused>;
 
     /// Told of a batch that was refused before it could be received, by [`Receive::reserve`] or while its body came. The
     /// sender gets its answer when this is over, so that whoever is refused much can be made to wait.

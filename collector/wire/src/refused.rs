@@ -94,6 +94,11 @@ impl Refused {
         Self::new(RefusedKind::TooLarge, reason, message)
     }
 
+    /// 413, for a body as it comes.
+    pub fn body_too_large(max_bytes: usize) -> Self {
+        Self::too_large("body_too_large", format!("body is over {max_bytes} bytes"))
+    }
+
     /// 415.
     pub fn unsupported(reason: &'static str, message: impl Into<String>) -> Self {
         Self::new(RefusedKind::Unsupported, reason, message)

@@ -20,7 +20,7 @@ use tenantscope_model::Signal;
 use tenantscope_wire::client::{ClientOptions, OtlpClient, Protocol, SendErrorKind};
 use tenantscope_wire::listener::{ListenOptions, Listener};
 use tenantscope_wire::{
-    Accepted, BatchHeader, Encoding, OtlpLimits, OtlpService, Peer, Receive, ReceivedBody, Refused,
+    Accepted, BatchHeader, Encoding, OtlpLimits, OtlpService, Peer, Receive, ReceivedBody, Refused, Reserved,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -35,8 +35,8 @@ impl Receive for Desk {
         Ok(())
     }
 
-    fn reserve(&self, (): &(), _: Signal, _: usize) -> Result<(), Refused> {
-        Ok(())
+    fn reserve(&self, (): &(), _: Signal, declared_bytes: Option<usize>) -> Result<Reserved<()>, Refused> {
+        Ok(Reserved { permit: (), max_bytes: declared_bytes.unwrap_or(1 << 20) })
     }
 
     async fn receive(&self, (): (), body: ReceivedBody, _: Option<BatchHeader>, (): ()) -> Result<Accepted, Refused> {

@@ -17,7 +17,7 @@ use tenantscope_wire::listener::{ListenOptions, Listener};
 use tenantscope_wire::tls::ServerTls;
 use tenantscope_wire::{
     Accepted, AgentMode, BatchHeader, BodyForm, BoxFuture, Encoding, Identify, IdentityRequest, IdentityResponse, Name,
-    OtlpLimits, OtlpService, Peer, Positions, ProofOfAccount, Receive, ReceivedBody, Refused, compress,
+    OtlpLimits, OtlpService, Peer, Positions, ProofOfAccount, Receive, ReceivedBody, Refused, Reserved, compress,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -43,9 +43,13 @@ impl Receive for Desk {
         }
     }
 
-    fn reserve(&self, (): &(), _: Signal, body_bytes: usize) -> Result<(), Refused> {
-        self.reserved_bytes.fetch_add(body_bytes, Ordering::Relaxed);
-        Ok(())
+    fn reserve(&self, (): &(), _: Signal, declared_bytes: Option<usize>) -> Result<Reserved<()>, Refused> {
+        let max_bytes = declared_bytes.unwrap_or(MAX_BODY_BYTES);
+        if max_bytes > MAX_BODY_BYTES {
+            return Err(Refused::body_too_large(MAX_BODY_BYTES));
+        }
+        self.reserved_bytes.fetch_add(max_bytes, Ordering::Relaxed);
+        Ok(Reserved { permit: (), max_bytes })
     }
 
     async fn receive(
@@ -108,7 +112,7 @@ impl Server {
 
     async fn with_options(options: ListenOptions) -> Self {
         let desk = Arc::new(Desk::default());
-        let limits = OtlpLimits { max_body_bytes: MAX_BODY_BYTES, body_read_timeout: Duration::from_millis(300) };
+        let limits = OtlpLimits { body_read_timeout: Duration::from_millis(300) };
         let identify: Arc<dyn Identify> = Arc::clone(&desk) as _;
         let service = OtlpService::with_identity(Arc::clone(&desk), identify, limits);
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).await.unwrap();

@@ -12,7 +12,7 @@ use tenantscope_codec::{Decision, DecodeLimits, OtlpRequest, Record, RecordBody,
 use tenantscope_model::{Signal, Stamp, TenantId};
 use tenantscope_wire::listener::ListenOptions;
 use tenantscope_wire::{
-    Accepted, BatchHeader, Listener, OtlpLimits, OtlpService, Peer, Receive, ReceivedBody, Refused,
+    Accepted, BatchHeader, Listener, OtlpLimits, OtlpService, Peer, Receive, ReceivedBody, Refused, Reserved,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -83,8 +83,8 @@ impl Receive for Received {
         Ok(())
     }
 
-    fn reserve(&self, (): &(), _: Signal, _: usize) -> Result<(), Refused> {
-        Ok(())
+    fn reserve(&self, (): &(), _: Signal, declared_bytes: Option<usize>) -> Result<Reserved<()>, Refused> {
+        Ok(Reserved { permit: (), max_bytes: declared_bytes.unwrap_or(1 << 20) })
     }
 
     async fn receive(

@@ -140,8 +140,8 @@ pub(crate) async fn send_as(
     header: Option<BatchHeader>,
 ) -> Result<Accepted, Refused> {
     let sender = intake.authorize(headers, peer()).await?;
-    let permit = intake.reserve(&sender, body.signal, body.bytes.len())?;
-    intake.receive(sender, body, header, permit).await
+    let reserved = intake.reserve(&sender, body.signal, Some(body.bytes.len()))?;
+    intake.receive(sender, body, header, reserved.permit).await
 }
 
 pub(crate) async fn send(

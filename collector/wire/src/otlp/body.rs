@@ -17,10 +17,6 @@ pub(super) fn declared_bytes<B: http_body::Body>(body: &B) -> Option<u64> {
     body.size_hint().exact()
 }
 
-pub(super) fn too_large(max_bytes: usize) -> Refused {
-    Refused::too_large("body_too_large", format!("body is over {max_bytes} bytes"))
-}
-
 fn too_slow() -> Refused {
     Refused::unavailable("body_timeout", "body did not come in time", SLOW_RETRY)
 }
@@ -39,7 +35,7 @@ where
     let reading = async {
         let Some(first) = chunks.next().await? else { return Ok(Bytes::new()) };
         if first.len() > max_bytes {
-            return Err(too_large(max_bytes));
+            return Err(Refused::body_too_large(max_bytes));
         }
         // Most bodies come in one piece, which then needs no copy.
         let Some(second) = chunks.next().await? else { return Ok(first) };
@@ -47,7 +43,7 @@ where
         let mut next = Some(second);
         while let Some(chunk) = next {
             if whole.len() + chunk.len() > max_bytes {
-                return Err(too_large(max_bytes));
+                return Err(Refused::body_too_large(max_bytes));
             }
             whole.extend_from_slice(&chunk);
             next = chunks.next().await?;
@@ -91,10 +87,10 @@ pub(super) struct Message {
     pub(super) bytes: Bytes,
 }
 
-/// Reads a unary call's frame. `reserve` is called with the message's length before more than its first chunk is read.
+/// Reads a unary call's frame. `reserve` is called with the message's length before more than its first chunk is read, and
+/// refuses one that is too large.
 pub(super) async fn read_message<B, P>(
     body: B,
-    max_bytes: usize,
     timeout: Duration,
     reserve: impl FnOnce(usize) -> Result<P, Refused>,
 ) -> Result<(Message, P), Refused>
@@ -119,9 +115,6 @@ where
             1 => true,
             _ => return Err(malformed("message flag is neither 0 nor 1")),
         };
-        if length > max_bytes {
-            return Err(too_large(max_bytes));
-        }
         let permit = reserve(length)?;
         buffer.reserve(length.saturating_sub(buffer.len()));
         while let Some(chunk) = if buffer.len() <= length { chunks.next().await? } else { None } {

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response, header};
 use tenantscope_model::Signal;
 
 use super::{ReplyBody, Shared, body, header_text, is_grpc, peer_of, reply};
-use crate::{Accepted, BatchHeader, BodyForm, Encoding, Receive, ReceivedBody, Refused, telemetry};
+use crate::{Accepted, BatchHeader, BodyForm, Encoding, Receive, ReceivedBody, Refused, Reserved, telemetry};
 
 pub(super) async fn answer<R: Receive, B>(
     shared: &Shared<R>,
@@ -62,10 +62,9 @@ where
 {
     let header = BatchHeader::from_headers(request.headers())
         .map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
-    let limits = &shared.limits;
-    let reserve = |bytes: usize| shared.receive.reserve(sender, signal, bytes);
-    let reading = body::read_message(request.into_body(), limits.max_body_bytes, limits.body_read_timeout, reserve);
-    let (message, permit) = reading.await?;
+    let reserve = |bytes: usize| shared.receive.reserve(sender, signal, Some(bytes));
+    let reading = body::read_message(request.into_body(), shared.limits.body_read_timeout, reserve);
+    let (message, Reserved { permit, .. }) = reading.await?;
     let encoding = match (message.compressed, encoding) {
         (false, _) => Encoding::Identity,
         (true, Encoding::Identity) => {

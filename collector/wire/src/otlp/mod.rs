@@ -25,18 +25,16 @@ pub use self::body::pass_over;
 pub use self::reply::ReplyBody;
 use crate::{IDENTITY_PATH, Identify, Peer, Receive};
 
-/// What one request may use.
+/// What one request may use. How large a body may be, the receiver says: see [`Receive::reserve`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OtlpLimits {
-    /// The largest body as it comes, compressed or not.
-    pub max_body_bytes: usize,
     /// How long a body may take to come.
     pub body_read_timeout: Duration,
 }
 
 impl Default for OtlpLimits {
     fn default() -> Self {
-        Self { max_body_bytes: 16 << 20, body_read_timeout: Duration::from_secs(30) }
+        Self { body_read_timeout: Duration::from_secs(30) }
     }
 }
 

@@ -8,7 +8,7 @@ use tenantscope_model::Signal;
 
 use super::reply::{self, ReplyForm};
 use super::{ReplyBody, Shared, body, header_text, peer_of};
-use crate::{Accepted, BatchHeader, BodyForm, Encoding, Receive, ReceivedBody, Refused, telemetry};
+use crate::{Accepted, BatchHeader, BodyForm, Encoding, Receive, ReceivedBody, Refused, Reserved, telemetry};
 
 pub(super) async fn answer<R: Receive, B>(
     shared: &Shared<R>,
@@ -90,13 +90,9 @@ where
     let unread = |refused| NotTaken { refused, body: BodyIs::Unread };
     let header = BatchHeader::from_headers(request.headers())
         .map_err(|error| unread(Refused::invalid("batch_header", error.to_string())))?;
-    let max_bytes = shared.limits.max_body_bytes;
     let declared = body::declared_bytes(request.body()).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    if declared.is_some_and(|bytes| bytes > max_bytes) {
-        return Err(unread(body::too_large(max_bytes)));
-    }
-    let permit = match shared.receive.reserve(sender, signal, declared.unwrap_or(max_bytes)) {
-        Ok(permit) => permit,
+    let Reserved { permit, max_bytes } = match shared.receive.reserve(sender, signal, declared) {
+        Ok(reserved) => reserved,
         Err(refused) => {
             let is_over = body::pass_over(request.into_body()).await;
             return Err(NotTaken { refused, body: if is_over { BodyIs::Read } else { BodyIs::Unread } });
