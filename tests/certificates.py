@@ -21,3 +21,11 @@ def certificate(folder, name, names, by="ca", subject=None):
     openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-CAcreateserial", "-days", "2",
             "-extfile", "names", "-out", f"{name}.crt", cwd=folder)
     return folder / f"{name}.crt", folder / f"{name}.key"
+
+
+def mutual(folder):
+    """A listener's certificate (tls) by one authority (ca), and authorities of its clients and of others."""
+    for name in ("ca", "clients", "others"):
+        authority(folder, name)
+    certificate(folder, "tls", "DNS:localhost,IP:127.0.0.1")
+    return folder

@@ -17,11 +17,7 @@ ACME, GLOBEX = "111122223333", "444455556666"
 @pytest.fixture
 def made(tmp_path):
     """Authorities, the collector's certificate, and agents' by their names."""
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    for name in ("ca", "clients", "others"):
-        certificates.authority(folder, name)
-    certificates.certificate(folder, "tls", "DNS:localhost,IP:127.0.0.1")
+    folder = certificates.mutual(tmp_path)
     for name, account in (("acme", ACME), ("globex", GLOBEX), ("unknown", "999988887777")):
         certificates.certificate(folder, name, f"URI:spiffe://test/account/{account}", by="clients")
     certificates.certificate(folder, "nobody", f"URI:spiffe://elsewhere/account/{ACME},DNS:{ACME}", by="clients", subject=ACME)

@@ -17,11 +17,7 @@ SPIFFE = "URI:spiffe://test/account/"
 @pytest.fixture
 def made(tmp_path):
     """A folder with authorities of the server and of clients, and certificates by them."""
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    for name in ("ca", "clients", "others"):
-        certificates.authority(folder, name)
-    certificates.certificate(folder, "tls", "DNS:localhost,IP:127.0.0.1")
+    folder = certificates.mutual(tmp_path)
     for name, names in [("acme", f"{SPIFFE}{ACME}"), ("globex", f"DNS:{GLOBEX}.agents.test"), ("gateway", "URI:spiffe://test/gateway"),
                         ("doubtful", f"{SPIFFE}{ACME},{SPIFFE}{GLOBEX}"), ("longer", f"{SPIFFE}{ACME}/x"), ("nobody", "DNS:x.test"),
                         ("oncall", "URI:spiffe://test/reader/oncall"), ("customer", "URI:spiffe://test/tenant/acme")]:

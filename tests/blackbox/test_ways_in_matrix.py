@@ -64,9 +64,7 @@ class Strict:
     def __init__(self, folder):
         self.folder, self.moto, self.issuer = folder, Moto(folder), Issuer()
         self.issuer.add_key("first")
-        certificates.authority(folder, "ca")
-        certificates.authority(folder, "clients")
-        certificates.certificate(folder, "tls", "DNS:localhost,IP:127.0.0.1")
+        certificates.mutual(folder)
         for tenant, account in ACCOUNTS.items():
             certificates.certificate(folder, tenant, f"URI:spiffe://test/account/{account}", by="clients")
         self.collector = OverTls(program("tenantscope-collector"), folder / "collector", self.config())
