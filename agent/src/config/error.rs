@@ -16,7 +16,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not what was expected.
-    #[error("{}: {message}", place(path, *line))]
+    #[error("{}: {message}", yaml::place(path, *line))]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -36,11 +36,6 @@ pub enum ConfigError {
     /// What is to be collected makes no sense.
     #[error(transparent)]
     Document(#[from] tenantscope_wire::document::InvalidDocument),
-}
-
-fn place(path: &Path, line: u64) -> String {
-    let path = path.display();
-    if line == 0 { path.to_string() } else { format!("{path}:{line}") }
 }
 
 impl ConfigError {

@@ -139,11 +139,10 @@ impl Config {
     /// A message about a place, with file and line.
     pub fn place(&self, at: &At, message: impl Display) -> String {
         let Source { file, text } = &self.source;
-        match yaml::line_of(text, at.as_str()) {
-            _ if file.as_os_str().is_empty() => format!("{at}: {message}"),
-            0 => format!("{}: {at}: {message}", file.display()),
-            line => format!("{}:{line}: {at}: {message}", file.display()),
+        if file.as_os_str().is_empty() {
+            return format!("{at}: {message}");
         }
+        format!("{}: {at}: {message}", yaml::place(file, yaml::line_of(text, at.as_str())))
     }
 
     /// What `serve` runs with: the file, if one is named, with the command line's options over it.

@@ -81,10 +81,7 @@ pub(crate) fn without_number(text: &str) -> String {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => write!(f, "{}: {}", self.file.display(), self.message),
-            line => write!(f, "{}:{line}: {}", self.file.display(), self.message),
-        }
+        write!(f, "{}: {}", yaml::place(&self.file, self.line), self.message)
     }
 }
 

@@ -60,10 +60,7 @@ fn read_file(path: &PathBuf) -> Result<Value, String> {
         let yaml::Mistake { line, column, message, .. } = mistake;
         format!("{shown}:{line}:{column}: {message}")
     })?;
-    document.check().map_err(|error| match yaml::line_of(&text, error.key()) {
-        0 => format!("{shown}: {error}"),
-        line => format!("{shown}:{line}: {error}"),
-    })?;
+    document.check().map_err(|error| format!("{}: {error}", yaml::place(path, yaml::line_of(&text, error.key()))))?;
     // Written anew, so that neither comments nor the order of keys make another version.
     let content = serde_json::to_value(&document).map_err(|error| format!("{shown}: {error}"))?;
     let json_bytes = content.to_string().len();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use tenantscope_model::{AccountId, Region, TenantId};
+use tenantscope_wire::document::yaml;
 
 use crate::registry::former::MAX_ALIASES;
 use crate::registry::organization::AccountState;
@@ -65,8 +66,10 @@ impl Tenants {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_events: 16_000_000, max_nodes: 8_000_000 },
         };
-        let document: Document =
-            serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(path, &error))?;
+        let document: Document = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+            let yaml::Mistake { line, column, message, .. } = yaml::mistake(text, &error);
+            RegistryError::Content { path: path.to_owned(), line, column, message }
+        })?;
         let at_its_place = |(at, message): (Location, String)| {
             let (path, line, column) = (path.to_owned(), at.line(), at.column());
             RegistryError::Content { path, line, column, message }
@@ -233,18 +236,6 @@ fn check_attributes(attributes: &Spanned<BTreeMap<String, String>>) -> Result<()
     Ok(())
 }
 
-fn yaml_error(path: &Path, error: &serde_saphyr::Error) -> RegistryError {
-    let at = error.location().unwrap_or(Location::UNKNOWN);
-    let rendered = error.render_with_options(serde_saphyr::render_options! {
-        formatter: &serde_saphyr::UserMessageFormatter,
-        snippets: serde_saphyr::SnippetMode::Off,
-    });
-    // The place goes in front, once.
-    let suffix = format!(" at line {}, column {}", at.line(), at.column());
-    let message = rendered.strip_suffix(&suffix).unwrap_or(&rendered).to_owned();
-    RegistryError::Content { path: path.to_owned(), line: at.line(), column: at.column(), message }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +269,7 @@ mod tests {
             ("tenants:\n  - id: a|b\n", ":2:9:", "tenant id"),
             ("tenants:\n  - id: a\n    acounts: []\n", ":3:5:", "acounts"),
             ("tenants:\n  - {id: a, accounts: [\"123\"]}\n", ":2:24:", "12 digits"),
+            ("tenants:\n  - {id: a, accounts: 3}\n", ":2:23:", "tenants[0].accounts: a list"),
             ("tenants:\n  - id: a\n    attributes: {tenant: b}\n", ":3:17:", "stamped"),
             ("tenants:\n  - id: unassigned\n", ":2:9:", "kept for"),
             ("tenants:\n  - id: a\n    closing: [\"111122223333\"]\n", ":3:15:", "closes, but"),

@@ -1,6 +1,7 @@
 //! Configuration in YAML: read strictly, and what is wrong told with its line, its key and a sentence.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::de::{self, DeserializeOwned, MapAccess, SeqAccess};
 use serde::{Deserialize, Deserializer};
@@ -37,7 +38,14 @@ pub fn line_of(text: &str, key: &str) -> u64 {
     }
 }
 
-fn mistake(text: &str, error: &Error) -> Mistake {
+/// A place in a file, as editors know it: `file:line`, or the file alone where no line is known (0).
+pub fn place(file: &Path, line: u64) -> String {
+    let file = file.display();
+    if line == 0 { file.to_string() } else { format!("{file}:{line}") }
+}
+
+/// What is wrong with a text that the parser refused.
+pub fn mistake(text: &str, error: &Error) -> Mistake {
     let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
     let error = error.without_snippet();
     let places = places(text);
