@@ -2,11 +2,28 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use tenantscope_fuzz::fuzz;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body::Frame;
+use parking_lot::Mutex;
+use tenantscope_fuzz::{Counting, fuzz, peak_bytes};
+use tenantscope_model::Signal;
 use tenantscope_wire::header::{AGENT, EPOCH, LANE, POSITIONS, SEQUENCE};
 use tenantscope_wire::proof::{NONCE, SERVER};
-use tenantscope_wire::{AgentDocument, BatchHeader, IdentityRequest, IdentityResponse, Proof};
+use tenantscope_wire::{
+    Accepted, AgentDocument, BatchHeader, Encoding, IdentityRequest, IdentityResponse, OtlpLimits, OtlpService, Peer,
+    Proof, Receive, ReceivedBody, Refused, Reserved,
+};
+use tokio::runtime::{Builder, Runtime};
+use tower::Service as _;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// A value a line, in the order of the headers; one of six lines is given twice.
 #[test]
@@ -78,5 +95,84 @@ fn agent_document() {
         let _ = document.check();
         let written = serde_json::to_vec(&document).unwrap();
         assert_eq!(serde_json::from_slice::<AgentDocument>(&written).unwrap(), document);
+    });
+}
+
+const MAX_BODY_BYTES: usize = 4096;
+
+/// Takes one message.
+#[derive(Default)]
+struct Desk(Mutex<Option<ReceivedBody>>);
+
+impl Receive for Desk {
+    type Sender = ();
+    type Permit = ();
+
+    async fn authorize(&self, _: &HeaderMap, _: Peer) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn reserve(&self, (): &(), _: Signal, declared_bytes: Option<usize>) -> Result<Reserved<()>, Refused> {
+        let max_bytes = declared_bytes.unwrap_or(MAX_BODY_BYTES);
+        let fits = max_bytes <= MAX_BODY_BYTES;
+        fits.then_some(Reserved { permit: (), max_bytes }).ok_or_else(|| Refused::body_too_large(MAX_BODY_BYTES))
+    }
+
+    async fn receive(&self, (): (), body: ReceivedBody, _: Option<BatchHeader>, (): ()) -> Result<Accepted, Refused> {
+        assert!(self.0.lock().replace(body).is_none(), "a call is one message");
+        Ok(Accepted::default())
+    }
+}
+
+/// A body that comes in pieces, from the last to the first.
+struct Pieces(Vec<Bytes>);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop().map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+/// The message of a call that has exactly one, not too long, and compressed only as its header says.
+fn only_message(call: &[u8], encoding: Encoding) -> Option<(&[u8], Encoding)> {
+    let (flag, rest) = call.split_first()?;
+    let (length, message) = rest.split_first_chunk::<4>()?;
+    let encoding = match flag {
+        0 => Encoding::Identity,
+        1 if encoding != Encoding::Identity => encoding,
+        _ => return None,
+    };
+    let is_whole = u32::from_be_bytes(*length) as usize == message.len() && message.len() <= MAX_BODY_BYTES;
+    is_whole.then_some((message, encoding))
+}
+
+/// An encoding, the bytes that come at once, and the body of a call: however it is cut, its one message is received, and
+/// nothing of any other.
+#[test]
+fn grpc_call() {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_time().build().unwrap());
+    fuzz!("grpc_call", |input| {
+        let Some(([encoding, at_once], call)) = input.split_first_chunk::<2>() else { return };
+        let encodings = [("identity", Encoding::Identity), ("gzip", Encoding::Gzip), ("zstd", Encoding::Zstd)];
+        let (name, encoding) = encodings[usize::from(*encoding) % encodings.len()];
+        let pieces = call.chunks(usize::from(*at_once) + 1).rev().map(Bytes::copy_from_slice).collect();
+        let request = Request::post("/opentelemetry.proto.collector.logs.v1.LogsService/Export")
+            .header("content-type", "application/grpc")
+            .header("grpc-encoding", name)
+            .body(Pieces(pieces))
+            .unwrap();
+        let desk = Arc::new(Desk::default());
+        let mut service = OtlpService::new(Arc::clone(&desk), OtlpLimits::default());
+        let (answer, bytes) = peak_bytes(|| RUNTIME.block_on(service.call(request)).unwrap());
+        assert!(bytes <= (64 << 10) + 4 * input.len(), "{bytes} bytes");
+        let received = desk.0.lock().take();
+        let received = received.as_ref().map(|body| (&body.bytes[..], body.encoding));
+        assert_eq!(received, only_message(call, encoding));
+        let refused = answer.headers().get("grpc-status");
+        assert_eq!(refused.is_none(), received.is_some(), "{refused:?}");
+        assert!(refused.is_none_or(|status| status != "0"));
     });
 }
