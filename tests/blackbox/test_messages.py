@@ -49,14 +49,15 @@ def test_a_wrong_method_is_told(plain, path, method):
     assert path in answer.text and method in answer.text
 
 
-@pytest.mark.parametrize("path, says", [
-    ("/tenantscope/v1/reports", "the parameter month is missing"),
-    ("/tenantscope/v1/reports?month=2026-01&format=pdf", "a parameter can't be read: format"),
-    ("/tenantscope/v1/reports?month=2099-01", "the month 2099-01 has not begun"),
-    ("/?page=first", "a parameter can't be read: page"),
+@pytest.mark.parametrize("method, path, says", [
+    ("GET", "/tenantscope/v1/reports", "the parameter month is missing"),
+    ("GET", "/tenantscope/v1/reports?month=2026-01&format=pdf", "a parameter can't be read: format"),
+    ("GET", "/tenantscope/v1/reports?month=2099-01", "the month 2099-01 has not begun"),
+    ("GET", "/?page=first", "a parameter can't be read: page"),
+    ("POST", "/tenantscope/v1/removals", "the parameter tenant is missing"),
 ])
-def test_a_wrong_parameter_is_named(plain, path, says):
-    answer = requests.get(plain.url + path, timeout=30)
+def test_a_wrong_parameter_is_named(plain, method, path, says):
+    answer = requests.request(method, plain.url + path, timeout=30)
     assert answer.status_code == 400
     assert says in answer.text and "deserialize" not in answer.text
 

@@ -7,10 +7,11 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
-/// Of a request to a page, which is answered by a line of text.
-pub(crate) struct AskedOfPage<T>(pub(crate) T);
+/// Of a request whose refusals are lines of text.
+#[derive(Debug)]
+pub struct AskedInText<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for AskedOfPage<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for AskedInText<T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {

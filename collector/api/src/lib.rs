@@ -28,6 +28,7 @@ pub mod registry;
 pub mod tempo;
 pub mod tenantscope;
 
+pub use asked::AskedInText;
 pub use objectives::ObjectivesInForce;
 pub use observed::{ObserveReads, Read, observed};
 pub use quotas::QuotasInForce;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use tenantscope_api::{Gate, Who};
+use tenantscope_api::{AskedInText, Gate, Who};
 use tenantscope_ingest::{JournalWait, RemovalError, TenantRemoval};
 use tenantscope_model::{Scope, TenantId};
 use tenantscope_tenancy::AUDIT;
@@ -96,7 +96,11 @@ async fn list(Who(reading): Who, State(removals): State<Removals>) -> Response {
     Json(List { removals: known.into_iter().map(|removal| Told::of(&removals, removal)).collect() }).into_response()
 }
 
-async fn remove(Who(reading): Who, Query(wanted): Query<Wanted>, State(removals): State<Removals>) -> Response {
+async fn remove(
+    Who(reading): Who,
+    AskedInText(wanted): AskedInText<Wanted>,
+    State(removals): State<Removals>,
+) -> Response {
     if reading.scope != Scope::All {
         return forbidden();
     }

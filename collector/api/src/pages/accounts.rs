@@ -15,7 +15,7 @@ use tenantscope_tenancy::{
 use super::layout::{self, Mood, Place};
 use super::{Shared, respond};
 use crate::Scoped;
-use crate::asked::AskedOfPage;
+use crate::asked::AskedInText;
 use crate::clock::now_ms;
 
 /// Rows of one table.
@@ -32,7 +32,7 @@ pub(super) struct Asked {
 pub(super) async fn show(
     State(state): Shared,
     Scoped(scope): Scoped,
-    AskedOfPage(asked): AskedOfPage<Asked>,
+    AskedInText(asked): AskedInText<Asked>,
 ) -> Response {
     let content = match &state.sources.registry {
         None => html! { h1 { "Accounts" } p { "This collector runs without a registry." } },

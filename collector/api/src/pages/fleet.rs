@@ -15,7 +15,7 @@ use super::layout::{self, Mood, Place};
 use super::tenant::alerts_section;
 use super::{Shared, budgets, respond};
 use crate::Scoped;
-use crate::asked::AskedOfPage;
+use crate::asked::AskedInText;
 use crate::clock::now_ms;
 
 const ERROR_RATIO: &str = "sum by (tenant) (sum_over_time(aws_lambda_errors_sum[5m])) \
@@ -79,7 +79,7 @@ struct Row {
 pub(super) async fn show(
     State(state): Shared,
     Scoped(scope): Scoped,
-    AskedOfPage(asked): AskedOfPage<Asked>,
+    AskedInText(asked): AskedInText<Asked>,
 ) -> Response {
     let now_ms = now_ms();
     let mut rows = tenants(&state, &scope);
