@@ -12,7 +12,8 @@ use tenantscope_promql::{Engine, Evaluator};
 
 const NOW_MS: i64 = 600_000;
 
-/// `x` and `target_info` of three tenants, of whom one is called as an expression would be that fits another, and `x` of none.
+/// `x` and `target_info` of three tenants, of whom one is called as an expression would be that fits another, and an `x`
+/// of none.
 fn evaluator() -> Evaluator {
     let samples: Vec<(i64, f64)> = (0..=10).map(|minute| (minute * 60_000, 1.0)).collect();
     let tenants = [&[("tenant", "a")][..], &[("tenant", "a.")], &[("tenant", "ab")], &[]];

@@ -57,8 +57,8 @@ pub(crate) struct Isolation {
 }
 
 impl Isolation {
-    /// Evaluates over all, or over all that can be. Whoever makes it fail alone is left out, and tried again from time to
-    /// time. Blocks, for little longer than `search_for` beside the evaluation itself.
+    /// Evaluates over all, or over all that can be. Whoever makes it fail alone is left out, and tried again from time
+    /// to time. Blocks, for little longer than `search_for` beside the evaluation itself.
     ///
     /// Where no tenant fails alone, the rule itself is at fault and fails; so it does where there is one tenant only.
     pub(crate) fn evaluate<A: Attempt>(&mut self, rule: &A, search_for: Duration) -> Result<A::Made, Failure> {

@@ -10,8 +10,8 @@
 //! Rule files are Prometheus's own, unchanged ([`Groups::load`]); every mistake is found with its line. A [`Runner`]
 //! evaluates each group at its interval, aligned to it with an offset of the group's own, as Prometheus does. A rule
 //! is evaluated once over all tenants. Where that fails for what a tenant's data is, the tenants that fail alone are
-//! found and left out, so that one can't end a rule for all: nothing of theirs begins or ends, and no time counts, until
-//! the rule works for them again, which is tried from time to time.
+//! found and left out, so that one can't end a rule for all: nothing of theirs begins or ends, and no time counts,
+//! until the rule works for them again, which is tried from time to time.
 //!
 //! # Invariants
 //! - Knows no store, no HTTP, no notifier: series go out through [`Results`], alerts through [`Notify`].

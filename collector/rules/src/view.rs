@@ -68,8 +68,8 @@ pub struct RuleView {
     pub alerts: Option<Vec<AlertView>>,
     /// `ok`, `err` or `unknown`; `err` too for a reader of tenants who are all left out.
     pub health: &'static str,
-    /// What went wrong. A reader of some tenants is told only that something did: an error may name others. Of tenants that
-    /// are left out each reader is told of those that it may see, with their own errors.
+    /// What went wrong. A reader of some tenants is told only that something did: an error may name others. Of tenants
+    /// that are left out each reader is told of those that it may see, with their own errors.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub last_error: String,
     /// How long the last evaluation took, in seconds.

@@ -155,7 +155,8 @@ fn line(tenant: &str, state: AlertState) -> (String, AlertState) {
     (tenant.to_owned(), state)
 }
 
-const RATIO: &str = "{alert: Fails, expr: 'errors / on(tenant, service) group_left() requests > 0.5', for: 30s, labels: {severity: page}}";
+const RATIO: &str =
+    "{alert: Fails, expr: 'errors / on(tenant, service) group_left() requests > 0.5', for: 30s, labels: {}}";
 const GOOD: [Given<'_>; 2] = [("errors", "good", "", 9.0), ("requests", "good", "", 10.0)];
 const WELL: [Given<'_>; 2] = [("errors", "good", "", 0.0), ("requests", "good", "", 10.0)];
 const BAD: [Given<'_>; 2] = [("errors", "bad", "", 9.0), ("requests", "bad", "", 10.0)];
