@@ -80,7 +80,7 @@ pub(crate) struct Line {
     pub(crate) delivery_flights: Flights<DeliveryKey>,
     pub(crate) decoding: Turns,
     /// See [`Line::delta_turn`].
-    deltas: Arc<tokio::sync::Mutex<()>>,
+    deltas: Turns,
     /// See [`Line::delta_room`].
     delta_room: Arc<Semaphore>,
     kept: Mutex<Kept>,
@@ -112,7 +112,7 @@ struct Kept {
 }
 
 /// The right to be the one batch with deltas that is under way.
-pub(crate) type DeltaTurn = tokio::sync::OwnedMutexGuard<()>;
+pub(crate) type DeltaTurn = crate::turns::Turn;
 
 /// Room for a decoded batch that waits for its [`DeltaTurn`].
 pub(crate) type DeltaRoom = OwnedSemaphorePermit;
@@ -196,7 +196,7 @@ impl Line {
             flights: Flights::default(),
             delivery_flights: Flights::default(),
             decoding: Turns::new(options.max_decoding),
-            deltas: Arc::default(),
+            deltas: Turns::new(1),
             delta_room: Arc::new(Semaphore::new(ROOM_PARTS as usize)),
             kept: Mutex::new(kept),
             relief,
@@ -261,9 +261,9 @@ impl Line {
         Arc::clone(&self.delta_room).acquire_many_owned(room).await.ok()
     }
 
-    /// The turn of a batch with deltas: running totals grow one batch after another.
-    pub(crate) async fn delta_turn(&self) -> DeltaTurn {
-        Arc::clone(&self.deltas).lock_owned().await
+    /// The turn of a batch with deltas: running totals grow one batch after another, of one sender after another.
+    pub(crate) async fn delta_turn(&self, admitted: &Admitted) -> DeltaTurn {
+        self.deltas.turn(&admitted.record.sender).await
     }
 
     /// Stamps and prepares a batch, and queues it for the disk. Whatever can be refused is refused by now, before

@@ -136,7 +136,7 @@ impl Intake {
             Step::Deltas(admitted) => {
                 let room = line.delta_room(&admitted).await;
                 drop(slot);
-                let turn = line.delta_turn().await;
+                let turn = line.delta_turn(&admitted).await;
                 let line = Arc::clone(&line);
                 blocking(move || {
                     let _room = room;

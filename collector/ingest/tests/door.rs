@@ -186,6 +186,27 @@ async fn a_state_ahead_of_the_store_is_not_used_for_what_the_store_lacks() {
     assert_eq!(again.metrics.values("requests_total"), [30.0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_sends_few_deltas_does_not_wait_for_all_of_another_s() {
+    const MANY: u64 = 1000;
+    let dir = tempfile::tempdir().unwrap();
+    let setup = open(dir.path());
+    let of = |tenant: &str| HeaderMap::from_iter([("x-scope-orgid".parse().unwrap(), tenant.parse().unwrap())]);
+    let mut flood = tokio::task::JoinSet::new();
+    for i in 0..MANY {
+        let (intake, bully) = (Arc::clone(&setup.intake), of("bully"));
+        flood.spawn(
+            async move { send_as(&intake, &bully, named_delta(&format!("d{i}"), 10, 1.0), None).await.unwrap() },
+        );
+    }
+    for t_s in 1..=20 {
+        send_as(&setup.intake, &of("other"), delta(t_s, 1.0), None).await.unwrap();
+    }
+    let others_end = setup.intake.journal(Signal::Metrics).end();
+    assert!(others_end < MANY / 2, "{others_end} of {MANY} came first");
+    flood.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_refused_delta_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
