@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use tenantscope_api::prometheus::QueryLimits;
@@ -104,6 +105,8 @@ pub struct Config {
 struct Source {
     file: PathBuf,
     text: String,
+    /// Made when the first place is asked for: most files have nothing wrong with them.
+    lines: OnceLock<yaml::Lines>,
 }
 
 /// `traces:`
@@ -132,17 +135,18 @@ impl Config {
             _ => yaml::read(text).map_err(|mistake| Problem::yaml(path, mistake))?,
         };
         config.folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        config.source = Source { file: path.to_path_buf(), text: text.to_owned() };
+        config.source = Source { file: path.to_path_buf(), text: text.to_owned(), lines: OnceLock::new() };
         Ok(config)
     }
 
     /// A message about a place, with file and line.
     pub fn place(&self, at: &At, message: impl Display) -> String {
-        let Source { file, text } = &self.source;
+        let Source { file, text, lines } = &self.source;
         if file.as_os_str().is_empty() {
             return format!("{at}: {message}");
         }
-        format!("{}: {at}: {message}", yaml::place(file, yaml::line_of(text, at.as_str())))
+        let line = lines.get_or_init(|| yaml::Lines::of(text)).of_key(at.as_str());
+        format!("{}: {at}: {message}", yaml::place(file, line))
     }
 
     /// What `serve` runs with: the file, if one is named, with the command line's options over it.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tenantscope_server::check::check;
@@ -30,6 +31,24 @@ fn every_mistake_is_told_with_file_line_key_and_what_to_do() {
     let cases: BTreeMap<String, Case> = serde_saphyr::from_str(include_str!("check.yaml")).unwrap();
     let failed: Vec<String> = cases.iter().filter_map(|(name, case)| differs(name, case)).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn thousands_of_warnings_take_no_minutes() {
+    const ACCOUNTS: usize = 3000;
+    let folder = tempfile::tempdir().unwrap();
+    let accounts: Vec<String> = (0..ACCOUNTS).map(|n| format!("        - \"{:012}\"\n", n + 1)).collect();
+    let token = "    - name: relay\n      token_file: token\n      accounts:\n";
+    let config = format!("registry: {{file: tenants.yaml}}\nidentity:\n  tokens:\n{token}{}", accounts.concat());
+    for (file, text) in [("collector.yaml", &*config), ("tenants.yaml", "tenants: []"), ("token", "a-token-of-a-relay")]
+    {
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    let begun = Instant::now();
+    let found = check(&folder.path().join("collector.yaml"));
+    assert!(found.errors.is_empty() && found.warnings.len() == ACCOUNTS, "{:?}", found.errors);
+    assert!(found.warnings[ACCOUNTS - 1].contains("collector.yaml:3006: identity.tokens[0].accounts[2999]: "));
+    assert!(begun.elapsed() < Duration::from_secs(10), "a start and a reload wait for it: {:?}", begun.elapsed());
 }
 
 fn differs(name: &str, case: &Case) -> Option<String> {

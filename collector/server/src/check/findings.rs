@@ -21,11 +21,17 @@ pub struct Findings {
     pub(super) groups: Option<(Groups, Objectives)>,
 }
 
+/// The most warnings that a start or a reload logs.
+const MAX_LOGGED: usize = 20;
+
 impl Findings {
     /// Logs the warnings, and fails with the errors, a line each; else the rules and objectives, which are read once.
     pub(crate) fn into_groups(self) -> Result<(Groups, Objectives)> {
-        for warning in &self.warnings {
+        for warning in self.warnings.iter().take(MAX_LOGGED) {
             tracing::warn!(what = warning, "the configuration may be meant otherwise");
+        }
+        if let Some(more @ 1..) = self.warnings.len().checked_sub(MAX_LOGGED) {
+            tracing::warn!(more, "there are more warnings about the configuration; `check` tells all");
         }
         match self.groups {
             Some(groups) if self.errors.is_empty() => Ok(groups),

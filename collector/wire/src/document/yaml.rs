@@ -1,5 +1,6 @@
 //! Configuration in YAML: read strictly, and what is wrong told with its line, its key and a sentence.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
@@ -25,17 +26,33 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
     serde_saphyr::from_str(text).map_err(|error| mistake(text, &error))
 }
 
-/// The line of a key such as `sources.logs.interval`, or of the nearest one around it that is there; 0 where there is none.
-pub fn line_of(text: &str, key: &str) -> u64 {
-    let places = places(text);
-    let mut wanted = key;
-    loop {
-        if let Some(place) = places.iter().find(|place| place.key == wanted) {
-            return place.key_line;
-        }
-        let Some((around, _)) = wanted.rsplit_once('.') else { return 0 };
-        wanted = around;
+/// The lines of a text's keys, for whoever asks for many.
+#[derive(Debug, Default)]
+pub struct Lines(HashMap<String, u64>);
+
+impl Lines {
+    /// Of this text; none of one that is no YAML.
+    pub fn of(text: &str) -> Self {
+        Self(places(text).into_iter().rev().map(|place| (place.key, place.key_line)).collect())
     }
+
+    /// The line of a key such as `sources.logs.interval`, or of the nearest one around it that is there; 0 where there is
+    /// none.
+    pub fn of_key(&self, key: &str) -> u64 {
+        let mut wanted = key;
+        loop {
+            if let Some(line) = self.0.get(wanted) {
+                return *line;
+            }
+            let Some((around, _)) = wanted.rsplit_once('.') else { return 0 };
+            wanted = around;
+        }
+    }
+}
+
+/// The line of one key, as [`Lines`] has it.
+pub fn line_of(text: &str, key: &str) -> u64 {
+    Lines::of(text).of_key(key)
 }
 
 /// A place in a file, as editors know it: `file:line`, or the file alone where no line is known (0).
