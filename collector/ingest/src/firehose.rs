@@ -81,22 +81,30 @@ fn status_of(kind: RefusedKind) -> StatusCode {
 
 async fn take(intake: &Intake, request: Request, signal: Signal) -> Result<Accepted, Refused> {
     let (parts, body) = request.into_parts();
-    let sender = intake.identity.firehose_sender(&parts.headers);
-    if let Err(refused) = &sender {
-        let peer = answers::peer(&parts.extensions);
-        audit::refused("firehose", refused, &peer);
-        intake.pace.wait(&peer.address.ip().to_string()).await;
-    }
-    let sender = sender?;
+    let sender = match intake.identity.firehose_sender(&parts.headers) {
+        Ok(sender) => sender,
+        Err(refused) => {
+            let peer = answers::peer(&parts.extensions);
+            audit::refused("firehose", &refused, &peer);
+            intake.pace.wait(&peer.address.ip().to_string()).await;
+            return Err(posted::unread(body, refused).await);
+        }
+    };
     let read = async {
-        let delivery = delivery_of(&parts.headers)?;
-        let encoding = encoding_of(&parts.headers)?;
+        let (delivery, encoding) = match told_by_headers(&parts.headers) {
+            Ok(told) => told,
+            Err(refused) => return Err(posted::unread(body, refused).await),
+        };
         let max_bytes_of = Limits::firehose_body_bytes;
         let (bytes, permit) = posted::read(intake, &sender, signal, &parts.headers, body, max_bytes_of).await?;
         Ok((ReceivedBody { signal, form: BodyForm::Firehose, encoding, bytes }, delivery, permit))
     };
     let (body, delivery, permit) = posted::told(intake, &sender, signal, read.await).await?;
     intake.receive_delivery(sender, body, delivery, permit).await
+}
+
+fn told_by_headers(headers: &HeaderMap) -> Result<(Delivery, Encoding), Refused> {
+    Ok((delivery_of(headers)?, encoding_of(headers)?))
 }
 
 fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refused> {

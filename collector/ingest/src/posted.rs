@@ -28,16 +28,33 @@ pub(crate) async fn take(
     form_of: FormOf,
 ) -> Result<Accepted, Refused> {
     let (parts, body) = request.into_parts();
-    let sender = intake.authorize(&parts.headers, answers::peer(&parts.extensions)).await?;
+    let sender = match intake.authorize(&parts.headers, answers::peer(&parts.extensions)).await {
+        Ok(sender) => sender,
+        Err(refused) => return Err(unread(body, refused).await),
+    };
     let read = async {
-        let (form, encoding) = form_of(&parts.headers)?;
-        let header = BatchHeader::from_headers(&parts.headers)
-            .map_err(|error| Refused::invalid("batch_header", error.to_string()))?;
+        let (form, encoding, header) = match told_by_headers(&parts.headers, form_of) {
+            Ok(told) => told,
+            Err(refused) => return Err(unread(body, refused).await),
+        };
         let (bytes, permit) = read(intake, &sender, signal, &parts.headers, body, Limits::body_bytes).await?;
         Ok((ReceivedBody { signal, form, encoding, bytes }, header, permit))
     };
     let (body, header, permit) = told(intake, &sender, signal, read.await).await?;
     intake.receive(sender, body, header, permit).await
+}
+
+fn told_by_headers(headers: &HeaderMap, form_of: FormOf) -> Result<(BodyForm, Encoding, Option<BatchHeader>), Refused> {
+    let (form, encoding) = form_of(headers)?;
+    let header = BatchHeader::from_headers(headers);
+    Ok((form, encoding, header.map_err(|error| Refused::invalid("batch_header", error.to_string()))?))
+}
+
+/// The refusal of a body before anybody read it. A small one is read all the same: its sender may send the next request
+/// over this connection before it learns that it ends, and would hear nothing of that one.
+pub(crate) async fn unread(body: Body, refused: Refused) -> Refused {
+    pass_over(body).await;
+    refused
 }
 
 /// Counts a refusal of what was not received yet, and waits as long as its answer must.
@@ -65,10 +82,7 @@ pub(crate) async fn read(
     let declared_bytes = bodies::declared(headers.get(CONTENT_LENGTH))?;
     match intake.reserve_of(max_bytes_of, sender, signal, declared_bytes) {
         Ok(Reserved { permit, max_bytes }) => Ok((bodies::read(body, max_bytes).await?, permit)),
-        Err(refused) => {
-            pass_over(body).await;
-            Err(refused)
-        }
+        Err(refused) => Err(unread(body, refused).await),
     }
 }
 
