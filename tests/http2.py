@@ -11,7 +11,7 @@ import h2.settings
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
 END_STREAM, END_HEADERS = 1, 4
-NO_ERROR, PROTOCOL_ERROR, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 8, 11
+NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 7, 8, 11
 
 
 def frame(kind, payload=b"", flags=0, stream=0):
@@ -94,6 +94,22 @@ class Connection:
         """The code of the GOAWAY with which the other side ends the connection."""
         event = self.until(h2.events.ConnectionTerminated, seconds)
         return event and int(event.error_code)
+
+    def reset_of(self, stream, seconds=10):
+        """The code with which the other side ended a stream that `h2` knows nothing of, since its frames were made by hand."""
+        deadline, data = time.monotonic() + seconds, b""
+        while (left := deadline - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                data += self.socket.recv(1 << 16)
+            except TimeoutError:
+                return None
+            while len(data) >= 9 and len(data) >= 9 + (length := int.from_bytes(data[:3], "big")):
+                kind, of, payload = data[3], int.from_bytes(data[5:9], "big"), data[9:9 + length]
+                data = data[9 + length:]
+                if kind == RST_STREAM and of == stream:
+                    return int.from_bytes(payload, "big")
+        return None
 
     def status(self, stream, seconds=10):
         event = self.until(h2.events.ResponseReceived, seconds, stream_id=stream)

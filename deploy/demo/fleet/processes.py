@@ -1,5 +1,6 @@
 """Processes on free loopback ports: start, wait until ready, stop by process id."""
 
+import collections
 import json
 import os
 import random
@@ -21,16 +22,23 @@ class NotReady(Exception):
 PORTS = range(15000, 32000)
 
 
+# Whoever asked for them may not listen there yet.
+_given_lately = collections.deque(maxlen=200)
+
+
 def free_port(preferred=None):
-    """A free loopback port: the preferred one if nobody has it."""
-    candidates = ([preferred] if preferred else []) + random.sample(PORTS, 50)
+    """A free loopback port that was not given lately: the preferred one if nobody has it."""
+    candidates = ([preferred] if preferred else []) + random.sample(PORTS, 300)
     for port in candidates:
+        if port in _given_lately:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given_lately.append(port)
             return port
     raise NotReady("no free loopback port")
 
