@@ -63,6 +63,7 @@ struct List {
 const NOT_REMOVED: &[&str] = &[
     "what was forwarded stays where it went",
     "data of its accounts that was held in quarantine is that of tenant unassigned",
+    "data that came under a former id (aliases) goes with a removal of that id",
     "the audit log and this record name it",
 ];
 
