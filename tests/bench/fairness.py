@@ -150,9 +150,9 @@ def measure(options, collector, way, folder):
                            connections, rate and rate / OTHERS) for i in range(OTHERS)]
 
     def run(name, senders, bully=None):
-        with_bully = Load(options.load, folder, "bully", bully, options.ahead + options.seconds + 1, nice=19) if bully else None
+        with_bully = Load(options.senders, folder, "bully", bully, options.ahead + options.seconds + 1, nice=19) if bully else None
         time.sleep(options.ahead if bully else 0)
-        seen = summed(Load(options.load, folder, "others", senders, options.seconds).seen())
+        seen = summed(Load(options.senders, folder, "others", senders, options.seconds).seen())
         return seen, summed(with_bully.seen()) if with_bully else None
 
     warm, _ = run("warm", others(2, None))
@@ -247,7 +247,7 @@ def main():
     parser = argparse.ArgumentParser(prog="tests/bench/run fairness", description=__doc__)
     programs = Path(os.environ.get("TENANTSCOPE_PROGRAMS", ROOT / "target" / "release"))
     parser.add_argument("--collector", type=Path, default=programs / "tenantscope-collector")
-    parser.add_argument("--load", type=Path, default=programs / "examples" / "load")
+    parser.add_argument("--senders", type=Path, default=programs / "examples" / "senders")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
     parser.add_argument("--bully", choices=["10", "garbage"], help="one of the two only")
     parser.add_argument("--rules", action="store_true", help="rules beside one reader's queries as well")

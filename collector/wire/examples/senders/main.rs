@@ -1,4 +1,4 @@
-//! Sends prepared requests and says how long each took: `load PLAN.json` prints JSON.
+//! Sends prepared requests and says how long each took: `senders PLAN.json` prints JSON.
 //!
 //! ```json
 //! {"seconds": 10, "senders": [{"name": "acme", "address": "127.0.0.1:4318", "form": "http1", "files": ["acme.request"],
@@ -85,7 +85,7 @@ fn connect(sender: &Sender) -> io::Result<Box<dyn Connection>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let path = std::env::args().nth(1).ok_or("load PLAN.json")?;
+    let path = std::env::args().nth(1).ok_or("senders PLAN.json")?;
     let plan: Plan = serde_json::from_slice(&std::fs::read(path)?)?;
     let begin = Instant::now() + Duration::from_millis(200);
     let end = begin + Duration::from_secs_f64(plan.seconds);
