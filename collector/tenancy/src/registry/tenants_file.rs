@@ -57,6 +57,11 @@ impl Tenants {
             return Err(RegistryError::Content { path: path.to_owned(), line: 1, column: 1, message });
         }
         let text = std::fs::read_to_string(path).map_err(read_error)?;
+        // As it is while somebody writes it: taken for a registry, it would turn every tenant away.
+        if text.trim().is_empty() {
+            let message = "the file is empty; a registry without tenants says `tenants: []`".to_owned();
+            return Err(RegistryError::Content { path: path.to_owned(), line: 1, column: 1, message });
+        }
         Self::parse(path, &text)
     }
 
@@ -242,6 +247,19 @@ mod tests {
 
     fn parse(text: &str) -> Result<Tenants, String> {
         Tenants::parse(Path::new("tenants.yaml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_no_registry_without_tenants() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(
+            Tenants::read(file.path())
+                .unwrap_err()
+                .to_string()
+                .ends_with(":1:1: the file is empty; a registry without tenants says `tenants: []`")
+        );
+        std::fs::write(file.path(), "tenants: []\n").unwrap();
+        assert_eq!(Tenants::read(file.path()).unwrap().len(), 0);
     }
 
     #[test]
