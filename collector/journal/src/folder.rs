@@ -1,8 +1,9 @@
 //! The journal's folder: its lock, its id, the segments in it, and what opening does about damage.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -155,12 +156,16 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Makes a folder and those on the way to it, durably: each new name is fsynced in the folder that has it.
+/// Makes a folder and those on the way to it, durably: each new name is fsynced in the folder that has it. A new one is its
+/// owner's alone, since what tenants send lies there; whoever lets others read says so by its mode, which stays.
 pub fn make_folder(dir: impl AsRef<Path>) -> io::Result<()> {
     let dir = dir.as_ref();
     let new: Vec<&Path> =
         dir.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
     fs::create_dir_all(dir)?;
+    if !new.is_empty() {
+        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    }
     for parent in new.iter().rev().filter_map(|folder| folder.parent()) {
         sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
     }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // helper functions of tests are not recognised as tests
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -99,6 +102,19 @@ fn a_reopened_journal_has_its_id_records_and_cursors_and_goes_on_counting() {
     assert_eq!(journal.cursor("store", 0).unwrap().position(), 1);
     assert_eq!(append(&journal, b"c").unwrap(), 3);
     assert_eq!(read_all(&journal, 1), [(2, vec![]), (3, b"c".to_vec())]);
+}
+
+#[test]
+fn a_new_folder_is_its_owners_alone_and_anothers_mode_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (new, shared) = (dir.path().join("new"), dir.path().join("shared"));
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, Permissions::from_mode(0o750)).unwrap();
+    for folder in [&new, &shared] {
+        drop(Journal::open(folder, Options::default()).unwrap());
+    }
+    assert_eq!((mode(&new), mode(&shared)), (0o700, 0o750));
 }
 
 #[test]
