@@ -5,11 +5,13 @@
 mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use clap::CommandFactory as _;
 use keys::{Kind, keys_of};
 use tenantscope_server::cli::Cli;
 use tenantscope_server::config::{Config, UNTIL_RESTART};
+use tenantscope_tenancy::Tenants;
 
 const REFERENCE: &str = include_str!("../../../docs/collector-configuration.md");
 
@@ -113,7 +115,12 @@ fn every_example_is_read() {
         REFERENCE.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() > 5);
     for example in examples {
-        if let Err(error) = serde_saphyr::from_str::<Config>(example) {
+        let read = if example.starts_with("# tenants.yaml") {
+            Tenants::parse(Path::new("tenants.yaml"), example).map(drop).map_err(|error| error.to_string())
+        } else {
+            serde_saphyr::from_str::<Config>(example).map(drop).map_err(|error| error.to_string())
+        };
+        if let Err(error) = read {
             panic!("{error}\n{example}");
         }
     }
