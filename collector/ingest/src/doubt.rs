@@ -5,13 +5,12 @@
 //! So bombs and garbage, as fast as they come, take a small part of one core, and what a good sender gets wrong costs it
 //! nothing.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tenantscope_wire::{Refused, RefusedKind};
 use tokio::time::Instant;
 
+use crate::owed::Owed;
 use crate::telemetry;
 use crate::turns::{Turn, Turns};
 
@@ -26,20 +25,18 @@ const PAUSES: u32 = 9;
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Batches of one doubted sender that wait.
 const MAX_WAITING: usize = 3;
-/// Senders that are remembered; each is forgotten when its credit is whole again.
-const MAX_SENDERS: usize = 20_000;
 
 /// Whose credit is used up.
 #[derive(Debug)]
 pub(crate) struct Doubt {
     /// When a sender's credit is whole again.
-    whole_at: Mutex<HashMap<String, Instant>>,
+    whole_at: Owed,
     turns: Turns,
 }
 
 impl Default for Doubt {
     fn default() -> Self {
-        Self { whole_at: Mutex::default(), turns: Turns::new(1) }
+        Self { whole_at: Owed::default(), turns: Turns::new(1) }
     }
 }
 
@@ -94,19 +91,11 @@ impl Doubt {
     }
 
     fn waste(&self, sender: &str, took: Duration, now: Instant) {
-        let mut whole_at = self.whole_at.lock();
-        if whole_at.len() >= MAX_SENDERS && !whole_at.contains_key(sender) {
-            whole_at.retain(|_, at| *at > now);
-            if whole_at.len() >= MAX_SENDERS {
-                return;
-            }
-        }
-        let at = whole_at.entry(sender.to_owned()).or_insert(now);
-        *at = ((*at).max(now) + took * 100 / WASTE_PERCENT).min(now + whole_after() + MAX_DOUBTED);
+        self.whole_at.add(sender, took * 100 / WASTE_PERCENT, whole_after() + MAX_DOUBTED, now);
     }
 
     fn is_doubted(&self, sender: &str, now: Instant) -> bool {
-        self.whole_at.lock().get(sender).is_some_and(|at| *at > now + whole_after())
+        self.whole_at.until(sender).is_some_and(|at| at > now + whole_after())
     }
 }
 

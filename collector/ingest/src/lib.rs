@@ -41,6 +41,7 @@ mod lanes;
 mod limits;
 mod line;
 mod loki_push;
+mod owed;
 mod pace;
 mod posted;
 mod presence;

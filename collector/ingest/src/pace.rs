@@ -1,13 +1,12 @@
 //! How fast refusals are answered: whoever is refused much waits for each further answer, so that its next request comes
 //! later. Asking again at once then costs the others nothing.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::owed::Owed;
 use crate::telemetry;
 
 /// Refusals of one sender that are answered at once, on average and in a burst.
@@ -17,20 +16,18 @@ const BURST: Duration = Duration::from_secs(2);
 const MAX_WAIT: Duration = Duration::from_secs(1);
 /// Answers that wait at once. Past that they don't: what waits takes memory.
 const MAX_WAITING: usize = 10_000;
-/// Senders whose refusals are remembered; each is forgotten when its burst is whole again.
-const MAX_SENDERS: usize = 20_000;
 
 /// Who was refused how much of late.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// When a sender's refusals so far would have been answered, one after another.
-    answered_at: Mutex<HashMap<String, Instant>>,
+    answered: Owed,
     waiting: Semaphore,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { answered_at: Mutex::default(), waiting: Semaphore::new(MAX_WAITING) }
+        Self { answered: Owed::default(), waiting: Semaphore::new(MAX_WAITING) }
     }
 }
 
@@ -47,24 +44,16 @@ impl Pace {
     }
 
     fn wait_at(&self, sender: &str, now: Instant) -> Duration {
-        let mut answered_at = self.answered_at.lock();
-        if answered_at.len() >= MAX_SENDERS && !answered_at.contains_key(sender) {
-            answered_at.retain(|_, at| *at > now);
-            if answered_at.len() >= MAX_SENDERS {
-                return Duration::ZERO;
-            }
-        }
-        let at = answered_at.entry(sender.to_owned()).or_insert(now);
-        *at = (*at).max(now) + Duration::from_secs(1) / PER_SECOND;
         // One that goes on does not owe for ever.
-        *at = (*at).min(now + BURST + MAX_WAIT);
-        at.saturating_duration_since(now + BURST)
+        let answered_at = self.answered.add(sender, Duration::from_secs(1) / PER_SECOND, BURST + MAX_WAIT, now);
+        answered_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now + BURST))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::owed::MAX_SENDERS;
 
     #[test]
     fn a_flood_of_refusals_is_slowed_down_and_others_are_not() {
@@ -88,8 +77,8 @@ mod tests {
             pace.wait_at(&i.to_string(), now);
         }
         pace.wait_at("one more", now);
-        assert_eq!(pace.answered_at.lock().len(), MAX_SENDERS);
+        assert_eq!(pace.answered.senders(), MAX_SENDERS);
         pace.wait_at("one more", now + Duration::from_secs(1));
-        assert_eq!(pace.answered_at.lock().len(), 1);
+        assert_eq!(pace.answered.senders(), 1);
     }
 }
