@@ -2,31 +2,30 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod memory;
+mod outside;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use memory::Memory;
+use outside::Outside;
 use parking_lot::Mutex;
 use tenantscope_model::{
-    Alert, AlertState, Exemplar, Labels, Metadata, MetadataRequest, QueryBounds, Sample, Scope, Select, SelectError,
+    AlertState, Exemplar, Labels, Metadata, MetadataRequest, QueryBounds, Sample, Scope, Select, SelectError,
     SelectRequest, SelectedSeries, SeriesRequest, StampedSeries, TenantId, is_stale_nan,
 };
 use tenantscope_promql::{Engine, Evaluator, Limits};
-use tenantscope_rules::{
-    BoxFuture, Clock, GroupDefaults, Groups, Notify, Options, Results, RuleKey, RuleView, Runner, WriteError,
-};
+use tenantscope_rules::{BoxFuture, GroupDefaults, Groups, Options, Results, RuleView, Runner, WriteError};
 
 const STEP_MS: i64 = 15_000;
 
 #[derive(Default)]
 struct World {
-    now_ms: AtomicI64,
+    outside: Arc<Outside>,
     store: Memory,
     selects: AtomicUsize,
     written: Mutex<Vec<StampedSeries>>,
-    notified: Mutex<Vec<Alert>>,
     left_out: Mutex<Vec<(String, &'static str)>>,
 }
 
@@ -70,19 +69,6 @@ impl Results for World {
     }
 }
 
-impl Notify for World {
-    fn notify(&self, _: RuleKey, alerts: Vec<Alert>) -> BoxFuture<'_, ()> {
-        self.notified.lock().extend(alerts);
-        Box::pin(std::future::ready(()))
-    }
-}
-
-impl Clock for World {
-    fn now_ms(&self) -> i64 {
-        self.now_ms.load(Ordering::Relaxed)
-    }
-}
-
 /// A group of one rule that runs, and what it is to find in the store at each step.
 struct Bench {
     world: Arc<World>,
@@ -105,9 +91,9 @@ impl Bench {
         let groups = Groups::parse("r.yaml", &text, GroupDefaults::default()).unwrap();
         let at_ms = groups.specs()[0].aligned_at_or_before(1_800_000_000_000);
         let world = Arc::new(World::default());
-        world.now_ms.store(at_ms, Ordering::Relaxed);
+        world.outside.now_ms.store(at_ms, Ordering::Relaxed);
         let evaluator = Evaluator::new(Engine::new(Limits::default()), world.clone());
-        let seams = (world.clone(), world.clone(), world.clone());
+        let seams = (world.clone(), world.outside.clone(), world.outside.clone());
         let runner = Runner::new(Arc::new(evaluator.clone()), seams.0, seams.1, seams.2, Options::default());
         runner.reload(groups).await.unwrap();
         Self { world, runner, evaluator, at_ms, told: Vec::new() }
@@ -122,10 +108,10 @@ impl Bench {
             let gone = Sample { t_ms: self.at_ms + 1, value: tenantscope_model::stale_nan() };
             self.world.store.add(&labels, [Sample { t_ms: self.at_ms, value: *value }, gone]);
         }
-        self.world.now_ms.store(self.at_ms, Ordering::Relaxed);
+        self.world.outside.now_ms.store(self.at_ms, Ordering::Relaxed);
         self.world.left_out.lock().clear();
         self.runner.tick(self.at_ms).await;
-        let alerts = std::mem::take(&mut *self.world.notified.lock());
+        let alerts = std::mem::take(&mut *self.world.outside.notified.lock());
         let mut told: Vec<_> =
             alerts.iter().map(|a| (a.labels.get("tenant").unwrap_or("").to_owned(), a.state)).collect();
         told.sort_by(|a, b| a.0.cmp(&b.0));

@@ -2,17 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod memory;
+mod outside;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use memory::Memory;
-use parking_lot::Mutex;
+use outside::Outside;
 use tenantscope_model::{Alert, AlertState, Labels, Sample, Scope, StampedSeries, TenantId};
 use tenantscope_promql::{Engine, Evaluator, Limits};
-use tenantscope_rules::{
-    BoxFuture, Clock, GroupDefaults, Groups, Notify, Options, Results, RuleKey, Runner, WriteError,
-};
+use tenantscope_rules::{BoxFuture, GroupDefaults, Groups, Options, Results, Runner, WriteError};
 
 const RULES: &str = r#"
 groups:
@@ -30,9 +29,8 @@ groups:
 
 #[derive(Default)]
 struct World {
-    now_ms: AtomicI64,
+    outside: Arc<Outside>,
     store: Arc<Memory>,
-    notified: Mutex<Vec<Alert>>,
 }
 
 impl Results for World {
@@ -44,24 +42,17 @@ impl Results for World {
     fn left_out(&self, _: &TenantId, _: &'static str) {}
 }
 
-impl Notify for World {
-    fn notify(&self, _: RuleKey, alerts: Vec<Alert>) -> BoxFuture<'_, ()> {
-        self.notified.lock().extend(alerts);
-        Box::pin(std::future::ready(()))
-    }
-}
-
-impl Clock for World {
-    fn now_ms(&self) -> i64 {
-        self.now_ms.load(Ordering::Relaxed)
-    }
-}
-
 impl World {
     async fn start(self: &Arc<Self>, at_ms: i64) -> Runner {
-        self.now_ms.store(at_ms, Ordering::Relaxed);
+        self.outside.now_ms.store(at_ms, Ordering::Relaxed);
         let evaluator = Evaluator::new(Engine::new(Limits::default()), self.store.clone());
-        let runner = Runner::new(Arc::new(evaluator), self.clone(), self.clone(), self.clone(), Options::default());
+        let runner = Runner::new(
+            Arc::new(evaluator),
+            self.clone(),
+            self.outside.clone(),
+            self.outside.clone(),
+            Options::default(),
+        );
         runner.reload(Groups::parse("r.yaml", RULES, GroupDefaults::default()).unwrap()).await.unwrap();
         runner
     }
@@ -72,12 +63,12 @@ impl World {
             let labels = Labels::from_pairs([("__name__", "load"), ("tenant", *tenant)]);
             self.store.add(&labels, [Sample { t_ms: at_ms, value: *value }]);
         }
-        self.now_ms.store(at_ms, Ordering::Relaxed);
+        self.outside.now_ms.store(at_ms, Ordering::Relaxed);
         runner.tick(at_ms).await;
     }
 
     fn told(&self) -> Vec<(String, String, AlertState)> {
-        let alerts = std::mem::take(&mut *self.notified.lock());
+        let alerts = std::mem::take(&mut *self.outside.notified.lock());
         let label = |alert: &Alert, name| alert.labels.get(name).unwrap_or("").to_owned();
         alerts.iter().map(|alert| (label(alert, "tenant"), label(alert, "severity"), alert.state)).collect()
     }

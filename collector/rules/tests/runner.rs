@@ -1,26 +1,25 @@
 //! Groups at the crate's door: time, state, results, alerts, reloads and restarts, on a manual clock.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod outside;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
+use outside::Outside;
 use parking_lot::Mutex;
 use tenantscope_model::{
-    Alert, AlertState, Evaluate, EvaluateApart, EvaluateError, Evaluated, Labels, Scope, StampedSeries, TenantId,
-    is_stale_nan,
+    AlertState, Evaluate, EvaluateApart, EvaluateError, Evaluated, Labels, Scope, StampedSeries, TenantId, is_stale_nan,
 };
-use tenantscope_rules::{
-    BoxFuture, Clock, GroupDefaults, Groups, Notify, Options, Results, RuleKey, Runner, WriteError,
-};
+use tenantscope_rules::{BoxFuture, GroupDefaults, Groups, Options, Results, Runner, WriteError};
 
 /// What the test says each expression gives, and everything that came out.
 #[derive(Default)]
 struct World {
-    now_ms: AtomicI64,
+    outside: Arc<Outside>,
     answers: Mutex<BTreeMap<String, Result<Vec<Evaluated>, EvaluateError>>>,
     written: Mutex<Vec<StampedSeries>>,
-    notified: Mutex<Vec<Alert>>,
 }
 
 impl World {
@@ -43,7 +42,7 @@ impl World {
     }
 
     fn notified(&self) -> Vec<(String, AlertState)> {
-        let alerts = std::mem::take(&mut *self.notified.lock());
+        let alerts = std::mem::take(&mut *self.outside.notified.lock());
         alerts.iter().map(|a| (a.labels.get("tenant").unwrap_or("").to_owned(), a.state)).collect()
     }
 }
@@ -106,19 +105,6 @@ impl Results for World {
     fn left_out(&self, _: &TenantId, _: &'static str) {}
 }
 
-impl Notify for World {
-    fn notify(&self, _: RuleKey, alerts: Vec<Alert>) -> BoxFuture<'_, ()> {
-        self.notified.lock().extend(alerts);
-        Box::pin(std::future::ready(()))
-    }
-}
-
-impl Clock for World {
-    fn now_ms(&self) -> i64 {
-        self.now_ms.load(Ordering::Relaxed)
-    }
-}
-
 const RULES: &str = r#"
 groups:
 - name: g
@@ -140,8 +126,8 @@ fn groups(text: &str) -> Groups {
 
 fn runner(world: &Arc<World>) -> Runner {
     let start_ms = first_ms(&groups(RULES)) - 1;
-    world.now_ms.fetch_max(start_ms, Ordering::Relaxed);
-    Runner::new(world.clone(), world.clone(), world.clone(), world.clone(), Options::default())
+    world.outside.now_ms.fetch_max(start_ms, Ordering::Relaxed);
+    Runner::new(world.clone(), world.clone(), world.outside.clone(), world.outside.clone(), Options::default())
 }
 
 /// The group's first evaluation at or after a time that is far from the epoch.
@@ -150,7 +136,7 @@ fn first_ms(groups: &Groups) -> i64 {
 }
 
 async fn tick(runner: &Runner, world: &World, at_ms: i64) {
-    world.now_ms.store(at_ms, Ordering::Relaxed);
+    world.outside.now_ms.store(at_ms, Ordering::Relaxed);
     runner.tick(at_ms).await;
 }
 
@@ -290,7 +276,7 @@ async fn it_runs_by_itself_and_stops() {
     let world = Arc::new(World::default());
     let clock = Arc::new(tenantscope_rules::SystemClock);
     world.set("errors", &[("a", 1.0)]);
-    let runner = Arc::new(Runner::new(world.clone(), world.clone(), world.clone(), clock, Options::default()));
+    let runner = Arc::new(Runner::new(world.clone(), world.clone(), world.outside.clone(), clock, Options::default()));
     runner.reload(groups(&RULES.replace("15s", "20ms"))).await.unwrap();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let running = tokio::spawn({
